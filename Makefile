@@ -1,0 +1,62 @@
+# `make run` and `make test` are all that a newcomer needs. The comment beside a target is its help.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+UV_VERSION := 0.13.9
+PY := .venv/bin/python
+UV := .venv/bin/uv
+EXTRAS := serving,quantize,dev
+ARGS ?=
+
+help:  ## List the targets
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: install  ## Run the pipeline on the built-in model and the local target (ARGS="--method bnb --bits 4" adds options)
+	@.venv/bin/greenlight run $(ARGS)
+
+test: install browser lint  ## Install what is missing, lint, check types, and run every test that this machine can run (ARGS="-k gate")
+	$(PY) -m pytest $(ARGS)
+
+lint: install  ## Lint and check types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+format: install  ## Format the code
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+loadtest: install  ## Drive the stable endpoint by hand with Locust's web UI on port 8089
+	.venv/bin/locust -f components/benchmark/locustfile.py $(ARGS)
+
+tiny: install  ## Train the built-in model again (2 to 7 minutes)
+	OMP_NUM_THREADS=1 GOMP_SPINCOUNT=0 $(PY) -m components.download.builtin.train
+
+# The report is tested in a real browser where there is one, or where apt can install it; else those tests skip and say so.
+browser:
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; } || true
+
+down: install  ## Stop what `make run` left serving
+	@.venv/bin/greenlight down
+
+clean: down  ## Stop serving, and delete the environments, the runs and the caches
+	rm -rf .venv .venv-openvino .greenlight .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+
+install: .venv/installed .venv-openvino/installed  ## Make the two environments: .venv, and .venv-openvino for the OpenVINO export
+
+$(UV):
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/installed: setup.cfg pyproject.toml constraints.txt | $(UV)
+	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
+
+# optimum-intel cannot share an environment with transformers 5.17. Both link the same torch from uv's cache.
+.venv-openvino/installed: setup.cfg pyproject.toml constraints-openvino-export.txt .venv/installed | $(UV)
+	$(UV) venv --quiet --allow-existing --python $(PY) .venv-openvino
+	$(UV) pip install --quiet --python .venv-openvino/bin/python --constraint constraints-openvino-export.txt --editable '.[openvino-export]'
+	@touch $@
+
+.PHONY: browser help run test lint format loadtest tiny down clean install
