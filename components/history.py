@@ -1,0 +1,254 @@
+"""The runs of a history: what every step of a run left behind, typed, with what is missing or broken named instead of raised.
+
+Layout of a history, a local folder or a gs:// prefix:
+
+    <run_id>/<step>.json          the record of a finished step
+    <run_id>/<step>.error.json    {"step", "error", "message"} of a failed one
+    <run_id>/parameters.json      what the run was asked to do
+    <run_id>/report.html          and report.json, a ReportSummary
+    builds/<build>/…              the same for download, quantize and evaluate, which runs share; `resolve` names the folders
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from components import storage
+from components.records import BenchmarkResult, Decision, Deployment, Evaluation, Model, Promotion, Record, Resolution
+
+Step = Literal["resolve", "download", "quantize", "evaluate", "deploy_green", "benchmark", "gate", "promote", "retire"]
+Outcome = Literal["promoted", "already_live", "rolled_back", "retired", "held", "up_to_date", "failed", "unfinished", "unreadable"]
+
+STEPS: tuple[Step, ...] = get_args(Step)
+BUILDS = "builds"
+PARAMETERS = "parameters.json"
+RECORD_OF: dict[Step, type[Record]] = {
+    "resolve": Resolution,
+    "download": Model,
+    "quantize": Model,
+    "evaluate": Evaluation,
+    "deploy_green": Deployment,
+    "benchmark": BenchmarkResult,
+    "gate": Decision,
+    "promote": Promotion,
+    "retire": Promotion,
+}
+READERS = 16  # objects of a bucket that are read at the same time
+_TIME_IN_ID = re.compile(r"(20\d\d)-?([01]\d)-?([0-3]\d)[-T_]?([0-2]\d)-?([0-5]\d)-?([0-5]\d)")
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+class StepError(BaseModel):
+    """How a step failed."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    step: str
+    error: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Something of a run that is there, or should be, and could not be read."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunRecords:
+    """What a run left. A record is None when its step did not finish, or when it is among the `unreadable`."""
+
+    run_id: str
+    resolution: Resolution | None = None
+    baseline: Model | None = None
+    candidate: Model | None = None
+    evaluation: Evaluation | None = None
+    deployment: Deployment | None = None
+    benchmark: BenchmarkResult | None = None
+    decision: Decision | None = None
+    promotion: Promotion | None = None
+    parameters: dict[str, object] = field(default_factory=dict)
+    errors: tuple[StepError, ...] = ()
+    """Of steps that left no record: a step that failed and then succeeded when it was run again is not here. In the order of the DAG."""
+    unreadable: tuple[Unreadable, ...] = ()
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the run ended. `unfinished`: it stopped without an error, so it was killed or it is still running."""
+        if self.promotion is not None:
+            return self.promotion.outcome
+        if self.errors:
+            return "failed"
+        if self.decision is not None:
+            return "held" if self.decision.action == "hold" else self._without_end()
+        if self.resolution is not None and self.resolution.verdict == "up_to_date":
+            return "up_to_date"
+        return self._without_end()
+
+    @property
+    def exists(self) -> bool:
+        """False when the history holds nothing of this run."""
+        return bool(self.finished or self.errors or self.unreadable or self.parameters)
+
+    @property
+    def finished(self) -> tuple[Step, ...]:
+        """The steps that left a readable record, in the order of the DAG."""
+        records: dict[Step, Record | None] = {
+            "resolve": self.resolution,
+            "download": self.baseline,
+            "quantize": self.candidate,
+            "evaluate": self.evaluation,
+            "deploy_green": self.deployment,
+            "benchmark": self.benchmark,
+            "gate": self.decision,
+            "retire" if self.promotion and self.promotion.outcome == "retired" else "promote": self.promotion,
+        }
+        return tuple(step for step in STEPS if records.get(step) is not None)
+
+    @property
+    def time(self) -> datetime | None:
+        """When the run began, as near as its records tell."""
+        times = [
+            self.resolution and self.resolution.resolved_at,
+            self.deployment and self.deployment.candidate.deployed_at,
+            self.decision and self.decision.decided_at,
+            self.promotion and self.promotion.switched_at,
+        ]
+        return min((_aware(time) for time in times if time), default=_time_in(self.run_id))
+
+    @property
+    def service(self) -> str:
+        """The service that the run was for; empty when no record says."""
+        return self.deployment.candidate.service if self.deployment else str(self.parameters.get("service", ""))
+
+    def _without_end(self) -> Outcome:
+        return "unreadable" if self.unreadable else "unfinished"
+
+
+def runs(history: str) -> list[str]:
+    """Ids of all runs, newest first, by the time that `resolve` recorded; a run that failed before that, by the time in its id.
+
+    Costs one listing and one small read a run. Empty when there is no history yet.
+    """
+    ids = [name for name in storage.list_names(history) if name != BUILDS]
+    found = _read_all(storage.join(history, run_id, "resolve.json") for run_id in ids)
+    times = {run_id: _resolved_at(data) or _time_in(run_id) or _NEVER for run_id, data in zip(ids, found, strict=True)}
+    return sorted(ids, key=lambda run_id: (times[run_id], run_id), reverse=True)
+
+
+def load_run(history: str, run_id: str) -> RunRecords:
+    """Everything that a run left. Never raises for what is missing or broken: see `unreadable` and `exists`."""
+    files, unreadable = _load_folder(history, run_id, STEPS)
+    resolution = files.records.get("resolve")
+    if isinstance(resolution, Resolution) and resolution.verdict == "new":
+        for build, steps in ((resolution.source_build, ("download",)), (resolution.candidate_build, ("quantize", "evaluate"))):
+            missing: list[Step] = [step for step in steps if step not in files.records]  # type: ignore[misc]
+            if build and missing:
+                shared, broken = _load_folder(history, build, missing)
+                files.records |= shared.records
+                files.errors |= shared.errors
+                unreadable += broken
+    errors = tuple(error for step in STEPS if (error := files.errors.get(step)) and step not in files.records)
+    record = files.records.get
+    return RunRecords(
+        run_id=run_id,
+        resolution=record("resolve"),  # type: ignore[arg-type]  # RECORD_OF says which step leaves which record
+        baseline=record("download"),  # type: ignore[arg-type]
+        candidate=record("quantize"),  # type: ignore[arg-type]
+        evaluation=record("evaluate"),  # type: ignore[arg-type]
+        deployment=record("deploy_green"),  # type: ignore[arg-type]
+        benchmark=record("benchmark"),  # type: ignore[arg-type]
+        decision=record("gate"),  # type: ignore[arg-type]
+        promotion=record("promote") or record("retire"),  # type: ignore[arg-type]
+        parameters=files.parameters,
+        errors=errors,
+        unreadable=tuple(unreadable),
+    )
+
+
+@dataclass
+class _Files:
+    records: dict[Step, Record] = field(default_factory=dict)
+    errors: dict[Step, StepError] = field(default_factory=dict)
+    parameters: dict[str, object] = field(default_factory=dict)
+
+
+def _load_folder(history: str, folder: str, steps: Iterable[Step]) -> tuple[_Files, list[Unreadable]]:
+    """The records, errors and parameters in one folder of a history, and what of it could not be read."""
+    files, unreadable = _Files(), []
+    kinds: dict[str, Step] = {}
+    for step in steps:
+        kinds |= {f"{step}.json": step, f"{step}.error.json": step}
+    try:
+        present = set(storage.list_names(storage.join(history, folder)))
+    except Exception as error:  # a bucket fails in many ways; none may hide what else is known
+        return files, [Unreadable(folder, _line(error))]
+    names = [name for name in [*kinds, PARAMETERS] if name in present]
+    for name, data in zip(names, _read_all(storage.join(history, folder, name) for name in names), strict=True):
+        try:
+            if isinstance(data, Exception):
+                raise data
+            if name == PARAMETERS:
+                files.parameters = {str(key): value for key, value in json.loads(data).items()}
+            elif name.endswith(".error.json"):
+                files.errors[kinds[name]] = StepError.model_validate_json(data)
+            else:
+                files.records[kinds[name]] = RECORD_OF[kinds[name]].model_validate_json(data)
+        except Exception as error:
+            unreadable.append(Unreadable(name, _line(error)))
+    return files, unreadable
+
+
+def _read_all(uris: Iterable[str]) -> list[bytes | Exception]:
+    """The objects, or why each could not be read, in order."""
+    uris = list(uris)
+
+    def read(uri: str) -> bytes | Exception:
+        try:
+            return storage.read_bytes(uri)
+        except Exception as error:
+            return error
+
+    if not any(storage.is_remote(uri) for uri in uris):
+        return [read(uri) for uri in uris]
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(read, uris))
+
+
+def _line(error: Exception) -> str:
+    """Why something could not be read, in one line."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return f"{error.error_count()} problems, first: {f'{place}: ' if place else ''}{first['msg']}"
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _resolved_at(data: bytes | Exception) -> datetime | None:
+    if isinstance(data, Exception):
+        return None
+    try:
+        return _aware(Resolution.model_validate_json(data).resolved_at) if b'"resolved_at"' in data else None
+    except ValidationError:
+        return None
+
+
+def _time_in(run_id: str) -> datetime | None:
+    """The time in ids such as promotion-2026-11-23-19-20-01-123456 and 20261123-192001-4f2a."""
+    match = _TIME_IN_ID.search(run_id)
+    try:
+        return datetime.strptime("".join(match.groups()), "%Y%m%d%H%M%S").replace(tzinfo=UTC) if match else None
+    except ValueError:
+        return None
+
+
+def _aware(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

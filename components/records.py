@@ -1,0 +1,258 @@
+"""The typed records that pass from room to room.
+
+A record is the payload of one artifact: `record.json` in the artifact's folder, written last, so that a folder with a
+readable record is a complete one. Raw samples lie beside it as Parquet; the files of a model lie in `model/`.
+"""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from components.errors import IntegrityError
+
+RECORD_FILE = "record.json"
+MODEL_FOLDER = "model"
+
+Color = Literal["blue", "green"]
+Format = Literal["safetensors", "bitsandbytes", "compressed-tensors", "openvino"]
+Verdict = Literal["promote", "reject", "inconclusive"]
+Action = Literal["promote", "hold", "retire"]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Part(BaseModel):
+    """A piece of a record."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class Record(Part):
+    """The payload of one artifact."""
+
+    schema_version: Literal[1] = 1
+
+    def save(self, folder: Path | str) -> Path:
+        """Write `record.json` into `folder`, atomically and durably. Call it after everything else in there is written."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / RECORD_FILE
+        partial = folder / f".{RECORD_FILE}.partial"
+        with open(partial, "w") as file:
+            file.write(self.model_dump_json(indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        return path
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Self:
+        """Read the record of an artifact's folder.
+
+        Raises:
+            IntegrityError: there is no record (the artifact is incomplete) or it is not one of this kind.
+        """
+        path = Path(folder) / RECORD_FILE
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise IntegrityError(f"{folder} holds no {RECORD_FILE}: it is not a complete {cls.__name__} artifact. Run the step that makes it again.") from None
+        except ValidationError as error:
+            raise IntegrityError(
+                f"{path} is not a {cls.__name__} record ({error.error_count()} problems, first: {error.errors()[0]['msg']}). Run the step that makes it again."
+            ) from None
+
+
+class Resolution(Record):
+    """What `resolve` found: the exact source, and whether there is anything new to do."""
+
+    verdict: Literal["new", "up_to_date"]
+    reason: str
+    source: str
+    commit: str
+    fingerprint: str = Field(description="Digest of commit, settings and code. Equal to live's: nothing new.")
+    source_build: str = Field("", description="Folder below the history where download leaves its record, shared by runs.")
+    candidate_build: str = Field("", description="The same for quantize and evaluate.")
+    live_release_id: str = ""
+    resolved_at: datetime = Field(default_factory=utc_now, description="Orders the runs of a history.")
+
+
+class FileEntry(Part):
+    size: int = Field(ge=0, description="Bytes.")
+    sha256: str
+
+
+class Model(Record):
+    """A model on disk, baseline or candidate. Its files lie in the folder `model/` beside the record."""
+
+    role: Literal["baseline", "candidate"]
+    source: str = Field(description="The model as the user named it.")
+    commit: str = Field(description="Hub commit, or content digest for folders, buckets and the built-in model.")
+    format: Format
+    method: str = "none"
+    bits: int = Field(16, description="Bits a weight. 16 or 32 for full precision.")
+    digest: str = Field(description="sha256 over the sorted lines `sha256  path` of all files.")
+    files: dict[str, FileEntry]
+    bytes: int = Field(description="Of all files together.")
+    seconds: float = Field(0.0, description="That the step took.")
+    peak_memory_bytes: int = 0
+    libraries: dict[str, str] = Field(default_factory=dict, description="Name to version of what made it.")
+
+
+class Metric(Part):
+    """A point estimate and its two-sided confidence interval."""
+
+    value: float
+    low: float
+    high: float
+    confidence: float = 0.95
+
+
+class Evaluation(Record):
+    """Candidate against baseline on held-out text, token by token. `documents.parquet` holds a row a document."""
+
+    baseline_digest: str
+    candidate_digest: str
+    documents: int
+    tokens: int = Field(description="Scored tokens.")
+    metrics: dict[str, Metric] = Field(description="perplexity, baseline_perplexity, perplexity_ratio, bits_per_byte, kl_mean (nats), top1_agreement.")
+    seconds: float = 0.0
+
+
+class Instance(Part):
+    """One serving process or pod."""
+
+    name: str
+    url: str
+    pid: int = 0
+    started: float = Field(0.0, description="Start time of the process in seconds since the epoch: tells a reused pid apart.")
+
+
+class Release(Record):
+    """A model deployed to a color."""
+
+    release_id: str
+    color: Color
+    service: str
+    model_uri: str = Field(description="The folder or prefix of the Model artifact.")
+    digest: str
+    source: str
+    commit: str
+    method: str
+    bits: int
+    engine: str
+    fingerprint: str = ""
+    run_id: str = ""
+    replicas: int = 1
+    instances: list[Instance] = Field(default_factory=list)
+    deployed_at: datetime = Field(default_factory=utc_now)
+
+    @property
+    def endpoints(self) -> list[str]:
+        return [instance.url for instance in self.instances]
+
+
+class Deployment(Record):
+    """What `deploy_green` left: the candidate on the idle color, and the live release that it is to be measured against."""
+
+    candidate: Release
+    live: Release
+
+
+class LatencySummary(Part):
+    """Percentiles in seconds."""
+
+    mean: float
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+
+
+class ColorSummary(Part):
+    release_id: str = ""
+    digest: str = ""
+    requests: int
+    errors: int
+    output_tokens: int
+    output_tokens_per_second: float = Field(description="Of the throughput blocks, at `concurrency`; median over blocks.")
+    ttft: LatencySummary | None = Field(None, description="Time to first token.")
+    itl: LatencySummary | None = Field(None, description="Inter-token latency: the mean gap between the tokens of a request.")
+    e2e: LatencySummary | None = Field(None, description="Send to last byte.")
+
+
+class BenchmarkResult(Record):
+    """Candidate and live measured side by side. `requests.parquet` holds a row a request, `blocks.parquet` a row a throughput block."""
+
+    complete: bool
+    reason: str = Field("", description="Why it is not complete.")
+    candidate: ColorSummary
+    live: ColorSummary | None = None
+    pairs: int = Field(description="Pairs in which both requests were sent.")
+    concurrency: int
+    max_tokens: int
+    seed: int
+    seconds: float
+    samples_uri: str = Field("", description="Folder or prefix that holds the Parquet files.")
+    requests_digest: str = Field("", description="sha256 of requests.parquet.")
+    blocks_digest: str = Field("", description="sha256 of blocks.parquet.")
+
+
+class ObjectiveResult(Part):
+    """One line of a gate, judged."""
+
+    name: str
+    metric: str
+    scope: Literal["absolute", "vs_live"]
+    comparison: str = Field(description="For people: `<= 1.10 x live`, `<= 0.05`.")
+    estimate: float | None
+    bound: float | None = Field(description="The confidence bound that was judged.")
+    limit: float
+    confidence: float
+    unit: str = ""
+    status: Literal["pass", "fail", "inconclusive"]
+    reason: str
+
+
+class Decision(Record):
+    """What the gate says, and from what."""
+
+    verdict: Verdict
+    action: Action
+    reason: str
+    objectives: list[ObjectiveResult]
+    deployment: Deployment
+    gate_name: str
+    gate_digest: str
+    evaluation_digest: str = Field(description="sha256 of the Evaluation record judged.")
+    benchmark_digest: str = Field(description="sha256 of the BenchmarkResult record judged.")
+    bake_seconds: float = 0.0
+    bake_max_errors: int = 0
+    code_version: str = ""
+    decided_at: datetime = Field(default_factory=utc_now)
+
+
+class Promotion(Record):
+    """What happened to the traffic."""
+
+    outcome: Literal["promoted", "rolled_back", "retired", "already_live"]
+    live: Release
+    previous: Release | None = None
+    switched_at: datetime | None = None
+    probes: int = 0
+    errors: int = 0
+    reason: str = ""
+
+
+class ReportSummary(Record):
+    """What a run came to, small: for KFP Metrics, and for lists of runs."""
+
+    outcome: str = Field(description="One of components.history.Outcome.")
+    headline: str = Field(description="The verdict in one line.")
+    scalars: dict[str, float] = Field(description="Finite numbers only. A number that was not measured is not there.")
+    unreadable: list[str] = Field(default_factory=list, description="What the report could not read, and why.")

@@ -1,0 +1,119 @@
+"""What every door does around its work: logs as JSON lines, one record published to the run's history, one clear error line."""
+
+import contextlib
+import json
+import logging
+import os
+import select
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from components import storage
+from components.errors import GreenlightError
+from components.records import Record
+
+log = logging.getLogger("greenlight")
+
+
+class StepEvent(BaseModel):
+    """One line of a step's output. `figure` is the one number that matters, for people."""
+
+    time: str
+    severity: str = "INFO"
+    run: str
+    step: str
+    event: str
+    message: str = ""
+    figure: str = ""
+
+
+class Step:
+    """A running step. `finish` is called once, when the work is done."""
+
+    def __init__(self, name: str, run_id: str, history: str) -> None:
+        self.name, self.run_id, self.history = name, run_id, history
+        self.started = time.monotonic()
+
+    def finish(self, record: Record, folder: str | None, figure: str) -> None:
+        """Save the record as the artifact in `folder`, and publish a copy to the history."""
+        if folder:
+            record.save(folder)
+        self.publish(f"{self.name}.json", record.model_dump_json(indent=2).encode())
+        self.emit("finished", figure=figure)
+
+    def publish(self, name: str, data: bytes) -> str:
+        """Write one object of this run's history; returns its URI."""
+        uri = storage.join(self.history, self.run_id, name)
+        storage.write_bytes(uri, data)
+        return uri
+
+    def emit(self, event: str, message: str = "", figure: str = "", severity: str = "INFO") -> None:
+        line = StepEvent(time=datetime.now(UTC).isoformat(), severity=severity, run=self.run_id, step=self.name, event=event, message=message, figure=figure)
+        print(line.model_dump_json(exclude_defaults=False), file=sys.__stdout__, flush=True)
+
+
+@contextlib.contextmanager
+def step(name: str, run_id: str, history: str) -> Iterator[Step]:
+    """Run the work of a step inside this.
+
+    A GreenlightError ends the process with one clear line and exit code 1 (a backend loses the code and the text, so both
+    are also left in the history as `<step>.error.json`); any other exception does the same and prints its traceback.
+    """
+    running = Step(name, run_id, history)
+    _log_as_events(running)
+    _end_with_reader()
+    running.emit("started")
+    error_name = f"{name}.error.json"
+    try:
+        storage.delete(storage.join(history, run_id, error_name))  # of an earlier attempt: builds are shared by runs
+        yield running
+    except Exception as error:
+        expected = isinstance(error, GreenlightError)
+        message = str(error) if expected else f"{type(error).__name__}: {error}"
+        if not expected:
+            traceback.print_exc()
+        running.emit("failed", message=message, severity="ERROR")
+        with contextlib.suppress(Exception):  # the message was printed; an unreachable history must not hide it
+            running.publish(error_name, json.dumps({"step": name, "error": type(error).__name__, "message": message}).encode())
+        sys.stdout.flush()
+        raise SystemExit(getattr(error, "exit_code", 1)) from None
+
+
+class _EventHandler(logging.Handler):
+    def __init__(self, running: Step) -> None:
+        super().__init__(logging.INFO)
+        self.running = running
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.running.emit("log", message=record.getMessage(), figure=getattr(record, "figure", ""), severity=record.levelname)
+
+
+def _log_as_events(running: Step) -> None:
+    """Greenlight's own log lines become events; libraries are heard only when something is wrong."""
+    warnings.simplefilter("ignore")
+    logging.basicConfig(level=logging.ERROR)
+    log.handlers[:] = [_EventHandler(running)]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def _end_with_reader() -> None:
+    """End this process when whoever reads its output is gone: a runner that was killed must not leave a step working on."""
+    if not (sys.__stdout__ and Path(f"/proc/self/fd/{sys.__stdout__.fileno()}").exists()):
+        return
+    poller = select.poll()
+    poller.register(sys.__stdout__.fileno(), select.POLLERR)  # on a pipe: the read end was closed
+
+    def watch() -> None:
+        poller.poll()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="end-with-reader").start()
