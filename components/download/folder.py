@@ -1,0 +1,71 @@
+"""A model in a local folder, named by its content."""
+
+import errno
+import logging
+import os
+from pathlib import Path
+
+from components.download.checks import check_checkpoint
+from components.download.digests import remembered_digests
+from components.download.integrity import content_digest
+from components.download.selection import choose
+from components.download.sources import Source, SourceFile
+from components.errors import InputError, IntegrityError
+from components.records import FileEntry
+
+log = logging.getLogger("greenlight.download")
+
+CHUNK = 64 * 2**20
+NO_CLONE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF)
+
+
+class FolderSource(Source):
+    """A folder as `save_pretrained` writes it. It is copied, never linked: it may be edited in place while a run uses the copy."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder
+
+    def check(self) -> None:
+        if not self.folder.exists():
+            raise InputError("model", self.name, "there is no such folder; give one that holds config.json, *.safetensors and a tokenizer")
+        if not self.folder.is_dir():
+            raise InputError("model", self.name, "it is a file; give the folder that holds config.json, *.safetensors and a tokenizer")
+        try:
+            check_checkpoint(self.name, self.folder)
+        except OSError as error:
+            raise InputError("model", self.name, f"the folder cannot be read ({error.strerror}); make it readable") from None
+
+    def resolve(self) -> str:
+        self.check()
+        return content_digest(self._describe())
+
+    def list_files(self, commit: str) -> list[SourceFile]:
+        self.check()
+        files = self._describe()
+        if content_digest(files) != commit:
+            raise IntegrityError(f"{self.name} has changed since it was resolved to {commit[:12]}. Run again to take it as it is now.")
+        return [SourceFile(path, entry.size, "sha256", entry.sha256) for path, entry in files.items()]
+
+    def fetch(self, file: SourceFile, commit: str, partial: Path) -> None:
+        with open(self.folder / file.path, "rb") as source, open(partial, "ab") as target:
+            offset = target.tell()
+            source.seek(offset)
+            while offset < file.size:
+                written = _copy(source.fileno(), target.fileno(), offset)
+                if written == 0:
+                    return  # it is shorter than it was; the caller sees that the bytes are wrong
+                offset += written
+
+    def _describe(self) -> dict[str, FileEntry]:
+        names = choose(self.name, (path.name for path in self.folder.iterdir() if path.is_file()))
+        return remembered_digests([self.folder / name for name in names])
+
+
+def _copy(source: int, target: int, offset: int) -> int:
+    """Copy up to CHUNK bytes at `offset` of both; without moving bytes where the file system can share them."""
+    try:
+        return os.copy_file_range(source, target, CHUNK, offset, offset)
+    except OSError as error:
+        if error.errno not in NO_CLONE:
+            raise
+    return os.write(target, os.pread(source, CHUNK, offset))

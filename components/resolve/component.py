@@ -1,0 +1,74 @@
+"""The door of the step `resolve`."""
+
+from kfp import dsl
+
+from components.image import COMPONENTS_IMAGE
+
+
+@dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
+def resolve(
+    model: str,
+    revision: str,
+    method: str,
+    bits: int,
+    gate: str,
+    prompts: str,
+    text: str,
+    target: str,
+    service: str,
+    namespace: str,
+    replicas: int,
+    engine: str,
+    port: int,
+    auto_promote: bool,
+    force: bool,
+    home: str,
+    run_id: str,
+    history: str,
+    code_version: str,
+    commit: dsl.OutputPath(str),  # type: ignore[valid-type]
+    fingerprint: dsl.OutputPath(str),  # type: ignore[valid-type]
+    source_build: dsl.OutputPath(str),  # type: ignore[valid-type]
+    candidate_build: dsl.OutputPath(str),  # type: ignore[valid-type]
+) -> str:
+    """Find the exact commit of the source, and whether there is anything new to do: returns `new` or `up_to_date`.
+
+    The verdict is the one unnamed output, because kfp.local can branch on no other.
+    """
+    from pathlib import Path
+
+    from components.resolve.parameters import Parameters
+    from components.resolve.work import resolve as find
+    from components.step import step
+
+    with step("resolve", run_id, history) as running:
+        parameters = Parameters(
+            model=model,
+            revision=revision,
+            method=method,
+            bits=bits,
+            gate=gate,
+            prompts=prompts,
+            text=text,
+            target=target,
+            service=service,
+            namespace=namespace,
+            replicas=replicas,
+            engine=engine,
+            port=port,
+            auto_promote=auto_promote,
+            force=force,
+            home=home,
+            history=history,
+        )
+        resolution = find(parameters, code_version)
+        running.publish("parameters.json", parameters.model_dump_json(indent=2).encode())
+        running.finish(resolution, None, figure=f"{resolution.verdict}, commit {resolution.commit[:12]}")
+    for path, value in (
+        (commit, resolution.commit),
+        (fingerprint, resolution.fingerprint),
+        (source_build, resolution.source_build),
+        (candidate_build, resolution.candidate_build),
+    ):
+        Path(path).write_text(value)
+    return resolution.verdict

@@ -1,0 +1,60 @@
+"""The parameters of a run, and the check of all of them: cheap, without a download, before anything is deployed."""
+
+import re
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from components.errors import InputError
+
+DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+class Parameters(BaseModel):
+    """What a person may choose. The pipeline function, the command line and the Vertex console show the same names, defaults and descriptions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field("builtin:tiny", description="Hub id, gs:// prefix, local folder, or builtin:tiny.")
+    revision: str = Field("", description="Branch, tag or commit of a hub model. Empty: the default branch.")
+    method: str = Field("optimum", description="Quantization method: none, bnb (bitsandbytes), gptq (llm-compressor), optimum (OpenVINO).")
+    bits: int = Field(8, description="Bits a weight: 4 or 8. Ignored by method none.")
+    gate: str = Field("default", description="Objectives that decide: the name of a shipped gate, a path, a gs:// URI, or the YAML itself.")
+    prompts: str = Field("builtin", description="Prompts of the benchmark: a JSONL path or gs:// URI, or builtin.")
+    text: str = Field("builtin", description="Held-out text of the evaluation: a JSONL path or gs:// URI, or builtin.")
+    target: str = Field("local", description="Where serving runs: local.")
+    service: str = Field("llm-inference", description="Name of the stable endpoint.")
+    namespace: str = Field("default", description="Kubernetes namespace of the service. Ignored by the local target.")
+    replicas: int = Field(1, description="Serving processes or pods a color.")
+    engine: str = Field("auto", description="Engine of the candidate: auto (from the artifact), openvino, transformers.")
+    port: int = Field(8080, description="Port of the stable endpoint on the local target.")
+    auto_promote: bool = Field(True, description="Move the traffic on verdict promote. Off: green stays up and `greenlight promote` finishes.")
+    force: bool = Field(False, description="Run even when live already is this commit with these settings and this code.")
+    home: str = Field(".greenlight", description="Folder of the local target's state. Ignored by other targets.")
+    history: str = Field(".greenlight/history", description="Folder or gs:// prefix where every run leaves its records and report.")
+
+    def check(self) -> None:
+        """Check every value that can be checked without a download.
+
+        Raises:
+            InputError: names the first bad field, its value and the fix.
+        """
+        # Imported here: each room knows what it accepts, and a command that needs no check should not pay for it.
+        from components.benchmark.prompts import check_prompts
+        from components.download.sources import check_source
+        from components.evaluate.text import check_text
+        from components.gate.objectives import load_gate
+        from components.quantize.methods import check_engine, check_method
+        from rollout.target import open_target
+
+        check_method(self.method, self.bits)
+        check_engine(self.method, self.engine)
+        if self.replicas < 1:
+            raise InputError("replicas", self.replicas, "use 1 or more; `greenlight down` stops serving")
+        for field in ("service", "namespace"):
+            if not DNS_LABEL.fullmatch(getattr(self, field)):
+                raise InputError(field, getattr(self, field), "use up to 63 lower-case letters, digits and dashes, starting with a letter")
+        load_gate(self.gate)
+        check_prompts(self.prompts)
+        check_text(self.text)
+        open_target(self.target, self.service, self.namespace, self.home, self.port).check()
+        check_source(self.model, self.revision)
