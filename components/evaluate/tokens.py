@@ -1,0 +1,75 @@
+"""From text to the token ids that both models are scored on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.errors import GreenlightError, IntegrityError
+from components.quantize.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+WINDOW = 512
+"""Most tokens that are read at once: bounds the memory for logits. A model with a shorter context is read in pieces of that."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text as token ids, without special tokens."""
+
+    ids: list[int]
+    bytes: int
+
+
+class Reader:
+    """The tokenizer of the baseline, and how it starts a text."""
+
+    def __init__(self, baseline: Checkpoint) -> None:
+        config = baseline.config()
+        config = config.get("text_config") or config
+        self._tokenizer = load_tokenizer(baseline.folder)
+        self.window = min(WINDOW, int(config.get("max_position_embeddings", WINDOW)))
+        self._start = self._first_token(config)
+
+    def read(self, text: str) -> Document:
+        return Document(self._tokenizer.encode(text, add_special_tokens=False).ids, len(text.encode()))
+
+    def windows(self, document: Document) -> list[tuple[list[int], list[int]]]:
+        """Pieces of a document as (inputs, targets), of equal lengths. Each token is the target of exactly one piece.
+
+        Each piece starts with the token that starts a text, so that its first target has a context too (as lm-eval's rolling likelihood does).
+        """
+        size = self.window
+        pieces = [document.ids[start : start + size] for start in range(0, len(document.ids), size)]
+        return [([self._start, *piece[:-1]], piece) for piece in pieces]
+
+    def check_same(self, folder: Path, texts: list[str]) -> None:
+        """Raises IntegrityError when the tokenizer in `folder` reads the texts otherwise, or starts them otherwise."""
+        other = load_tokenizer(folder)
+        for text in ["", *texts]:
+            if other.encode(text).ids != self._tokenizer.encode(text).ids:
+                raise IntegrityError(
+                    f"The candidate's tokenizer gives other ids than the baseline's for {text[:40]!r}: {folder} is not made from this baseline."
+                )
+
+    def _first_token(self, config: dict[str, Any]) -> int:
+        """What the tokenizer puts before a text, or else the token that ends one: it stands between texts."""
+        put_before = self._tokenizer.encode("").ids
+        end = config.get("eos_token_id")
+        for candidate in (put_before, [config.get("bos_token_id")], end if isinstance(end, list) else [end]):
+            if candidate and candidate[0] is not None:
+                return candidate[0]
+        raise GreenlightError(
+            "The baseline's config.json names neither bos_token_id nor eos_token_id, so texts have no start. Add the one it was trained with."
+        )
+
+
+def load_tokenizer(folder: Path) -> "Tokenizer":
+    """The tokenizer of a model folder, as it reads one text of any length."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer

@@ -1,0 +1,62 @@
+"""A model folder to read from: an artifact with its record, or any plain full-precision checkpoint."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.download.checks import check_checkpoint, weight_bits
+from components.download.integrity import content_digest, describe_file, verify_model
+from components.download.selection import choose
+from components.errors import InputError
+from components.records import MODEL_FOLDER, RECORD_FILE, Model
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete, verified model. `folder` holds its files."""
+
+    record: Model
+    folder: Path
+
+    def config(self) -> dict[str, Any]:
+        """config.json."""
+        return json.loads((self.folder / "config.json").read_bytes())
+
+
+def open_checkpoint(field: str, folder: Path) -> Checkpoint:
+    """Open and verify a Model artifact or a plain checkpoint folder.
+
+    Args:
+        field: the parameter that named it, for the error.
+
+    Raises:
+        InputError: it is neither, or lacks a fast tokenizer.
+        IntegrityError: files of the artifact are missing or changed.
+    """
+    if (folder / RECORD_FILE).is_file() or (folder / MODEL_FOLDER).is_dir():
+        checkpoint = Checkpoint(verify_model(folder), folder / MODEL_FOLDER)
+    elif folder.is_dir():
+        checkpoint = _plain(folder)
+    else:
+        raise InputError(field, str(folder), "there is no such folder; give a Model artifact or a checkpoint folder")
+    if not (checkpoint.folder / "tokenizer.json").is_file():
+        raise InputError(field, str(folder), "holds no tokenizer.json; save its tokenizer as a fast one (AutoTokenizer, save_pretrained) into the same folder")
+    return checkpoint
+
+
+def _plain(folder: Path) -> Checkpoint:
+    check_checkpoint(str(folder), folder)
+    files = {name: describe_file(folder / name) for name in choose(str(folder), (path.name for path in folder.iterdir()))}
+    digest = content_digest(files)
+    record = Model(
+        role="baseline",
+        source=folder.name,
+        commit=digest,
+        format="safetensors",
+        bits=weight_bits(folder),
+        digest=digest,
+        files=files,
+        bytes=sum(entry.size for entry in files.values()),
+    )
+    return Checkpoint(record, folder)

@@ -1,0 +1,100 @@
+"""A process of its own for each quantization: what it prints is kept apart, its memory is its own, and it dies with the step."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from components.errors import GreenlightError
+
+log = logging.getLogger("greenlight.quantize")
+
+PACKAGE_ROOT = Path(__file__).parents[2]
+PROGRESS_SECONDS = 2.0
+TAIL_LINES = 40
+
+# Runs first in the child. PR_SET_PDEATHSIG (1): the kernel kills it when its parent dies, however that dies. The parent may have died before the call.
+DIE_WITH_PARENT = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() != int(sys.argv.pop(1)):
+    sys.exit("the step that started this is gone")
+"""
+
+# No network, no telemetry (openvino_telemetry is silent in CI), and no threads that spin: on a busy machine those make small models 10 times slower.
+SETTINGS = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false", "CI": "true", "GOMP_SPINCOUNT": "0"}
+
+
+class ChildFailed(GreenlightError):
+    """The process of a method failed. `output` is the end of what it printed."""
+
+    def __init__(self, message: str, output: str) -> None:
+        super().__init__(message)
+        self.output = output
+
+
+def run_module(module: str, arguments: list[str], scratch: Path, label: str) -> int:
+    """Run `work(*arguments)` of one of our modules; see `run_python`."""
+    paths = [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")]
+    environment = {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    return run_python(Path(sys.executable), f"from {module} import work; work(*sys.argv[1:])", arguments, scratch, label, environment)
+
+
+def run_python(python: Path, code: str, arguments: list[str], scratch: Path, label: str, environment: dict[str, str] | None = None) -> int:
+    """Run Python code in a process that dies with this one; what it prints is shown only when it fails.
+
+    Args:
+        python: the interpreter.
+        code: finds `arguments` in `sys.argv[1:]`.
+        scratch: folder for its temporary files.
+        label: who works, for people.
+        environment: variables to set besides ours.
+
+    Returns:
+        Its peak memory in bytes, children included.
+
+    Raises:
+        ChildFailed: it ended with anything but 0.
+    """
+    output = scratch / "output.log"
+    variables = os.environ | SETTINGS | {"TMPDIR": str(scratch)} | (environment or {})
+    with open(output, "wb") as sink:
+        command = [str(python), "-c", DIE_WITH_PARENT + code, str(os.getpid()), *arguments]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, env=variables)
+    try:
+        peak = _wait(process, label)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            process.wait()
+    if process.returncode:
+        tail = "\n".join(output.read_text(errors="replace").replace("\r", "\n").splitlines()[-TAIL_LINES:])
+        log.error("the end of what %s printed:\n%s", label, tail)
+        raise ChildFailed(_reason(label, process.returncode, tail), tail)
+    return peak
+
+
+def _wait(process: subprocess.Popen[bytes], label: str) -> int:
+    """Wait, say that it still works, and return its peak memory in bytes."""
+    started = told = time.monotonic()
+    while True:
+        # wait4 and not Popen.wait: only it tells the memory of this one child.
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return usage.ru_maxrss * 1024
+        now = time.monotonic()
+        if now - told >= PROGRESS_SECONDS:
+            told = now
+            log.info("%s is working", label, extra={"figure": f"{now - started:.0f} s"})
+        time.sleep(0.05)
+
+
+def _reason(label: str, code: int, tail: str) -> str:
+    if code == -signal.SIGKILL:
+        return f"{label} was killed (signal 9), most likely because memory ran out. Use a machine with more memory, or a smaller model."
+    last = next((line.strip() for line in reversed(tail.splitlines()) if line.strip()), "it printed nothing")
+    return f"{label} failed with exit code {code}: {last}. The log above holds the end of its output; check that it supports this model."

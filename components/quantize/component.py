@@ -1,0 +1,17 @@
+"""The door of the step `quantize`."""
+
+from kfp import dsl
+
+from components.image import COMPONENTS_IMAGE
+
+
+@dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
+def quantize(baseline: dsl.Input[dsl.Model], candidate: dsl.Output[dsl.Model], method: str, bits: int, build: str, history: str, code_version: str) -> None:
+    """Quantize the baseline into the candidate."""
+    from components.quantize.work import quantize_model
+    from components.step import step
+
+    with step("quantize", build, history) as running:
+        record = quantize_model(baseline.path, candidate.path, method=method, bits=bits)
+        candidate.metadata.update(format=record.format, digest=record.digest, bytes=record.bytes)
+        running.finish(record, candidate.path, figure=f"{record.bytes / 1e6:.1f} MB")

@@ -1,0 +1,82 @@
+"""What every method says about itself, and the one thing it does."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar
+
+from components.errors import GreenlightError
+from components.records import Format
+
+
+@dataclass(frozen=True)
+class Capability:
+    """One row of the table of methods. `bits` is None where bits do not matter."""
+
+    method: str
+    bits: int | None
+    library: str
+    format: Format
+    engines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One quantization.
+
+    Attributes:
+        model: folder of the full-precision checkpoint. Only read.
+        output: empty folder for the quantized one.
+        bits: bits a weight.
+        calibration: path or gs:// URI of JSONL with a `text` a line, for methods that calibrate.
+        scratch: folder for temporary files; it is removed afterwards.
+    """
+
+    model: Path
+    output: Path
+    bits: int
+    calibration: str
+    scratch: Path
+
+
+class Method(ABC):
+    """A way to make a checkpoint smaller.
+
+    Attributes:
+        name: as the user writes it.
+        bits: bits a weight that it can do. Empty: it takes any number and ignores it.
+        library: who does the work, for people.
+        packages: distributions whose versions are recorded; the first must be installed.
+        format: of the result.
+        engines: that serve the result.
+        calibrates: whether it looks at text.
+        disk: most bytes that it writes at any time, as a share of the baseline's.
+    """
+
+    name: ClassVar[str]
+    bits: ClassVar[tuple[int, ...]]
+    library: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]]
+    format: ClassVar[Format]
+    engines: ClassVar[tuple[str, ...]]
+    disk: ClassVar[float]
+    calibrates: ClassVar[bool] = False
+
+    @abstractmethod
+    def quantize(self, job: Job) -> int:
+        """Write the quantized checkpoint to `job.output`; returns the peak memory in bytes of the process that did it.
+
+        Raises:
+            GreenlightError: it did not work. Holds the end of what the library printed.
+        """
+
+    def check_installed(self) -> None:
+        """Raises GreenlightError when the library is not installed."""
+        if self.packages and find_spec(self.packages[0]) is None:
+            raise GreenlightError(f"Method {self.name} needs {self.packages[0]}, which is not installed here. Run: pip install 'greenlight-llm[quantize]'")
+
+    def versions(self) -> dict[str, str]:
+        """Name to version of the packages that make the result."""
+        return {name: metadata.version(name) for name in self.packages}

@@ -1,0 +1,39 @@
+"""bitsandbytes: NF4 for 4 bits (QLoRA, arXiv:2305.14314), LLM.int8() for 8 (arXiv:2208.07339). Needs no calibration.
+
+Embeddings and the output layer stay in full precision.
+"""
+
+from pathlib import Path
+
+from components.quantize.child import run_module
+from components.quantize.methods.base import Job, Method
+
+
+class BitsAndBytes(Method):
+    name = "bnb"
+    bits = (4, 8)
+    library = "bitsandbytes"
+    packages = ("bitsandbytes", "transformers", "torch")
+    format = "bitsandbytes"
+    engines = ("transformers",)
+    disk = 1.0
+
+    def quantize(self, job: Job) -> int:
+        return run_module(__name__, [str(job.model), str(job.output), str(job.bits)], job.scratch, self.library)
+
+
+def work(model: str, output: str, bits: str) -> None:
+    """Runs in a process of its own: quantize while loading, save."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    if bits == "4":
+        config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+    else:
+        config = BitsAndBytesConfig(load_in_8bit=True)
+    device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    loaded = AutoModelForCausalLM.from_pretrained(Path(model), dtype="auto", quantization_config=config, device_map={"": device}, local_files_only=True)
+    loaded.save_pretrained(output)
+
+
+method = BitsAndBytes()

@@ -1,0 +1,24 @@
+"""No quantization: the checkpoint as it is, so that a new commit of a model can be rolled out, or one model be compared with itself."""
+
+import shutil
+
+from components.download.selection import choose
+from components.quantize.methods.base import Job, Method
+
+
+class Unchanged(Method):
+    name = "none"
+    bits = ()
+    library = "none"
+    packages = ()
+    format = "safetensors"
+    engines = ("transformers",)
+    disk = 1.0
+
+    def quantize(self, job: Job) -> int:
+        for name in choose(str(job.model), (path.name for path in job.model.iterdir())):
+            shutil.copyfile(job.model / name, job.output / name)
+        return 0
+
+
+method = Unchanged()

@@ -1,0 +1,139 @@
+"""Quantize a baseline into a candidate: all of it, or nothing that a later run could take for whole."""
+
+import contextlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.download.builtin import CALIBRATION
+from components.download.integrity import content_digest, describe_files
+from components.download.selection import COMPANION
+from components.errors import GreenlightError, InputError
+from components.evaluate.text import load_text
+from components.quantize.checkpoint import Checkpoint, open_checkpoint
+from components.quantize.child import ChildFailed
+from components.quantize.methods import check_method
+from components.quantize.methods.base import Job
+from components.records import MODEL_FOLDER, RECORD_FILE, Model
+
+log = logging.getLogger("greenlight.quantize")
+
+# How a full disk reads in what a library prints: Python and Rust; OpenVINO, whose writes into our own folder fail for no other reason.
+NO_SPACE_LEFT = ("No space left on device", "iostream error")
+
+
+def quantize_model(baseline_folder: Path | str, output_folder: Path | str, method: str, bits: int, calibration: Path | str | None = None) -> Model:
+    """Quantize the model in `baseline_folder` into the artifact `output_folder`: `model/` and, last, `record.json`.
+
+    It works in a hidden folder beside the output, so a run that was killed at any line leaves no artifact, and the next one removes what it left.
+
+    Args:
+        baseline_folder: a Model artifact, or a plain checkpoint folder of safetensors.
+        method, bits: see `components.quantize.methods.capabilities`.
+        calibration: path or gs:// URI of JSONL with a `text` a line, for methods that calibrate. Default: text that comes with the built-in model.
+
+    Raises:
+        InputError: an argument is unusable.
+        IntegrityError: the baseline is not what its record says.
+        GreenlightError: the library or disk space is missing, or the library failed.
+    """
+    started = time.monotonic()
+    chosen = check_method(method, bits)
+    chosen.check_installed()
+    calibration = str(calibration or CALIBRATION)
+    if chosen.calibrates:
+        load_text(calibration, "calibration")
+    baseline = open_checkpoint("baseline", Path(baseline_folder))
+    if baseline.record.format != "safetensors":
+        raise InputError("baseline", str(baseline_folder), f"is already quantized ({baseline.record.format}); start from the full-precision model")
+
+    with _workspace(Path(output_folder), int(chosen.disk * baseline.record.bytes)) as workspace:
+        log.info("quantizing %s with %s to %s bits", baseline.record.source, chosen.library, bits if chosen.bits else baseline.record.bits)
+        job = Job(baseline.folder, workspace / MODEL_FOLDER, bits, calibration, workspace / "scratch")
+        job.output.mkdir()
+        job.scratch.mkdir()
+        peak_memory = chosen.quantize(job)
+        _copy_companions(baseline, job.output)
+        _settle(job.output)
+        files = describe_files(job.output)
+        record = Model(
+            role="candidate",
+            source=baseline.record.source,
+            commit=baseline.record.commit,
+            format=chosen.format,
+            method=method,
+            bits=bits if chosen.bits else baseline.record.bits,
+            digest=content_digest(files),
+            files=files,
+            bytes=sum(entry.size for entry in files.values()),
+            seconds=round(time.monotonic() - started, 3),
+            peak_memory_bytes=max(peak_memory, _own_peak_memory()),
+            libraries=chosen.versions(),
+        )
+        # One rename on the same file system; on a mounted bucket, where a folder cannot be renamed, a copy. The record comes last either way.
+        shutil.move(job.output, Path(output_folder) / MODEL_FOLDER)
+        record.save(output_folder)
+    log.info("quantized in %.1f s", record.seconds, extra={"figure": f"{record.bytes / 1e6:.1f} MB"})
+    return record
+
+
+@contextlib.contextmanager
+def _workspace(output: Path, needed: int) -> Iterator[Path]:
+    """An empty hidden folder beside `output`, and nothing in `output` but the empty folder. A full disk becomes a clear error.
+
+    Args:
+        needed: bytes that the work writes at most.
+    """
+    workspace = output.parent / f".{output.name}.partial"
+    shutil.rmtree(workspace, ignore_errors=True)
+    (output / RECORD_FILE).unlink(missing_ok=True)  # first: from here on the output is nobody's artifact
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    free = shutil.disk_usage(output.parent).free
+    if free < needed:
+        raise _disk_full(needed, free, output.parent)
+    workspace.mkdir()
+    try:
+        yield workspace
+    except Exception as error:
+        printed = error.output if isinstance(error, ChildFailed) else str(error)
+        if any(phrase in printed for phrase in NO_SPACE_LEFT):
+            raise _disk_full(needed, shutil.disk_usage(output.parent).free, output.parent) from None
+        raise
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)
+
+
+def _disk_full(needed: int, free: int, folder: Path) -> GreenlightError:
+    return GreenlightError(
+        f"The disk is full: quantizing needs about {needed / 1e6:.1f} MB and {folder} has {free / 1e6:.1f} MB free. Free some space there, or write elsewhere."
+    )
+
+
+def _copy_companions(baseline: Checkpoint, output: Path) -> None:
+    """The tokenizer, chat template, generation settings and license, as they are in the baseline: libraries save their own versions of them."""
+    for path in baseline.folder.iterdir():
+        if COMPANION.fullmatch(path.name):
+            shutil.copyfile(path, output / path.name)
+
+
+def _settle(folder: Path) -> None:
+    """Make every file readable for the user that serves it (safetensors saves for the owner alone), and durable."""
+    for path in [*folder.rglob("*"), folder]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _own_peak_memory() -> int:
+    """Bytes. From VmHWM: unlike ru_maxrss it does not count what the process was before it started Python."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,10 @@
+from pathlib import Path
+
+import pytest
+
+from tests.components.quantize.candidates import Candidates, shared_candidates
+
+
+@pytest.fixture(scope="session")
+def candidates(tmp_path_factory: pytest.TempPathFactory) -> Candidates:
+    return shared_candidates(Path(tmp_path_factory.getbasetemp()) / "candidates")

@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+
+from components.download.builtin import HELDOUT
+from components.errors import InputError
+from components.evaluate.text import check_text, load_text
+
+
+def test_builtin() -> None:
+    check_text("builtin")
+    assert len(load_text("builtin")) == len(HELDOUT.read_text().splitlines())
+
+
+def test_unusual_line_ends_stay_in_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "text.jsonl"
+    path.write_bytes('{"text": "a\u2028b"}\n\n{"text": "c", "id": 1}\r\n'.encode())
+    assert load_text(str(path)) == ["a\u2028b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "no such file"),
+        (b"", "no documents"),
+        (b"\n \n", "no documents"),
+        (b'{"text": "a"}\n{"prompt": "b"}\n', 'line 2 is not {"text": "…"}'),
+        (b'{"text": "a"}\nplain\n', "line 2"),
+        (b'{"text": 3}\n', "line 1"),
+        (b'{"text": " "}\n', "line 1"),
+        (b'["text"]\n', "line 1"),
+        (b'{"text": "\xff"}\n', "UTF-8"),
+    ],
+)
+def test_refused_text(tmp_path: Path, content: bytes | None, says: str) -> None:
+    path = tmp_path / "text.jsonl"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        check_text(str(path))
+    assert caught.value.field == "text"
+    assert says in str(caught.value)
+
+
+def test_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        check_text(str(tmp_path))

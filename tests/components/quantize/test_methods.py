@@ -1,0 +1,104 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from components.errors import GreenlightError, InputError
+from components.quantize.methods import capabilities, check_engine, check_installed, check_method, methods
+from components.quantize.methods.optimum import environment
+
+
+def test_every_module_is_a_method() -> None:
+    modules = {path.stem for path in Path(check_method.__code__.co_filename).parent.glob("*.py")} - {"__init__", "base"}
+    assert set(methods()) == modules == {"none", "bnb", "gptq", "optimum"}
+
+
+def test_table_has_a_row_for_each_method_and_bits() -> None:
+    assert [(row.method, row.bits, row.format, row.engines) for row in capabilities()] == [
+        ("bnb", 4, "bitsandbytes", ("transformers",)),
+        ("bnb", 8, "bitsandbytes", ("transformers",)),
+        ("gptq", 4, "compressed-tensors", ("transformers",)),
+        ("gptq", 8, "compressed-tensors", ("transformers",)),
+        ("none", None, "safetensors", ("transformers",)),
+        ("optimum", 4, "openvino", ("openvino",)),
+        ("optimum", 8, "openvino", ("openvino",)),
+    ]
+
+
+def test_engines_are_those_that_load_the_format() -> None:
+    registry = pytest.importorskip("serving.engines.registry")
+    for row in capabilities():
+        assert set(row.engines) == {kind.name for kind in registry.ENGINES.values() if row.format in kind.formats}
+
+
+@pytest.mark.parametrize(
+    ("method", "bits", "field", "says"),
+    [
+        ("awq", 4, "method", "use one of: bnb, gptq, none, optimum"),
+        ("bnb", 3, "bits", "method bnb does 4 or 8 bits"),
+        ("", 8, "method", "use one of"),
+        ("base", 8, "method", "use one of"),
+    ],
+)
+def test_refused_method(method: str, bits: int, field: str, says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check_method(method, bits)
+    assert caught.value.field == field
+    assert says in str(caught.value)
+
+
+def test_none_ignores_bits() -> None:
+    assert check_method("none", 3).name == "none"
+
+
+@pytest.mark.parametrize(("method", "engine"), [("optimum", "auto"), ("optimum", "openvino"), ("bnb", "transformers"), ("none", "auto")])
+def test_engine_that_fits(method: str, engine: str) -> None:
+    check_engine(method, engine)
+
+
+@pytest.mark.parametrize(
+    ("method", "engine", "field", "says"),
+    [
+        ("bnb", "openvino", "engine", "served by: auto, transformers"),
+        ("optimum", "transformers", "engine", "served by: auto, openvino"),
+        ("optimum", "vllm", "engine", "use one of: auto, openvino, transformers"),
+        ("awq", "auto", "method", "use one of"),
+    ],
+)
+def test_refused_engine(method: str, engine: str, field: str, says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check_engine(method, engine)
+    assert caught.value.field == field
+    assert says in str(caught.value)
+
+
+def test_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.quantize.methods.base.find_spec", lambda name: None)
+    with pytest.raises(GreenlightError, match=r"needs bitsandbytes.*pip install"):
+        check_installed("bnb")
+
+
+def test_export_environment_is_found_by_its_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GREENLIGHT_OPENVINO_PYTHON", sys.executable)
+    assert environment() == Path(sys.executable)
+    monkeypatch.setenv("GREENLIGHT_OPENVINO_PYTHON", str(tmp_path / "python"))
+    with pytest.raises(GreenlightError, match="make install"):
+        check_installed("optimum")
+
+
+def test_checks_import_no_library() -> None:
+    code = """
+import sys
+from components.quantize.methods import check_engine, check_installed, check_method, methods
+check_method("optimum", 8), check_engine("gptq", "auto"), check_installed("bnb")
+from components.evaluate.text import check_text
+check_text("builtin")
+import components.quantize.work
+print(sorted({"torch", "transformers", "openvino", "bitsandbytes", "numpy", "scipy", "pandas", "pyarrow", "tokenizers"} & set(sys.modules)))
+"""
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert time.monotonic() - started < 10  # 0.4 s on a quiet machine
