@@ -1,0 +1,82 @@
+"""`python -m serving`: check the settings, start the engine's process, and serve."""
+
+import os
+import socket
+import sys
+
+from components.errors import GreenlightError, InputError
+from serving.artifact import Artifact
+from serving.engine_process import EngineProcess
+from serving.engines.base import EngineConfig
+from serving.engines.registry import EngineKind
+from serving.logs import start_logging
+from serving.settings import Settings, available_cores, available_memory, help_text
+
+
+def main() -> int:
+    if sys.argv[1:]:
+        print(help_text())
+        return 0 if sys.argv[1:] in (["-h"], ["--help"]) else 2
+    try:
+        settings = Settings.from_environment()
+        artifact = Artifact.open(settings.model_id)
+        kind = artifact.choose_engine(settings.engine)
+        config = engine_config(settings, artifact, kind)
+        listener = listen(settings.host, settings.port)
+    except GreenlightError as error:
+        print(error, file=sys.stderr)
+        return 2
+    start_logging(settings.log_level)
+    engine = EngineProcess(config)  # loads the model while the imports below go on
+    try:
+        from serving.server import Lifecycle
+        from serving.service import Service
+
+        return Lifecycle(Service(settings, artifact, kind.name, engine), listener).run()
+    except GreenlightError as error:
+        print(error, file=sys.stderr)
+        return 2
+    finally:
+        engine.stop()
+
+
+def engine_config(settings: Settings, artifact: Artifact, kind: EngineKind) -> EngineConfig:
+    """What the engine is told. Raises InputError when the KV cache would not hold a single context."""
+    wanted = settings.max_running * artifact.context
+    limit = settings.kv_cache_mb * 1_000_000 or available_memory() // 4
+    fits = int(limit / (max(1, artifact.kv_numbers) * kind.kv_bytes))
+    if fits < artifact.context:
+        needed = artifact.context * artifact.kv_numbers * kind.kv_bytes / 1e6
+        raise InputError(
+            "KV_CACHE_MB", settings.kv_cache_mb, f"a context of {artifact.context} tokens needs {needed:.0f}; raise it, or the memory of this machine"
+        )
+    return EngineConfig(
+        engine=kind.name,
+        folder=str(artifact.folder),
+        context=artifact.context,
+        eos=artifact.eos,
+        max_running=settings.max_running,
+        kv_tokens=min(wanted, fits),
+        threads=settings.num_threads or available_cores(),
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the port before anything is loaded. Raises InputError."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except socket.gaierror:
+        raise InputError("HOST", host, "is no address of this machine; 127.0.0.1 is this machine alone, 0.0.0.0 everywhere") from None
+    except OSError as error:
+        raise InputError("PORT", port, f"cannot be listened on at {host} ({error.strerror}); choose a free port, or end what uses it") from None
+    return listener
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # nothing is left to do that could hold up the end

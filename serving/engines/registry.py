@@ -1,0 +1,36 @@
+"""The engines by name. Nothing here imports one: the HTTP process only asks what they can load."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from components.records import Format
+
+
+@dataclass(frozen=True)
+class EngineKind:
+    """An engine that lives in `serving/engines/<name>.py`.
+
+    Attributes:
+        formats: formats of artifacts that it can load.
+        modules: what must be importable for it.
+        kv_bytes: bytes of a number in its KV cache, for sizing it.
+    """
+
+    name: str
+    formats: tuple[Format, ...]
+    modules: tuple[str, ...]
+    kv_bytes: float
+
+    def missing(self) -> str | None:
+        """The first module that is not installed."""
+        return next((module for module in self.modules if find_spec(module) is None), None)
+
+
+# In the order in which `auto` prefers them. OpenVINO's CPU cache is 8 bits a number with a scale and a zero point a head.
+ENGINES = {
+    kind.name: kind
+    for kind in (
+        EngineKind("openvino", ("openvino",), ("openvino_genai",), kv_bytes=1.125),
+        EngineKind("transformers", ("safetensors", "bitsandbytes", "compressed-tensors"), ("torch", "transformers"), kv_bytes=4),
+    )
+}

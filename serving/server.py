@@ -1,0 +1,111 @@
+"""The life of the HTTP process: listens at once, ready when the engine is, drains on SIGTERM, fails when the engine does."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+
+import uvicorn
+import uvloop
+
+from serving.app import ClosesConnections, create_app
+from serving.logs import log
+from serving.service import Service
+
+KEEP_ALIVE_SECONDS = 620  # longer than any load balancer keeps an idle connection (Google's: 600 s), so that only they close first
+QUIET_SECONDS = 0.5  # a drain ends when nothing was in flight for so long: clients on kept-alive connections get one last answer
+FAREWELL_SECONDS = 1  # for errors to reach the clients of a failed engine
+
+
+class WebServer(uvicorn.Server):
+    """uvicorn without its signal handlers: ending is our business."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Lifecycle:
+    """Ties the service, the web server and the signals together."""
+
+    def __init__(self, service: Service, listener: socket.socket) -> None:
+        self.service, self.listener = service, listener
+        self.exit_code = 0
+        self._drain: asyncio.Task[None] | None = None
+        config = uvicorn.Config(
+            ClosesConnections(create_app(service), service),  # type: ignore[arg-type]
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=FAREWELL_SECONDS,
+        )
+        self.web = WebServer(config)
+
+    def run(self) -> int:
+        """Serve until told to end or the engine fails. Returns the exit code."""
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve())
+        return self.exit_code
+
+    async def _serve(self) -> None:
+        service = self.service
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._terminate)
+        address = self.listener.getsockname()
+        log.info("listening", extra={"fields": {"host": address[0], "port": address[1], "pid": os.getpid()}})
+        service.engine.on_ready = self._engine_ready
+        service.engine.on_fault = self._engine_failed
+        await service.engine.connect()
+        try:
+            await self.web.serve(sockets=[self.listener])
+        finally:
+            service.engine.stop()
+        log.info("ended", extra={"fields": {"exit_code": self.exit_code}})
+
+    def _engine_ready(self) -> None:
+        service = self.service
+        fields = {"engine": service.engine_name, "model": service.model, "context": service.artifact.context, **service.engine.facts}
+        log.info("ready", extra={"fields": fields | {"seconds": round(time.time() - service.started, 3)}})
+
+    def _engine_failed(self, reason: str) -> None:
+        self.exit_code = 1
+        asyncio.get_running_loop().call_later(0.1, self._end)  # the answers of the requests in flight are being written
+
+    def _terminate(self) -> None:
+        if self._drain is not None:
+            log.warning("ended_by_second_signal", extra={"fields": {"requests_lost": len(self.service.generations)}})
+            self.service.engine.stop()
+            os._exit(128 + signal.SIGTERM)
+        self._drain = asyncio.ensure_future(self._drain_and_end())
+
+    async def _drain_and_end(self) -> None:
+        """Let go of the clients. For half of the grace period new requests are still taken: traffic only stops coming a moment after SIGTERM."""
+        service, grace = self.service, self.service.settings.grace_seconds
+        started = time.monotonic()
+        service.draining = True
+        log.info("draining", extra={"fields": {"in_flight": len(service.generations), "grace_seconds": grace}})
+        quiet_since = started
+        while (now := time.monotonic()) < started + grace:
+            service.refusing = now > started + grace / 2
+            if service.generations or service.taken > quiet_since:
+                quiet_since = now
+            elif now - quiet_since >= QUIET_SECONDS:
+                break
+            await asyncio.sleep(0.05)
+        for generation in list(service.generations):
+            generation.cut(f"The server ends; GRACE_SECONDS ({grace:g}) were over before this text was done.")
+        log.info("drained", extra={"fields": {"cut": len(service.generations), "seconds": round(time.monotonic() - started, 3)}})
+        self._end()
+
+    def _end(self) -> None:
+        self.service.refusing = True
+        self.web.should_exit = True

@@ -1,0 +1,122 @@
+"""What the routes share: the engine, the limits of admission, and whether requests are welcome at all."""
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import Callable
+
+import psutil
+
+from serving.api import ApiError, Order
+from serving.artifact import Artifact
+from serving.chat import ChatTemplate
+from serving.engine_process import ANSWER_SECONDS, EngineProcess
+from serving.generation import Generation
+from serving.metrics import Metrics
+from serving.settings import Settings
+from serving.tokens import TextStream, Vocabulary
+
+LONG_PROMPT = 20_000  # characters that are tokenized beside the event loop, so that no stream stalls
+
+
+class Service:
+    """What the routes share: the engine, the limits, and whether requests are welcome.
+
+    Attributes:
+        draining: the server is going away; it finishes what it has.
+        refusing: it is about to; new requests are turned away.
+        demoted: it stays warm, but its clients should leave for the live color.
+        taken: when the latest request was taken, as time.monotonic().
+    """
+
+    def __init__(self, settings: Settings, artifact: Artifact, engine_name: str, engine: EngineProcess) -> None:
+        self.settings, self.artifact, self.engine_name, self.engine = settings, artifact, engine_name, engine
+        self.vocabulary = Vocabulary(artifact.folder, artifact.vocabulary)
+        self.chat = ChatTemplate(artifact.folder)
+        self.model = os.path.basename(os.path.normpath(settings.model_id))
+        self.started = psutil.Process().create_time()
+        self.draining = self.refusing = self.demoted = False
+        self.taken = 0.0
+        self.generations: set[Generation] = set()
+        self.release_header = (b"x-release-id", settings.release_id.encode())
+        self.longest_prompt = min(settings.max_prompt_tokens or artifact.context, artifact.context - 1)
+        gauges: dict[str, tuple[str, Callable[[], float]]] = {
+            "running_requests": ("Requests that have a place in the engine", lambda: min(engine.requests, settings.max_running)),
+            "queued_requests": ("Requests that wait for a place", lambda: max(0, engine.requests - settings.max_running)),
+            "ready": ("Whether /ready answers 200", lambda: float(not self.unready())),
+        }
+        self.metrics = Metrics(settings.release_id, self.model, gauges, lambda: engine.process.pid)
+
+    @property
+    def closing(self) -> bool:
+        """Whether responses end their connection, so that clients connect anew, to whoever is live then."""
+        return self.draining or self.demoted
+
+    def unready(self) -> str:
+        """Why requests should not be sent here; empty when they should."""
+        if self.engine.fault:
+            return f"engine failed: {self.engine.fault}"
+        if not self.engine.ready:
+            return "the model is loading"
+        if self.draining:
+            return "draining"
+        if (silent := self.engine.silent_seconds()) > ANSWER_SECONDS:
+            return f"the engine has not answered for {silent:.0f} s"
+        return ""
+
+    async def admit(self, order: Order) -> Generation:
+        """Check a request against the limits and hand it to the engine. Raises ApiError."""
+        started = time.perf_counter()
+        self._check_open()
+        tokens = await self._encode(order)
+        count, room = len(tokens), self.artifact.context - len(tokens)
+        if not tokens or count > self.longest_prompt:
+            message = f"prompt: has {count} tokens, from 1 to {self.longest_prompt} are possible"
+            raise ApiError(400, message, param="prompt", code="context_length_exceeded")
+        if order.max_new_tokens is not None and order.max_new_tokens > room:
+            message = f"is {order.max_new_tokens}, but the prompt's {count} tokens leave {room} of the context of {self.artifact.context}"
+            raise ApiError(400, f"{order.length_field}: {message}", param=order.length_field, code="context_length_exceeded")
+        self._check_open()  # the queue may have filled while a long prompt was tokenized
+        stream = self.engine.submit(
+            tokens,
+            hold=not (order.stream or order.stops),
+            max_new_tokens=order.max_new_tokens or min(self.settings.default_max_length, room),
+            temperature=self.settings.default_temperature if order.temperature is None else order.temperature,
+            top_p=order.top_p or 1.0,
+            top_k=order.top_k or 0,
+            seed=secrets.randbits(63) if order.seed is None else order.seed,
+            ignore_eos=order.ignore_eos,
+        )
+        self.taken = time.monotonic()
+        self.metrics.prompt_tokens.inc(count)
+        return Generation(self.engine, stream, TextStream(self.vocabulary.pieces, order.stops), count, self.metrics, started)
+
+    def chat_prompt(self, messages: list[dict[str, str]]) -> str:
+        """The prompt for a conversation. Raises ApiError."""
+        if not self.chat:
+            raise ApiError(400, "messages: this model has no chat template; use /v1/completions", param="messages", code="no_chat_template")
+        try:
+            return self.chat.render(messages)
+        except ValueError as error:
+            raise ApiError(400, f"messages: the model's chat template refuses them: {error}", param="messages", code="invalid_value") from None
+
+    def _check_open(self) -> None:
+        if self.engine.fault or not self.engine.ready or self.refusing:
+            reason = "the server is shutting down" if self.refusing else self.unready()
+            raise ApiError(503, f"Not ready: {reason}", "service_unavailable", code="not_ready", retry_after=1)
+        limit = self.settings.max_running + self.settings.max_queue
+        if self.engine.requests >= limit:
+            raise ApiError(
+                429, f"The queue is full: {limit} requests are running or waiting. Try again later.", "rate_limit_error", code="queue_full", retry_after=1
+            )
+
+    async def _encode(self, order: Order) -> list[int]:
+        prompt = order.prompt
+        if not isinstance(prompt, str):
+            if max(prompt) >= self.vocabulary.size:
+                raise ApiError(400, f"prompt: has a token id beyond the vocabulary of {self.vocabulary.size}", param="prompt", code="invalid_value")
+            return prompt
+        if len(prompt) < LONG_PROMPT:
+            return self.vocabulary.encode(prompt, order.special)
+        return await asyncio.get_running_loop().run_in_executor(None, self.vocabulary.encode, prompt, order.special)

@@ -1,0 +1,104 @@
+"""The server's settings: read from the environment once, validated at start, listed by `python -m serving --help`."""
+
+import math
+import os
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from components.errors import InputError
+
+
+class Settings(BaseModel):
+    """Every field is an environment variable of the same name in capitals. An empty variable counts as unset."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model_id: str = Field(min_length=1, description="Path of a model folder, or of a Model artifact (record.json and model/).")
+    engine: Literal["auto", "openvino", "transformers"] = Field("auto", description="auto takes the engine that suits the artifact.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0 takes a free one; the log says which.")
+    default_max_length: int = Field(128, ge=1, le=1_000_000, description="New tokens when a request does not say. Shortened to what the context has left.")
+    default_temperature: float = Field(0.7, ge=0, le=2, allow_inf_nan=False, description="Temperature when a request does not say. 0 is greedy.")
+    release_id: str = Field("", pattern=r"^[!-~]{0,200}$", description="What /version, the metrics and the header X-Release-Id report as the release.")
+    model_digest: str = Field("", description="What /version reports when the artifact has no record.json.")
+    max_running: int = Field(64, ge=1, le=4096, description="Requests that the engine decodes together.")
+    max_queue: int = Field(256, ge=0, le=100_000, description="Requests that wait for a place. One more is answered 429.")
+    max_prompt_tokens: int = Field(0, ge=0, description="Longest prompt in tokens. 0: as long as the model's context allows.")
+    max_body_bytes: int = Field(4 << 20, ge=1024, description="Longest request body in bytes. One longer is answered 413.")
+    grace_seconds: float = Field(30, ge=0, le=3600, allow_inf_nan=False, description="How long streams in flight may go on after SIGTERM.")
+    num_threads: int = Field(0, ge=0, le=1024, description="Threads of the engine. 0: as many as this process may use cores.")
+    kv_cache_mb: int = Field(0, ge=0, description="Memory for the KV cache in MB. 0: what MAX_RUNNING full contexts need, at most a quarter of the memory.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug adds a line a request. Prompts and outputs are never logged.")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Raises InputError that names the variable, its value and what to write instead."""
+        given = {name: environment[name.upper()] for name in cls.model_fields if environment.get(name.upper(), "") != ""}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            name = str(error.errors()[0]["loc"][0])
+            raise InputError(
+                name.upper(), given.get(name, ""), f"set it to {_expected(cls.model_fields[name])}. {cls.model_fields[name].description}".rstrip(".")
+            ) from None
+
+
+def _expected(field: FieldInfo) -> str:
+    """What a value must look like, for people."""
+    if choices := get_args(field.annotation):
+        return " or ".join(choices)
+    if field.annotation is str:
+        return "a text without spaces" if any(hasattr(item, "pattern") for item in field.metadata) else "a text"
+    bounds = {type(item).__name__.lower(): item for item in field.metadata}
+    low, high = getattr(bounds.get("ge"), "ge", None), getattr(bounds.get("le"), "le", None)
+    kind = "a whole number" if field.annotation is int else "a number"
+    return f"{kind} from {low} to {high}" if high is not None else f"{kind} of at least {low}"
+
+
+def help_text() -> str:
+    def default(field: FieldInfo) -> str:
+        return "required" if field.is_required() else f"default {field.default if field.default != '' else 'empty'}"
+
+    lines = ["Usage: MODEL_ID=<folder> python -m serving", "", "Serves one model over HTTP. Settings come from the environment:", ""]
+    for name, field in Settings.model_fields.items():
+        lines.append(f"  {name.upper():<20} {_expected(field)}, {default(field)}")
+        lines += textwrap.wrap(str(field.description), 100, initial_indent=" " * 23, subsequent_indent=" " * 23)
+    lines += [
+        "",
+        "SIGTERM drains: not ready at once, streams in flight finish within GRACE_SECONDS, then exit 0. A second one exits at once.",
+        "Exit codes: 0 drained, 1 the engine failed, 2 a setting is unusable, 143 ended by a second SIGTERM.",
+    ]
+    return "\n".join(lines)
+
+
+def available_cores() -> int:
+    """Cores that this process may use: its affinity, and below that the CPU limit of its container."""
+    cores = len(os.sched_getaffinity(0))
+    quota, period = _cgroup_numbers("cpu.max", "cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")
+    return max(1, min(cores, math.ceil(quota / period))) if quota and period else cores
+
+
+def available_memory() -> int:
+    """Bytes that this process and its children may use: the machine's memory, and below that the limit of its container."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit, _ = _cgroup_numbers("memory.max", "memory/memory.limit_in_bytes")
+    return min(memory, limit) if limit else memory
+
+
+def _cgroup_numbers(v2: str, *v1: str) -> tuple[int, int]:
+    """The numbers of a limit, of cgroups v2 (one file) or v1 (one file a number). (0, 0) where there is no limit."""
+    root = Path("/sys/fs/cgroup")
+    for files in ((v2,), v1):
+        try:
+            words: list[Any] = [word for file in files for word in (root / file).read_text().split()]
+        except OSError:
+            continue
+        if not all(word.isdigit() for word in words):  # `max` in v2, -1 in v1
+            return 0, 0
+        return int(words[0]), int(words[1]) if len(words) > 1 else 0
+    return 0, 0
