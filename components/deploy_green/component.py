@@ -1,0 +1,50 @@
+"""The door of the step `deploy_green`."""
+
+from kfp import dsl
+
+from components.image import COMPONENTS_IMAGE
+
+
+@dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
+def deploy_green(
+    baseline: dsl.Input[dsl.Model],
+    candidate: dsl.Input[dsl.Model],
+    release: dsl.Output[dsl.Artifact],
+    target: str,
+    service: str,
+    namespace: str,
+    home: str,
+    port: int,
+    engine: str,
+    replicas: int,
+    fingerprint: str,
+    prompts: str,
+    run_id: str,
+    history: str,
+) -> None:
+    """Bring the candidate up on the idle color, beside what is live. The first run ever puts the baseline live."""
+    from pathlib import Path
+
+    from components.benchmark.prompts import load_prompts
+    from components.records import Model
+    from components.step import step
+    from rollout.bluegreen import deploy_green
+    from rollout.releases import Source
+    from rollout.target import open_target
+
+    with step("deploy_green", run_id, history) as running:
+        deployment = deploy_green(
+            open_target(target, service, namespace, home, int(port)),
+            candidate=Source(Path(candidate.path), candidate.uri),
+            baseline=Source(Path(baseline.path), baseline.uri),
+            run_id=run_id,
+            engine=engine,
+            replicas=int(replicas),
+            fingerprint=fingerprint,
+            prompts=load_prompts(prompts),
+        )
+        for made_by, artifact in (("download", baseline), ("quantize", candidate)):  # cached steps do not know the run
+            running.publish(f"{made_by}.json", Model.load(artifact.path).model_dump_json(indent=2).encode())
+        green, live = deployment.candidate, deployment.live
+        release.metadata.update(candidate=green.release_id, color=green.color, engine=green.engine, digest=green.digest, live=live.release_id)
+        running.finish(deployment, release.path, figure=f"{green.release_id} on {green.color}, {live.release_id} live")

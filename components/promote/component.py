@@ -1,0 +1,53 @@
+"""The doors of the steps `promote` and `retire`: the two ends of a rollout."""
+
+from kfp import dsl
+
+from components.image import COMPONENTS_IMAGE
+
+
+@dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
+def promote(
+    decision: dsl.Input[dsl.Artifact],
+    promotion: dsl.Output[dsl.Artifact],
+    target: str,
+    service: str,
+    namespace: str,
+    home: str,
+    port: int,
+    run_id: str,
+    history: str,
+) -> None:
+    """Move the traffic to the candidate that was measured, and watch it."""
+    from components.records import Decision
+    from components.step import step
+    from rollout.bluegreen import promote
+    from rollout.target import open_target
+
+    with step("promote", run_id, history) as running:
+        record = promote(open_target(target, service, namespace, home, int(port)), Decision.load(decision.path), run_id)
+        promotion.metadata.update(outcome=record.outcome, live=record.live.release_id)
+        running.finish(record, promotion.path, figure=f"{record.outcome.replace('_', ' ')}: {record.live.release_id} is live on {record.live.color}")
+
+
+@dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
+def retire(
+    decision: dsl.Input[dsl.Artifact],
+    promotion: dsl.Output[dsl.Artifact],
+    target: str,
+    service: str,
+    namespace: str,
+    home: str,
+    port: int,
+    run_id: str,
+    history: str,
+) -> None:
+    """Drain and stop the candidate. Live stays as it is."""
+    from components.records import Decision
+    from components.step import step
+    from rollout.bluegreen import retire
+    from rollout.target import open_target
+
+    with step("retire", run_id, history) as running:
+        record = retire(open_target(target, service, namespace, home, int(port)), Decision.load(decision.path).deployment.candidate, run_id)
+        promotion.metadata.update(outcome=record.outcome, live=record.live.release_id)
+        running.finish(record, promotion.path, figure=f"{record.live.release_id} stays live on {record.live.color}")

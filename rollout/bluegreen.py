@@ -1,0 +1,230 @@
+"""Blue-green, a sentence a line. Every procedure may be killed at any line and called again; it ends where it would have ended."""
+
+import logging
+
+from components.errors import DeployError, GreenlightError
+from components.records import Color, Decision, Deployment, Promotion, Release
+from rollout import checks
+from rollout.points import reached
+from rollout.releases import Source, end_unproven, live_again, proven, release_of, running_already, warm
+from rollout.state import OTHER, ColorStatus, InstanceStatus, ServiceState, ServiceStatus, Switch, decision_id
+from rollout.switch import finish_interrupted, flip, nothing_to_roll_back, settle_promotion, settle_rollback, undo_interrupted
+from rollout.target import Target, same_process
+
+log = logging.getLogger("greenlight.rollout")
+
+EVENTS_SHOWN = 10
+BASELINE_ENGINE = "transformers"
+"""The baseline is full precision as published, which every checkpoint of transformers is."""
+
+
+def deploy_green(
+    target: Target, candidate: Source, baseline: Source, *, run_id: str, engine: str, replicas: int, fingerprint: str, prompts: list[str]
+) -> Deployment:
+    """Bring the candidate up on the idle color, beside what is live. Where nothing is live yet, the baseline becomes live first.
+
+    A release that runs already, proven and with the same settings, is taken as it is. When this fails, live is as it was, and
+    what was started here is ended.
+
+    Raises:
+        IntegrityError: the files of a model are not those of its record.
+        DeployError: a release did not come up, or does not serve what it should. Holds the last lines of its log.
+        ConflictError: another run is rolling out this service.
+    """
+    probes = checks.short_prompts(prompts)
+    with target.lease(run_id, "deploy_green"):
+        reached("deploy_green.leased", "the lease of service %s is ours", target.service)
+        finish_interrupted(target, run_id)
+        live = live_again(target, run_id)
+        first = live or release_of(target, baseline, target.read().live or "blue", run_id, BASELINE_ENGINE, replicas)
+        green = release_of(target, candidate, OTHER[first.color], run_id, engine, replicas, fingerprint)
+        green = running_already(target, green) or green
+        missing = [release for release in (first, green) if not target.alive(release)]
+        for release in missing:
+            target.check_files(release)
+        reached("deploy_green.checked", "the files of both releases are those of their records")
+        try:
+            if green in missing:
+                target.commit(target.read().emptied(green.color))
+                reached("deploy_green.emptied", "%s is free for release %s", green.color, green.release_id)
+            started = {release.color: target.start(release) for release in missing}  # both at once: loading overlaps
+            reached("deploy_green.started", "loading %s", ", ".join(f"{release.release_id} on {release.color}" for release in missing) or "nothing")
+            target.open_endpoint()
+            reached("deploy_green.opened", "the stable endpoint is open at %s", target.endpoint)
+            if live is None:
+                live = _go_live(target, proven(target, started[first.color], probes), probes, run_id)
+            live = target.wait_ready(live)
+            green = _record(target, proven(target, started.get(green.color, green), probes), probes, run_id)
+        except BaseException:
+            for release in missing:
+                end_unproven(target, release.color)
+            serving = target.live()
+            if serving is None or not target.alive(serving):
+                target.close_endpoint()
+            raise
+    return Deployment(candidate=green, live=live)
+
+
+def promote(target: Target, decision: Decision, run_id: str = "") -> Promotion:
+    """Move the traffic to the candidate that was measured, watch it, and move it back by itself if it does badly.
+
+    Nothing is restarted: the processes that get the traffic are those that were measured.
+
+    Raises:
+        GreenlightError: the verdict is not `promote`.
+        ConflictError: the candidate or live is not what was measured, or somebody else is rolling out. Nothing was moved.
+        DeployError: the candidate does not answer. Nothing was moved.
+    """
+    checks.may_promote(decision)
+    with target.lease(run_id, "promote"):
+        reached("promote.leased", "the lease of service %s is ours", target.service)
+        interrupted = target.read().switch
+        finished = finish_interrupted(target, run_id)
+        if finished and interrupted and interrupted.decision == decision_id(decision):
+            return finished
+        if earlier := checks.earlier_outcome(target.read(), decision):
+            return earlier
+        target.open_endpoint()
+        state = target.read()  # what is checked from here on is what is flipped: each write names the version that it follows
+        checks.live_unchanged(state, decision)
+        checks.measured(target, state, decision.deployment.candidate)
+        reached("promote.checked", "what runs on %s is what was measured", decision.deployment.candidate.color)
+        switch = Switch(
+            action="promote", release=decision.deployment.candidate, back=state.live_release, run_id=run_id, decision=decision_id(decision),
+            bake_seconds=decision.bake_seconds, bake_max_errors=decision.bake_max_errors,
+        )  # fmt: skip
+        state = target.commit(state.having(switch=switch))
+        reached("promote.intended", "the switch from %s to %s is written down", state.live, switch.release.color)
+        flip(target, state, switch)
+        reached(
+            "promote.switched", "the traffic goes to %s, release %s", switch.release.color, switch.release.release_id, figure=f"live is {switch.release.color}"
+        )
+        return settle_promotion(target, run_id)
+
+
+def rollback(target: Target, run_id: str = "") -> Promotion:
+    """Go back to the previous release, at once while it is warm, else as soon as it is up again. Needs no gate and no decision.
+
+    Raises:
+        GreenlightError: there is nothing to go back to.
+        IntegrityError: it is down, and its files are gone or changed.
+        DeployError: it does not come up. Live is as it was.
+        ConflictError: somebody else is rolling out.
+    """
+    with target.lease(run_id, "rollback"):
+        reached("rollback.leased", "the lease of service %s is ours", target.service)
+        state = target.read()
+        if state.switch and (undone := undo_interrupted(target, state.switch, run_id)):
+            return undone
+        if state.previous is None or state.live_release is None:
+            return nothing_to_roll_back(state)
+        target.open_endpoint()
+        previous = warm(target, state.previous, run_id)
+        reached("rollback.warm", "%s: release %s is ready", previous.color, previous.release_id)
+        state = target.read()
+        switch = Switch(action="rollback", release=previous, back=state.live_release, run_id=run_id)
+        state = target.commit(state.having(switch=switch))
+        reached("rollback.intended", "the switch from %s to %s is written down", state.live, previous.color)
+        flip(target, state, switch)
+        reached("rollback.switched", "the traffic goes to %s, release %s", previous.color, previous.release_id, figure=f"live is {previous.color}")
+        return settle_rollback(target, run_id)
+
+
+def retire(target: Target, release: Release, run_id: str = "") -> Promotion:
+    """Drain and stop a release that is not live. One that is gone already, or was replaced by another, needs nothing.
+
+    Raises:
+        GreenlightError: the release is live.
+        ConflictError: somebody else is rolling out.
+    """
+    with target.lease(run_id, "retire"):
+        reached("retire.leased", "the lease of service %s is ours", target.service)
+        finish_interrupted(target, run_id)
+        state = target.read()
+        held, live = state.slot(release.color), state.live_release
+        if live is None:
+            raise GreenlightError(f"service {target.service} has no live release, so there is none to keep. `greenlight down` stops everything.")
+        if live.release_id == release.release_id:
+            raise GreenlightError(f"release {release.release_id} is live on {live.color} and is not retired. `greenlight rollback` moves the traffic first.")
+        if state.live == release.color or (held and held.release_id != release.release_id):
+            return Promotion(outcome="retired", live=live, reason=f"release {release.release_id} was replaced on {release.color} already")
+        if held:
+            target.commit(state.emptied(release.color).noting("retired", held, run_id))
+        reached("retire.emptied", "%s holds no release any more", release.color)
+        target.stop(release.color)
+        reached("retire.stopped", "%s: release %s is stopped", release.color, release.release_id, figure=f"{release.color} stopped")
+        return Promotion(outcome="retired", live=live, reason=f"release {release.release_id} is stopped; live is {live.release_id} on {live.color}")
+
+
+def recover(target: Target, run_id: str = "") -> Promotion | None:
+    """Finish a switch that was interrupted, and serve again what should be live, as after `down` or a restart of the machine.
+
+    Returns what became of the switch; None when there was none, or its traffic had not moved and its intent is cleared.
+
+    Raises:
+        ConflictError: somebody else is rolling out.
+        DeployError: what should be live does not come up.
+    """
+    with target.lease(run_id, "recover"):
+        finished = finish_interrupted(target, run_id)
+        if live_again(target, run_id):
+            target.open_endpoint()
+        return finished
+
+
+def down(target: Target, run_id: str = "") -> None:
+    """Stop everything; streams in flight may finish. What is live is remembered, and `recover` serves it again."""
+    with target.lease(run_id, "down"):
+        state = target.read()
+        served = target.endpoint_open() or any(target.running(color) for color in OTHER)
+        target.close_endpoint()
+        for color in OTHER:
+            target.stop(color)
+        if served:
+            target.commit(state.noting("down", state.live_release, run_id))
+
+
+def status(target: Target) -> ServiceStatus:
+    """What is there now. Changes nothing, waits for nobody."""
+    state = target.read()
+    return ServiceStatus(
+        target=target.kind,
+        service=target.service,
+        namespace=target.namespace,
+        endpoint=target.endpoint,
+        endpoint_open=target.endpoint_open(),
+        live=state.live,
+        colors=[_color_status(target, state, color) for color in OTHER],
+        previous=state.previous,
+        switch=state.switch,
+        holder=target.holder(),
+        events=state.history[: -EVENTS_SHOWN - 1 : -1],
+    )
+
+
+def _go_live(target: Target, release: Release, prompts: list[str], run_id: str) -> Release:
+    """The first release of a service gets the traffic: there is no other to measure it against."""
+    state = target.read().filled(release).having(live=release.color, prompts=prompts)
+    target.commit(state.noting("went_live", release, run_id))
+    if problem := checks.verify_switch(target, release, prompts[0]).reason:
+        raise DeployError(f"{problem} Look at `greenlight status`, then run this again.")
+    reached("deploy_green.went_live", "%s: release %s is live", release.color, release.release_id, figure=f"live is {release.color}")
+    return release
+
+
+def _record(target: Target, release: Release, prompts: list[str], run_id: str) -> Release:
+    """Write the proven candidate down: from here on it may be measured and promoted."""
+    reached("deploy_green.proven", "%s: every server of release %s serves digest %s", release.color, release.release_id, release.digest[:12])
+    state = target.read().filled(release).having(prompts=prompts)
+    target.commit(state.noting("deployed", release, run_id))
+    reached("deploy_green.recorded", "%s: release %s is up beside live", release.color, release.release_id, figure=f"{release.color} is up")
+    return release
+
+
+def _color_status(target: Target, state: ServiceState, color: Color) -> ColorStatus:
+    held = state.slot(color)
+    instances = [
+        InstanceStatus(instance=now, ready=target.is_ready(now), recorded=bool(held and any(same_process(now, mine) for mine in held.instances)))
+        for now in target.running(color)
+    ]
+    return ColorStatus(color=color, live=state.live == color, release=held, instances=instances)

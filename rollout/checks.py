@@ -1,0 +1,187 @@
+"""What must hold before, and after, traffic moves."""
+
+import logging
+import time
+from dataclasses import dataclass
+
+from components.errors import ConflictError, DeployError, GreenlightError
+from components.records import Color, Decision, Promotion, Release
+from rollout.points import reached
+from rollout.state import ServiceState, Switch, decision_id
+from rollout.target import Target, same_process
+
+log = logging.getLogger("greenlight.rollout")
+
+PROMPTS = 4
+VALIDATION_TOKENS, PROBE_TOKENS = 16, 8
+DEFAULT_PROMPT = "Hello"
+
+
+def short_prompts(prompts: list[str]) -> list[str]:
+    """The few that validate a release and probe a bake: the shortest, which fit any model's context."""
+    return sorted(set(prompts), key=len)[:PROMPTS] or [DEFAULT_PROMPT]
+
+
+def prove(target: Target, release: Release) -> str:
+    """Every instance says that it serves this release; returns the engine that it serves with.
+
+    Raises:
+        DeployError: one serves something else, from another process, or does not say.
+    """
+    engine = release.engine
+    for instance in release.instances:
+        served = target.version(instance)
+        if (served.release_id, served.digest) != (release.release_id, release.digest):
+            raise DeployError(
+                f"{instance.name} at {instance.url} serves release {served.release_id or '(none)'}, digest {served.digest[:12] or '(none)'}, "
+                f"not {release.release_id}, digest {release.digest[:12]}. Run `greenlight run` to deploy it again."
+            )
+        if instance.pid and served.pid != instance.pid:
+            raise DeployError(
+                f"{instance.url} is answered by process {served.pid}, not by {instance.pid} that was started for it. End that process, then run this again."
+            )
+        engine = served.engine
+    return engine
+
+
+def validate(target: Target, release: Release, prompts: list[str]) -> None:
+    """Every instance answers every prompt with some text. Raises DeployError."""
+    for instance in release.instances:
+        for prompt in prompts:
+            target.ask(instance, prompt, VALIDATION_TOKENS)
+    log.info("%s: every server of release %s answers, %d prompts", release.color, release.release_id, len(prompts))
+
+
+def may_promote(decision: Decision) -> None:
+    """Only the verdict `promote` moves traffic. Raises GreenlightError."""
+    if decision.verdict != "promote":
+        raise GreenlightError(
+            f"the gate {decision.gate_name} says {decision.verdict}: {decision.reason} Nothing was moved; only the verdict promote moves traffic."
+        )
+
+
+def earlier_outcome(state: ServiceState, decision: Decision) -> Promotion | None:
+    """What became of this decision, if it was acted on before: a repeated step must not flip a second time."""
+    candidate, live = decision.deployment.candidate, state.live_release
+    if live and (live.release_id, live.digest) == (candidate.release_id, candidate.digest):
+        return Promotion(outcome="already_live", live=live, previous=state.previous, reason=f"{live.release_id} is live on {live.color} already")
+    last = next((event for event in reversed(state.history) if event.decision == decision_id(decision)), None)
+    if live and last and last.what == "rolled_back":
+        return Promotion(
+            outcome="rolled_back",
+            live=live,
+            previous=candidate,
+            reason=f"this decision was tried at {last.at:%Y-%m-%d %H:%M} UTC, and rolled back: {last.reason}",
+        )
+    return None
+
+
+def live_unchanged(state: ServiceState, decision: Decision) -> None:
+    """What is live is what the candidate was compared with. Raises ConflictError."""
+    then, now = decision.deployment.live, state.live_release
+    if now is None or (now.release_id, now.digest, now.color) != (then.release_id, then.digest, then.color):
+        raise ConflictError(
+            f"live has changed since the benchmark: it was {then.release_id} on {then.color}, it is {f'{now.release_id} on {now.color}' if now else 'none'}. "
+            "Nothing was moved. Run `greenlight run` to measure against what is live now."
+        )
+
+
+def measured(target: Target, state: ServiceState, candidate: Release) -> None:
+    """What runs on the candidate's color is what was measured: the release, its digest, and the very processes.
+
+    Raises:
+        ConflictError: it was replaced.
+        DeployError: it does not answer, or does not serve what was measured.
+    """
+    color, held = candidate.color, state.slot(candidate.color)
+    again = "Nothing was moved. Run `greenlight run` to deploy and measure it again."
+    if held is None or (held.release_id, held.digest) != (candidate.release_id, candidate.digest):
+        raise ConflictError(f"{color} holds {held.release_id if held else 'no release'}, not {candidate.release_id} that was measured. {again}")
+    running = target.running(color)
+    for instance in candidate.instances:
+        if not any(same_process(instance, now) for now in running):
+            raise ConflictError(f"{color}: {instance.name}, process {instance.pid}, was measured, and does not run any more. {again}")
+    if len(running) != len(candidate.instances) or not running:
+        raise ConflictError(f"{color}: {len(running)} servers run, {len(candidate.instances)} were measured. {again}")
+    prove(target, candidate)
+    for instance in candidate.instances:
+        if not target.is_ready(instance):
+            raise DeployError(f"{color}: {instance.name} at {instance.url} is not ready. Nothing was moved. Look at `greenlight status`, then run this again.")
+
+
+@dataclass(frozen=True)
+class Bake:
+    """The watch after a switch. `reason` is empty when all is well."""
+
+    probes: int
+    errors: int
+    reason: str = ""
+
+
+def verify_switch(target: Target, release: Release, prompt: str) -> Bake:
+    """The stable endpoint answers from the release's color, within the time that the target's routing needs."""
+    began, probes, problem = time.monotonic(), 0, ""
+    while probes == 0 or time.monotonic() - began < target.timings.switched:
+        probes += 1
+        problem = _failure(target, release.color, prompt)
+        if not problem:
+            return Bake(probes=1, errors=0)
+        time.sleep(target.timings.poll)
+    return Bake(probes, probes, f"the stable endpoint does not answer from {release.color}: {problem}")
+
+
+def bake(target: Target, switch: Switch, prompts: list[str]) -> Bake:
+    """Probe the stable endpoint for `bake_seconds` (once at least), and the old color beside it as control.
+
+    A probe that fails counts against the new color when the control, asked the same right after, answers: what fails on
+    both says something about the machine. No answer at all is no evidence, and no evidence does not pass.
+    """
+    release, control = switch.release, switch.back
+    began = said = time.monotonic()
+    probes = errors = answered = 0
+    problem = ""
+    while True:
+        prompt = prompts[probes % len(prompts)]
+        failure = _failure(target, release.color, prompt)
+        probes += 1
+        if not failure:
+            answered += 1
+            _answers(target, control, prompt, probes)  # kept under the same small load, warm for a rollback
+        elif control is None or _answers(target, control, prompt, probes):
+            errors += 1
+            problem = failure
+            log.warning("bake: %s", failure)
+        else:
+            log.warning("bake: %s The old color does not answer either: not counted.", failure)
+        elapsed = time.monotonic() - began
+        if errors > switch.bake_max_errors:
+            return Bake(probes, errors, f"{errors} of {probes} probes failed, {switch.bake_max_errors} are allowed; the last: {problem}")
+        if elapsed >= switch.bake_seconds:
+            return Bake(probes, errors, "" if answered else f"none of {probes} probes was answered: {failure}")
+        if probes == 1 or time.monotonic() - said >= target.timings.progress:
+            said = time.monotonic()
+            figure = f"bake {elapsed:.0f}/{switch.bake_seconds:g} s, {errors} errors"
+            if switch.action == "promote":
+                reached(
+                    "promote.baking", "%s: %d probes, %d errors after %.0f of %g s", release.color, probes, errors, elapsed, switch.bake_seconds, figure=figure
+                )
+        time.sleep(min(target.timings.probe, max(0.0, switch.bake_seconds - elapsed)))
+
+
+def _failure(target: Target, color: Color, prompt: str) -> str:
+    """What is wrong with the stable endpoint's answer; empty when it is an answer from that color."""
+    try:
+        answer = target.ask_stable(prompt, PROBE_TOKENS)
+    except DeployError as error:
+        return str(error)
+    return "" if answer.color == color else f"the stable endpoint answered from {answer.color or 'an unnamed color'}, not from {color}."
+
+
+def _answers(target: Target, control: Release | None, prompt: str, turn: int) -> bool:
+    if control is None or not control.instances:
+        return False
+    try:
+        target.ask(control.instances[turn % len(control.instances)], prompt, PROBE_TOKENS)
+    except DeployError:
+        return False
+    return True

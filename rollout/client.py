@@ -1,0 +1,64 @@
+"""Questions to a server of this project over HTTP."""
+
+from typing import Any
+
+from components.errors import DeployError
+from rollout.target import Answer, Served
+
+COLOR_HEADER = "x-greenlight-color"
+RELEASE_HEADER = "x-greenlight-release"
+SHORT_S = 5.0
+"""For answers that need no model."""
+
+
+def ready(url: str) -> bool:
+    """Does the server at `url` take requests now?"""
+    import requests
+
+    try:
+        return _call("GET", f"{url}/ready", SHORT_S).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+def version(url: str) -> Served:
+    """What the server says it serves. Raises DeployError."""
+    body = _json("GET", f"{url}/version", SHORT_S)[0]
+    try:
+        return Served(release_id=body["release_id"], digest=body["model_digest"], engine=body["engine"], pid=int(body["pid"]))
+    except (KeyError, TypeError, ValueError):
+        raise DeployError(f"{url}/version says neither release nor digest: {str(body)[:200]}. Something else listens there.") from None
+
+
+def generate(url: str, prompt: str, max_length: int, seconds: float) -> Answer:
+    """A greedy generation that does not stop early, so that a sound model always has something to say.
+
+    Raises:
+        DeployError: no answer within `seconds`, an error, or an empty text.
+    """
+    wish = {"prompt": prompt, "max_length": max_length, "temperature": 0.0, "stream": False, "ignore_eos": True}
+    body, headers = _json("POST", f"{url}/generate", seconds, wish)
+    text = body.get("text") if isinstance(body, dict) else None
+    if not isinstance(text, str) or not text:
+        raise DeployError(f"{url}/generate answered a prompt with no text: {str(body)[:200]}. Read the log of the server.")
+    return Answer(text, headers.get(COLOR_HEADER, ""), headers.get(RELEASE_HEADER, ""))
+
+
+def _json(method: str, url: str, seconds: float, body: dict[str, Any] | None = None) -> tuple[Any, Any]:
+    import requests
+
+    try:
+        response = _call(method, url, seconds, body)
+        if response.status_code != 200:
+            raise DeployError(f"{url} answered {response.status_code}: {response.text[:200]}. Read the log of the server.")
+        return response.json(), response.headers
+    except requests.RequestException as error:
+        raise DeployError(f"{url} did not answer within {seconds:g} s ({type(error).__name__}). Read the log of the server.") from None
+
+
+def _call(method: str, url: str, seconds: float, body: dict[str, Any] | None = None) -> Any:
+    import requests
+
+    with requests.Session() as session:
+        session.trust_env = False  # a proxy set for the internet must not see, or break, traffic on this machine
+        return session.request(method, url, json=body, timeout=seconds, allow_redirects=False)

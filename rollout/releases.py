@@ -1,0 +1,107 @@
+"""A release on a color: what it is, whether it runs, how it comes up. Called with the lease held."""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.errors import IntegrityError
+from components.records import Color, Model, Release
+from rollout import checks
+from rollout.points import reached
+from rollout.target import Target, same_process
+
+log = logging.getLogger("greenlight.rollout")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A Model artifact: the folder it can be read from here, and the URI that the target loads it from."""
+
+    folder: Path
+    uri: str
+
+    @property
+    def where(self) -> str:
+        """The URI, absolute: releases are started again from other working directories."""
+        return self.uri if "://" in self.uri else str(Path(self.uri).resolve())
+
+
+def release_of(target: Target, source: Source, color: Color, run_id: str, engine: str, replicas: int, fingerprint: str = "") -> Release:
+    """The release that a model becomes on a color. Its id is the same whenever the same run deploys the same thing there."""
+    model = Model.load(source.folder)
+    what = "baseline" if model.role == "baseline" else f"{model.method}{model.bits}"
+    key = f"{model.digest} {engine} {replicas} {fingerprint} {color} {run_id}"
+    return Release(
+        release_id=f"{what}-{hashlib.sha256(key.encode()).hexdigest()[:8]}", color=color, service=target.service, model_uri=source.where,
+        digest=model.digest, source=model.source, commit=model.commit, method=model.method, bits=model.bits, engine=engine,
+        fingerprint=fingerprint, run_id=run_id, replicas=replicas,
+    )  # fmt: skip
+
+
+def running_already(target: Target, wanted: Release) -> Release | None:
+    """The release in the slot, if it is the wanted one and the processes that were proven are still there."""
+    held = target.read().slot(wanted.color)
+    same = held and (held.digest, held.replicas, held.fingerprint) == (wanted.digest, wanted.replicas, wanted.fingerprint)
+    if not held or not same or wanted.engine not in ("auto", held.engine) or not target.healthy(held):
+        return None
+    log.info("%s: release %s runs already, and is taken as it is", held.color, held.release_id)
+    return held.model_copy(update={"model_uri": wanted.model_uri})
+
+
+def live_again(target: Target, run_id: str) -> Release | None:
+    """What should be live, started again if it is down; None when nothing should, or its files are gone or changed.
+
+    Raises:
+        DeployError: it is down and does not come up.
+    """
+    live = target.live()
+    if live is None or target.alive(live):
+        return live
+    try:
+        return bring_up(target, live, run_id)
+    except IntegrityError as error:
+        log.warning("live is %s, but it is down, and cannot come back: %s", live.release_id, error)
+        return None
+
+
+def warm(target: Target, previous: Release, run_id: str) -> Release:
+    """The previous release, ready: as it is, or started again. Another release on its color makes way."""
+    held = target.read().slot(previous.color)
+    if held and held.release_id == previous.release_id and target.healthy(held):
+        return held
+    return bring_up(target, previous, run_id)
+
+
+def bring_up(target: Target, release: Release, run_id: str) -> Release:
+    """Start a recorded release again from its files, what is missing of it, and write down its new processes."""
+    target.check_files(release)
+    state = target.read()
+    held = state.slot(release.color)
+    if held and held.release_id != release.release_id:
+        state = target.commit(state.emptied(release.color))
+    try:
+        release = target.start(release)
+        reached("restart.started", "%s: starting release %s again", release.color, release.release_id)
+        release = proven(target, release, state.prompts)
+        reached("restart.proven", "%s: release %s serves again", release.color, release.release_id)
+    except BaseException:
+        end_unproven(target, release.color)
+        raise
+    target.commit(target.read().filled(release).noting("restarted", release, run_id))
+    return release
+
+
+def end_unproven(target: Target, color: Color) -> None:
+    """End what was started on a color in vain, unless a proven release serves there."""
+    held, running = target.read().slot(color), target.running(color)
+    if not (held and any(same_process(mine, now) for mine in held.instances for now in running)):
+        target.stop(color)
+
+
+def proven(target: Target, release: Release, prompts: list[str]) -> Release:
+    """Wait until a started release serves, and prove that it is this one and answers; returns it with its engine by name."""
+    release = target.wait_ready(release)
+    engine = checks.prove(target, release)
+    checks.validate(target, release, prompts)
+    return release.model_copy(update={"engine": engine})

@@ -1,0 +1,34 @@
+"""The door of deploy_green, over quick servers."""
+
+import json
+
+from components.records import Deployment
+from tests.rollout.conftest import stage
+from tests.rollout.stage import Stage
+
+__all__ = ["stage"]
+
+
+def test_leaves_the_deployment_as_artifact_and_in_the_history(stage: Stage) -> None:
+    done = stage.door("deploy_green")
+    assert done.returncode == 0, done.stdout + done.stderr
+    deployment = Deployment.load(stage.folder / "release")
+    assert (deployment.live.color, deployment.candidate.color) == ("blue", "green")
+    assert stage.target.healthy(deployment.candidate) and stage.target.healthy(deployment.live), "they outlive the step"
+    assert deployment.candidate.fingerprint == "f1" and deployment.candidate.engine == "quick"
+    assert Deployment.model_validate_json((stage.folder / "history" / "run-1" / "deploy_green.json").read_text()) == deployment
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert events[0]["event"] == "started" and events[-1]["event"] == "finished"
+    assert "live" in events[-1]["figure"]
+
+
+def test_a_failure_is_one_clear_line_and_leaves_nothing(stage: Stage) -> None:
+    (stage.candidate / "fails_to_start").touch()
+    done = stage.door("deploy_green")
+    assert done.returncode == 1
+    failed = json.loads(done.stdout.splitlines()[-1])
+    assert failed["event"] == "failed" and "the weights are of another shape" in failed["message"]
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (stage.folder / "release").exists()
+    assert stage.target.running("green") == []
+    assert stage.target.ask_stable("Hello", 2).color == "blue", "the baseline is live, as the first run wants it"

@@ -1,0 +1,32 @@
+"""Run the function of a door as KFP does, in a process of its own, over quick servers: `run_door.py FOLDER PORT DOOR`."""
+
+import sys
+from pathlib import Path
+
+from kfp import dsl
+
+from components.deploy_green.component import deploy_green
+from components.promote.component import promote, retire
+from rollout.local import target as local
+from tests.rollout.stage import QUICK
+
+
+def main() -> None:
+    name, port, door = sys.argv[1:]
+    folder = Path(name)
+    local.SERVER = QUICK
+    where = {"target": "local", "service": "llm", "namespace": "default", "home": str(folder / "home"), "port": float(port)}  # KFP's numbers are doubles
+    run = {"run_id": "run-1", "history": str(folder / "history")}
+    match door:
+        case "deploy_green":
+            baseline, candidate = (dsl.Model(uri=str(folder / role)) for role in ("baseline", "candidate"))
+            release = dsl.Artifact(uri=str(folder / "release"))
+            settings = {"engine": "auto", "replicas": 1.0, "fingerprint": "f1", "prompts": "builtin"}
+            deploy_green.python_func(baseline=baseline, candidate=candidate, release=release, **settings, **where, **run)
+        case "promote" | "retire":
+            function = (promote if door == "promote" else retire).python_func
+            function(decision=dsl.Artifact(uri=str(folder / "decision")), promotion=dsl.Artifact(uri=str(folder / "promotion")), **where, **run)
+
+
+if __name__ == "__main__":
+    main()

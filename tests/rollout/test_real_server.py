@@ -1,0 +1,53 @@
+"""The whole way on the real server and the built-in model: deploy, promote and roll back under a streaming load."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rollout import bluegreen
+from rollout.local.target import LocalTarget
+from rollout.target import Timings
+from tests.rollout.stage import ROOT, Load, Stage, decision_on, make_model
+
+pytestmark = pytest.mark.slow
+TINY = ROOT / "components" / "download" / "builtin" / "tiny"
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> Iterator[Stage]:
+    made = Stage(tmp_path)
+    made.target = LocalTarget("llm", "default", str(made.home), made.port, Timings(ready=180, probe=0.2))
+    files = {path.name: path.read_bytes() for path in TINY.iterdir() if path.is_file()}
+    made.baseline = make_model(tmp_path / "tiny", "baseline", files)
+    made.candidate = make_model(tmp_path / "tiny-candidate", "candidate", {**files, "NOTE": b"another digest"})
+    yield made
+    made.close()
+
+
+def test_deploy_promote_rollback_down(real: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("NUM_THREADS", "1")
+    began = time.monotonic()
+    deployment = real.deploy(engine="auto")
+    print(f"first deploy of both colors: {time.monotonic() - began:.1f} s")
+    assert deployment.candidate.engine == deployment.live.engine == "transformers"
+    results = {}
+    for how in ("keepalive", "new"):
+        with Load(real, how, connections=4, tokens=20) as load:
+            decision = decision_on(deployment, bake_seconds=1)
+            assert bluegreen.promote(real.target, decision).outcome == "promoted"
+            time.sleep(1)
+            assert bluegreen.rollback(real.target).outcome == "rolled_back"
+            time.sleep(1)
+            results[how] = load.stop()
+        deployment = real.deploy(engine="auto")
+    for result in results.values():
+        assert (result["failed"], result["cut"]) == (0, 0), result
+        assert {"blue", "green"} == {color for _, color in result["order"]}
+    began = time.monotonic()
+    bluegreen.down(real.target)
+    print(f"down: {time.monotonic() - began:.1f} s; requests: {[result['requests'] for result in results.values()]}")
+    assert real.processes() == []
+    assert [real.target.processes.log_path(name).read_text().count("Traceback") for name in ("blue-0", "green-0", "proxy")] == [0, 0, 0]
