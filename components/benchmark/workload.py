@@ -1,0 +1,70 @@
+"""What a benchmark does, as data: how many pairs and blocks, how long, with what."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from components.errors import InputError
+
+Role = Literal["candidate", "live"]
+ROLES: tuple[Role, Role] = ("candidate", "live")
+
+
+def _refuse_bool(value: object) -> object:
+    if isinstance(value, bool):  # YAML reads `yes` as a bool, and pydantic a bool as 1
+        raise ValueError("a number is needed, not a yes or no")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_refuse_bool), Field(allow_inf_nan=False)]
+Count = Annotated[int, BeforeValidator(_refuse_bool)]
+
+
+class Plan(BaseModel):
+    """The sizes of a benchmark: the section `benchmark:` of a gate file. They decide what the gate can see.
+
+    The defaults suit a small model with both colors on one machine, in half a minute. `users` is 1 because the colors share its
+    cores: with a second user a request to one color would be timed while the other color works, and the slower one would slow both.
+    Where each color has machines of its own, more users make the run shorter.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pairs: Count = Field(100, ge=1, le=1_000_000, description="Pairs of requests: the same prompt to both colors, one right after the other.")
+    users: Count = Field(1, ge=1, le=1000, description="Users that send pairs at the same time.")
+    pairs_per_block: Count = Field(5, ge=1, description="Pairs close in time that the gate resamples together, because neighbours share drift and bursts.")
+    concurrency: Count = Field(8, ge=1, le=1000, description="Users that load one color in a throughput block.")
+    throughput_blocks: Count = Field(5, ge=0, le=10_000, description="Pairs of throughput blocks: one of each color, in random order.")
+    block_seconds: Number = Field(1.0, gt=0, le=3600, description="Length of the window of a throughput block in which tokens are counted.")
+    settle_seconds: Number = Field(0.25, ge=0, le=600, description="Load before that window, until all users are decoding.")
+    max_tokens: Count = Field(24, ge=1, le=1_000_000, description="Output tokens of every request; stop tokens are ignored, so that all are equally long.")
+    timeout: Number = Field(60, gt=0, le=86_400, description="Seconds after which a request has failed.")
+    time_limit: Number = Field(1800, gt=0, le=7 * 86_400, description="Seconds after which the benchmark is cut short, and not judged.")
+    seed: Count = Field(1, ge=0, le=2**32 - 1, description="Of the order of prompts and colors.")
+
+
+class Workload(Plan):
+    """A plan and the prompts to run it with."""
+
+    prompts: str = Field("builtin", min_length=1, description="builtin, or the path or gs:// URI of a JSONL file.")
+
+    @classmethod
+    def of(cls, **values: Any) -> Self:
+        """The workload with these values. Raises InputError that names the first bad one."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0])
+            description = cls.model_fields[name].description if name in cls.model_fields else f"known are: {', '.join(cls.model_fields)}"
+            raise InputError(name, first["input"], f"{first['msg']}. {description}".rstrip(".")) from None
+
+
+class Side(BaseModel):
+    """One of the colors under test. Requests go round its endpoints."""
+
+    model_config = ConfigDict(frozen=True)
+
+    role: Role
+    color: str = ""
+    endpoints: tuple[str, ...] = Field(min_length=1)

@@ -1,0 +1,36 @@
+"""The door of the step `gate`."""
+
+from kfp import dsl
+
+from components.image import COMPONENTS_IMAGE
+
+
+@dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
+def gate(
+    evaluation: dsl.Input[dsl.Artifact],
+    result: dsl.Input[dsl.Artifact],
+    release: dsl.Input[dsl.Artifact],
+    decision: dsl.Output[dsl.Artifact],
+    gate_file: str,
+    auto_promote: bool,
+    run_id: str,
+    history: str,
+    code_version: str,
+) -> str:
+    """Judge the candidate by the objectives of the gate: returns the action `promote`, `hold` or `retire`."""
+    import contextlib
+
+    from components.errors import IntegrityError
+    from components.gate.judge import judge
+    from components.gate.objectives import load_gate
+    from components.records import Deployment, Evaluation
+    from components.step import step
+
+    with step("gate", run_id, history) as running:
+        loaded = load_gate(gate_file)
+        record = judge(evaluation.path, result.path, Deployment.load(release.path), loaded, auto_promote, code_version)
+        with contextlib.suppress(IntegrityError):  # a broken record has been judged as no evidence
+            running.publish("evaluate.json", Evaluation.load(evaluation.path).model_dump_json(indent=2).encode())  # a cached step does not know the run
+        passed = sum(objective.status == "pass" for objective in record.objectives)
+        running.finish(record, decision.path, figure=f"{record.verdict}, {passed}/{len(record.objectives)} pass")
+    return record.action

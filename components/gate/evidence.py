@@ -1,0 +1,195 @@
+"""What a decision rests on, read from the artifacts and checked. Anything missing, cut off, doubled or not finite is no evidence."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.benchmark.samples import BLOCKS, REQUESTS, file_digest
+from components.errors import GreenlightError
+from components.gate.estimates import Floats, Ints
+from components.records import RECORD_FILE, BenchmarkResult, Deployment, Evaluation
+
+DOCUMENTS = "documents.parquet"
+DOCUMENT_COLUMNS = ("tokens", "bytes", "nll_baseline", "nll_candidate", "kl_sum", "top1_agree")
+MIN_DOCUMENTS = 10
+"""Documents below which resampling them says too little."""
+TOLERANCE = 1e-6
+"""Relative difference between a recorded figure and the same figure from its samples, above which they do not belong together."""
+
+LATENCIES = ("ttft", "itl", "longest_gap", "e2e")
+
+
+class NoEvidence(GreenlightError):
+    """Samples from which nothing can be concluded. The message is the reason of every objective that needs them."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Paired requests. Arrays have an element a pair; a failed request is infinitely slow.
+
+    Attributes:
+        latencies: by metric, then by role.
+        blocks: number of the block of each pair, from 0 without gaps.
+    """
+
+    latencies: dict[str, dict[str, Floats]]
+    blocks: Ints
+    failed: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Sums by document, as `components.evaluate` made them, and what its record says of them."""
+
+    recorded: dict[str, float]
+    tokens: Floats
+    bytes: Floats
+    nll_baseline: Floats
+    nll_candidate: Floats
+    kl_sum: Floats
+    top1_agree: Floats
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+Counts = dict[str, tuple[int, int]]
+"""By role: failed requests, and all."""
+
+
+def record_digest(folder: Path) -> str:
+    """sha256 of the record of an artifact; empty when there is none."""
+    try:
+        return hashlib.sha256((folder / RECORD_FILE).read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def check_evaluation(evaluation: Evaluation, deployment: Deployment) -> None:
+    """Raises NoEvidence when it is about another model than the one deployed."""
+    if evaluation.candidate_digest != deployment.candidate.digest:
+        raise NoEvidence(f"the evaluation is of model {evaluation.candidate_digest[:12]}, not of {deployment.candidate.digest[:12]}, which is deployed")
+
+
+def check_benchmark(result: BenchmarkResult, deployment: Deployment) -> None:
+    """Raises NoEvidence when it measured other releases than those deployed."""
+    for role, summary, release in (("candidate", result.candidate, deployment.candidate), ("live", result.live, deployment.live)):
+        if summary and (summary.release_id, summary.digest) != (release.release_id, release.digest):
+            measured, wanted = (f"{found.release_id or 'an unnamed release'} ({found.digest[:12]})" for found in (summary, release))
+            raise NoEvidence(f"the benchmark measured {measured} as {role}, not {wanted}, which is deployed")
+
+
+def read_documents(folder: Path, evaluation: Evaluation) -> Documents:
+    table = _read(folder / DOCUMENTS, "")
+    columns = {name: _floats(table, name) for name in DOCUMENT_COLUMNS}
+    documents = Documents(recorded={name: metric.value for name, metric in evaluation.metrics.items()}, **columns)
+    count, tokens = len(documents), documents.tokens.sum()
+    if (count, tokens) != (evaluation.documents, evaluation.tokens):
+        raise NoEvidence(f"{DOCUMENTS} holds {count} documents with {tokens:.0f} tokens, its record says {evaluation.documents} with {evaluation.tokens}")
+    for name, values in columns.items():
+        if not np.isfinite(values).all():
+            raise NoEvidence(f"{DOCUMENTS} holds values in {name} that are not finite")
+    if (documents.tokens <= 0).any() or (documents.bytes <= 0).any() or (documents.top1_agree < 0).any() or (documents.top1_agree > documents.tokens).any():
+        raise NoEvidence(f"{DOCUMENTS} holds counts that cannot be")
+    return documents
+
+
+def read_pairs(folder: Path, result: BenchmarkResult) -> tuple[Pairs, Counts]:
+    """The paired requests, and the failed ones among all requests, those of the throughput blocks included."""
+    table = _read(folder / REQUESTS, result.requests_digest)
+    rows = _columns(table, ["phase", "pair", "block", "order", "role", "prompt", "ttft", "e2e", "itls", "tokens_out", "error"])
+    roles = ["candidate", "live"] if result.live else ["candidate"]
+    counts: Counts = {}
+    pairs: dict[int, dict[str, int]] = {}
+    for index, (phase, pair, role) in enumerate(zip(rows["phase"], rows["pair"], rows["role"], strict=True)):
+        if role not in roles:
+            raise NoEvidence(f"{REQUESTS} holds requests to {role!r}, of which the record knows nothing")
+        errors, trials = counts.get(role, (0, 0))
+        counts[role] = (errors + bool(rows["error"][index]), trials + 1)
+        if phase == "pairs":
+            if role in pairs.setdefault(pair, {}):
+                raise NoEvidence(f"{REQUESTS} holds two requests to {role} of pair {pair}")
+            pairs[pair][role] = index
+    for role, summary in (("candidate", result.candidate), ("live", result.live)):
+        if summary and counts.get(role, (0, 0)) != (summary.errors, summary.requests):
+            raise NoEvidence(f"{REQUESTS} holds {counts.get(role, (0, 0))[1]} requests to {role}, its record says {summary.requests}, or their failures differ")
+    full = sorted(pair for pair, members in pairs.items() if len(members) == len(roles))
+    if not full or len(full) != result.pairs:
+        raise NoEvidence(f"{REQUESTS} holds {len(full)} whole pairs, its record says {result.pairs}")
+    for pair in full:
+        if len({rows["prompt"][index] for index in pairs[pair].values()}) > 1 or len({rows["order"][index] for index in pairs[pair].values()}) < len(roles):
+            raise NoEvidence(f"{REQUESTS}: the requests of pair {pair} do not belong together")
+    latencies: dict[str, dict[str, Floats]] = {metric: {} for metric in LATENCIES}
+    for role in roles:
+        values = np.array([_latencies(rows, pairs[pair][role], result.max_tokens) for pair in full])
+        for metric, column in zip(LATENCIES, values.T, strict=True):
+            latencies[metric][role] = column
+    blocks = np.unique([rows["block"][pairs[pair]["candidate"]] for pair in full], return_inverse=True)[1].astype(np.int64)
+    failed = {role: int(np.isinf(latencies["e2e"][role]).sum()) for role in roles}
+    return Pairs(latencies, blocks, failed), counts
+
+
+def read_rates(folder: Path, result: BenchmarkResult) -> dict[str, Floats]:
+    """Output tokens a second of the throughput blocks by role; element i of both is the i-th pair of blocks."""
+    rows = _columns(_read(folder / BLOCKS, result.blocks_digest), ["pair", "role", "seconds", "output_tokens", "tokens_per_second"])
+    found: dict[tuple[int, str], float] = {}
+    for pair, role, seconds, tokens, rate in zip(*rows.values(), strict=True):
+        if not (math.isfinite(rate) and seconds > 0 and tokens >= 0 and math.isclose(rate, tokens / seconds, rel_tol=TOLERANCE)):
+            raise NoEvidence(f"{BLOCKS} holds a block of {tokens} tokens in {seconds} s that gives {rate} tokens/s, which cannot be")
+        if (pair, role) in found:
+            raise NoEvidence(f"{BLOCKS} holds two blocks of {role} in pair {pair}")
+        found[pair, role] = rate
+    roles = ["candidate", "live"] if result.live else ["candidate"]
+    whole = sorted({pair for pair, _ in found if all((pair, role) in found for role in roles)})
+    return {role: np.array([found[pair, role] for pair in whole]) for role in roles}
+
+
+def _latencies(rows: dict[str, list[Any]], index: int, max_tokens: int) -> Sequence[float]:
+    """TTFT, mean gap, longest gap and E2E of one request. No gaps (a single token): NaN."""
+    if rows["error"][index]:
+        return [math.inf] * len(LATENCIES)
+    ttft, e2e, itls, tokens = (rows[name][index] for name in ("ttft", "e2e", "itls", "tokens_out"))
+    if not (math.isfinite(ttft) and math.isfinite(e2e) and 0 < ttft <= e2e) or not all(math.isfinite(gap) and gap >= 0 for gap in itls):
+        raise NoEvidence(f"{REQUESTS} holds a request with TTFT {ttft} s and E2E {e2e} s, or with gaps, that cannot be")
+    if tokens != max_tokens or len(itls) != tokens - 1:
+        raise NoEvidence(f"{REQUESTS} holds a request with {tokens} tokens and {len(itls)} gaps; {max_tokens} tokens were asked for, and it has no error")
+    return ttft, sum(itls) / len(itls) if itls else math.nan, max(itls, default=math.nan), e2e
+
+
+def _read(path: Path, digest: str) -> pa.Table:
+    try:
+        if digest and file_digest(path) != digest:
+            raise NoEvidence(f"{path.name} is not the file that its record was made from: it was changed or cut off")
+        return pq.read_table(path)
+    except FileNotFoundError:
+        raise NoEvidence(f"{path.name} is missing") from None
+    except (OSError, pa.ArrowException) as error:
+        raise NoEvidence(f"{path.name} cannot be read: {str(error).splitlines()[0][:120]}") from None
+
+
+def _columns(table: pa.Table, names: Sequence[str]) -> dict[str, list[Any]]:
+    missing = [name for name in names if name not in table.column_names]
+    if missing:
+        raise NoEvidence(f"the column {missing[0]} is missing")
+    columns = {name: table[name].to_pylist() for name in names}
+    for name, values in columns.items():
+        if any(value is None for value in values):
+            raise NoEvidence(f"the column {name} has gaps")
+    return columns
+
+
+def _floats(table: pa.Table, name: str) -> Floats:
+    try:
+        return np.array(_columns(table, [name])[name], dtype=np.float64)
+    except (TypeError, ValueError):
+        raise NoEvidence(f"the column {name} does not hold numbers") from None

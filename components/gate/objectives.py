@@ -1,0 +1,227 @@
+"""Gate files: the objectives that decide, read and checked. Every limit that decides something is in one of these, none in code."""
+
+import difflib
+import hashlib
+from collections.abc import Hashable
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from components import storage
+from components.benchmark.workload import Count, Number, Plan
+from components.errors import InputError
+from components.gate.catalogue import METRICS, PERCENTILES, MetricKind, Scope
+
+MIN_TAIL_PAIRS = 5
+"""Requests that must lie beyond a percentile for its bound to mean anything: p95 needs 100 pairs, p90 needs 50."""
+MIN_BLOCK_PAIRS = 3
+"""Pairs of throughput blocks below which a t interval is too wide to decide anything."""
+
+
+def _refuse_percent(confidence: float) -> float:
+    if not 0.5 < confidence < 1:
+        raise ValueError("must lie between 0.5 and 1; write 0.95 for 95%")
+    return confidence
+
+
+Confidence = Annotated[Number, AfterValidator(_refuse_percent)]
+
+
+class Objective(BaseModel):
+    """One line of a gate: a metric, and the limit that its confidence bound has to keep."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: str
+    statistic: str = Field("", description="p50, p90, p95 or mean, for metrics of single requests.")
+    scope: Scope = Field("absolute", description="absolute: the value itself. vs_live: as ratio to, or difference from, the live color.")
+    max: Number | None = Field(None, description="Limit for what must not be larger.")
+    min: Number | None = Field(None, description="Limit for what must not be smaller.")
+    confidence: Confidence = Field(description="One-sided. The gate's when left out.")
+    name: str = Field("", description="As tables show it. Made from the rest when left out.")
+
+    @property
+    def kind(self) -> MetricKind:
+        return METRICS[self.metric]
+
+    @property
+    def limit(self) -> float:
+        return self.max if self.max is not None else self.min  # type: ignore[return-value]  # one of them is there
+
+    @property
+    def title(self) -> str:
+        return self.name or self.phrase + (" vs live" if self.scope == "vs_live" else "")
+
+    @property
+    def phrase(self) -> str:
+        return f"{self.statistic} of {self.kind.label}" if self.statistic else self.kind.label
+
+    def need(self, key: str, given: int, least: int) -> None:
+        """Raises ValueError when a size of the benchmark is too small for this objective to be judged."""
+        if given < least:
+            raise ValueError(f"{self.title} needs benchmark.{key} to be {least} or more, and it is {given}; raise it, or take the objective out")
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, metric: str) -> str:
+        if metric not in METRICS:
+            raise ValueError(f"no such metric; {_nearest(metric, METRICS)}")
+        return metric
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        kind = self.kind
+        if self.statistic and self.statistic not in kind.statistics:
+            if self.statistic in ("p99", "p99.9", "p999") and kind.statistics:
+                raise ValueError(f"statistic {self.statistic} cannot be judged: its bound needs tens of thousands of pairs; use p95, or metric longest_gap")
+            allowed = f"use one of {', '.join(kind.statistics)}" if kind.statistics else f"{self.metric} is one number; leave statistic out"
+            raise ValueError(f"statistic {self.statistic} is not known for {self.metric}; {allowed}")
+        if kind.statistics and not self.statistic:
+            raise ValueError(f"statistic is missing; use one of {', '.join(kind.statistics)}")
+        if self.scope not in kind.scopes:
+            raise ValueError(f"scope {self.scope} is not known for {self.metric}, which compares with the baseline already; leave scope out")
+        if self.max is None and self.min is None:
+            raise ValueError("the limit is missing; add max: or min:")
+        if self.max is not None and self.min is not None:
+            raise ValueError("has both max and min; make two objectives of it")
+        if self.scope == "vs_live" and kind.comparison == "ratio" and self.limit <= 0:
+            raise ValueError(f"limit {self.limit:g} is not a ratio; 1.10 means at most 10% more than live")
+        return self
+
+
+class Bake(BaseModel):
+    """The watch after a switch."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: Number = Field(0, ge=0, le=7 * 86_400, description="How long the new live color is probed.")
+    max_errors: Count = Field(0, ge=0, description="Failed probes that are still tolerated.")
+
+
+class Gate(BaseModel):
+    """A gate file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    confidence: Confidence = Field(description="One-sided, of every bound that does not say otherwise.")
+    objectives: list[Objective] = Field(min_length=1)
+    benchmark: Plan = Plan()
+    bake: Bake = Bake()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pass_on_confidence(cls, values: Any) -> Any:
+        """Objectives without a confidence of their own take the gate's."""
+        if not isinstance(values, dict):
+            raise ValueError("holds no keys; write name:, confidence: and objectives:, as the gate `default` does")
+        if isinstance(values.get("objectives"), list) and "confidence" in values:
+            shared = {"confidence": values["confidence"]}
+            return values | {"objectives": [shared | entry if isinstance(entry, dict) else entry for entry in values["objectives"]]}
+        return values
+
+    @model_validator(mode="after")
+    def _can_be_judged(self) -> Self:
+        """Refuse a benchmark that could never show what an objective asks for."""
+        titles: set[str] = set()
+        for objective in self.objectives:
+            if objective.title in titles:
+                raise ValueError(f"two objectives are called {objective.title!r}; give one of them a name:")
+            titles.add(objective.title)
+            if objective.statistic in PERCENTILES:
+                needed = -(-100 * MIN_TAIL_PAIRS // (100 - PERCENTILES[objective.statistic]))
+                objective.need("pairs", self.benchmark.pairs, needed)
+            if objective.kind.source == "blocks":
+                objective.need("throughput_blocks", self.benchmark.throughput_blocks, MIN_BLOCK_PAIRS)
+            if objective.metric in ("itl", "longest_gap"):
+                objective.need("max_tokens", self.benchmark.max_tokens, 2)
+        return self
+
+    @property
+    def digest(self) -> str:
+        """sha256 over what the gate says; comments and order of keys do not matter."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def load_gate(gate: str) -> Gate:
+    """Read and check a gate.
+
+    Args:
+        gate: the name of a shipped gate, a path, a gs:// URI, or the YAML itself.
+
+    Raises:
+        InputError: names the key, its value and what to write instead.
+    """
+    shown, text = _read(gate)
+    try:
+        return Gate.model_validate(yaml.load(text, _StrictLoader))
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise InputError("gate", shown, f"is not valid YAML; {line}{error.problem}") from None
+    except yaml.YAMLError as error:
+        raise InputError("gate", shown, f"is not valid YAML; {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        raise InputError("gate", shown, _explain(error, text)) from None
+
+
+def shipped_gates() -> list[str]:
+    folder = resources.files("pipelines") / "gates"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def _read(gate: str) -> tuple[str, str]:
+    """What to call the gate in a message, and its text."""
+    if "\n" in gate or gate.lstrip().startswith("{"):
+        return "given as text", gate
+    if gate in (names := shipped_gates()):
+        return gate, (resources.files("pipelines") / "gates" / f"{gate}.yaml").read_text()
+    try:
+        return gate, storage.read_bytes(gate).decode()
+    except UnicodeDecodeError:
+        raise InputError("gate", gate, "is not a text file; give a YAML file") from None
+    except OSError:
+        looks_like_path = storage.is_remote(gate) or "/" in gate or Path(gate).suffix
+        fix = "there is no such file" if looks_like_path else f"no such gate is shipped; {_nearest(gate, names)}"
+        raise InputError("gate", gate, f"{fix}; give a shipped gate ({', '.join(names)}), the path or gs:// URI of a YAML file, or the YAML itself") from None
+
+
+def _nearest(word: str, known: Any) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+
+
+def _explain(error: ValidationError, text: str) -> str:
+    """The first problem: which key, which value, what to write."""
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # a misspelt key explains why another is missing
+    where = ".".join(str(part) if isinstance(part, str) else f"{part + 1}" for part in first["loc"])
+    # Only the part below `objectives` is shown with its metric: "objectives.3" alone would have to be counted.
+    if first["loc"][:1] == ("objectives",) and len(first["loc"]) > 1:
+        entry = yaml.load(text, _StrictLoader)["objectives"][first["loc"][1]]
+        if isinstance(entry, dict) and "metric" in entry and first["loc"][-1] != "metric":
+            where += f" ({entry['metric']})"
+    if first["type"] == "extra_forbidden":
+        sections: dict[str, type[BaseModel]] = {"objectives": Objective, "benchmark": Plan, "bake": Bake}
+        model = sections.get(str(first["loc"][0]), Gate) if len(first["loc"]) > 1 else Gate
+        return f"{where}: no such key; {_nearest(str(first['loc'][-1]), list(model.model_fields))}"
+    if first["type"] == "missing":
+        return f"{where}: is missing; add it"
+    message = first["msg"].removeprefix("Value error, ")
+    value = first["input"]
+    shown = f" is {value!r}" if isinstance(value, str | int | float | None) else ""
+    return f"{where}{shown}: {message}" if where else message
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML that refuses a key given twice, of which the safe loader silently takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)

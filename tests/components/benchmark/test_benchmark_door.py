@@ -1,0 +1,38 @@
+"""The door of the step `benchmark`, as a process of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from components.records import BenchmarkResult
+from tests.components.benchmark.conftest import StartStub
+from tests.components.benchmark.test_run import deployment_of
+
+SCRIPT = """
+import sys
+from types import SimpleNamespace
+from components.benchmark.component import benchmark
+folder, prompts, gate_file = sys.argv[1:]
+release, result = (SimpleNamespace(path=f"{folder}/{name}", uri=f"gs://bucket/{name}", metadata={}) for name in ("release", "result"))
+benchmark.python_func(release=release, result=result, prompts=prompts, gate_file=gate_file, run_id="run-1", history=f"{folder}/history")
+"""
+
+GATE = """
+name: quick
+confidence: 0.95
+objectives: [{metric: error_rate, max: 0.5}]
+benchmark: {pairs: 6, concurrency: 2, throughput_blocks: 3, block_seconds: 0.2, settle_seconds: 0.1, max_tokens: 5}
+"""
+
+
+def test_runs_what_the_gate_asks_for(start_stub: StartStub, prompts: str, tmp_path: Path) -> None:
+    deployment_of(start_stub(release="new", digest="sha-new"), start_stub(release="old", digest="sha-old")).save(tmp_path / "release")
+    done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path), prompts, GATE], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = BenchmarkResult.load(tmp_path / "result")
+    assert (result.complete, result.pairs, result.max_tokens, result.samples_uri) == (True, 6, 5, "gs://bucket/result")
+    assert (result.candidate.release_id, result.live and result.live.digest) == ("new", "sha-old")
+    figures = [json.loads(line)["figure"] for line in done.stdout.splitlines()]
+    assert "warm-up" in figures
+    assert figures[-1].endswith(" tok/s")
