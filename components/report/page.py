@@ -1,0 +1,103 @@
+"""The page: sections and charts put into the template, with plotly.js inside so that it opens without a network."""
+
+import base64
+import gzip
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from components.history import RunRecords
+from components.report import sections
+from components.report.changes import changes_between
+from components.report.charts import Figure, drawable, latency_chart, objectives_chart, throughput_chart
+from components.report.samples import METRICS, Samples
+from components.report.verdict import method, verdict_of
+
+TEMPLATES = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure and what is said about it: a caption for all, and the same in words for those who do not see it."""
+
+    id: str
+    title: str
+    caption: str
+    words: str
+    figure: Figure
+
+
+def render(run: RunRecords, samples: Samples | None, before: RunRecords | None, problems: list[str]) -> str:
+    """The page as HTML.
+
+    Args:
+        samples: of the benchmark; None when there was none, or its samples cannot be read.
+        before: the last run that promoted; None for a first release.
+        problems: what could not be read, a line each.
+    """
+    charts = _charts(run, samples)
+    # Names of models, messages of errors and all other text come from outside: whatever the template does not mark as safe is escaped.
+    templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    release = run.decision.deployment.candidate if run.decision else run.deployment.candidate if run.deployment else None
+    return templates.get_template("page.html.j2").render(
+        run=run,
+        verdict=verdict_of(run),
+        subject=f"{release.source}, {method(release.method, release.bits)}" if release else run.resolution.source if run.resolution else "",
+        problems=problems,
+        steps=sections.steps_of(run),
+        cards=sections.cards_of(run),
+        objectives=sections.objective_rows(run.decision.objectives) if run.decision else [],
+        latencies=sections.latency_rows(run),
+        metrics=METRICS,
+        samples=samples,
+        failures=sections.failures_of(run),
+        blocks=sections.block_rows(samples.blocks) if samples else [],
+        quality=sections.quality_rows(run),
+        costs=sections.cost_rows(run),
+        compared=bool(release),
+        before=before,
+        changes=sections.change_rows(changes_between(before, run)) if before else [],
+        provenance=list(sections.provenance_of(run)),
+        charts=charts,
+        figures={chart.id: chart.figure for chart in charts.values()},
+        plotly=_plotly() if charts else "",
+    )
+
+
+def _charts(run: RunRecords, samples: Samples | None) -> dict[str, Chart]:
+    charts: list[Chart] = []
+    objectives = run.decision.objectives if run.decision else []
+    if shown := drawable(objectives):
+        left_out = [objective.name for objective in objectives if objective not in shown]
+        caption = (
+            "How much of its limit each objective uses: the mark is the estimate, the whisker ends at the confidence bound. A bound left of the limit passes."
+        )
+        if left_out:
+            caption += f" Not drawn, for want of an estimate or of a limit above zero: {', '.join(left_out)}."
+        words = "Estimate and bound of each objective in units of its limit. " + "; ".join(f"{objective.name}: {objective.status}" for objective in shown)
+        charts.append(Chart("objectives", "Estimate, bound and limit", caption, words, objectives_chart(shown)))
+    colors = sections.colors_of(run)
+    for metric in METRICS if samples else ():
+        if samples and samples.curves[metric]:
+            name, meaning = sections.METRIC_NAMES[metric]
+            charts.append(Chart(metric, name, f"{name}: {meaning}.", sections.latency_words(run, metric), latency_chart(samples.curves[metric], colors)))
+    if samples and samples.blocks:
+        rows = sections.block_rows(samples.blocks)
+        words = "Output tokens a second in each throughput block; the ratios of candidate to live are " + ", ".join(str(row.cells[2]) for row in rows)
+        caption = "Each mark is one block of full load on one color; the colors took turns."
+        charts.append(Chart("throughput", "Throughput", caption, words, throughput_chart(samples.blocks, colors)))
+    return {chart.id: chart for chart in charts}
+
+
+def _plotly() -> str:
+    """plotly.js as its package ships it, gzipped, in base64. As it is it would fill the 5 MB that a report may have.
+
+    The package is found and not imported, which would cost a quarter of a second.
+    """
+    spec = importlib.util.find_spec("plotly")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("plotly is not installed; install the package greenlight-llm with its requirements")
+    script = (Path(spec.origin).parent / "package_data" / "plotly.min.js").read_bytes()
+    return base64.b64encode(gzip.compress(script, compresslevel=6, mtime=0)).decode()

@@ -1,0 +1,67 @@
+"""Write the report of a run: one HTML file with its data and its charts inside, whatever the run left and however it ended."""
+
+import json
+import logging
+import os
+from pathlib import Path
+
+from components.history import RunRecords, load_run
+from components.records import ReportSummary
+from components.report.changes import last_promotion
+from components.report.page import render
+from components.report.samples import Samples, load_samples
+from components.report.scalars import scalars_of
+from components.report.verdict import verdict_of
+
+log = logging.getLogger("greenlight.report")
+
+
+def write_report(history: str, run_id: str, output_html: Path, metrics_json: Path | None) -> ReportSummary:
+    """Write a run's report.
+
+    Args:
+        history: folder or gs:// prefix that holds the runs.
+        run_id: the run. One of which nothing is known is reported as that.
+        output_html: where the page goes.
+        metrics_json: where the scalars go as JSON; None: nowhere.
+
+    Raises:
+        OSError: an output cannot be written. Records and samples that are missing or broken never raise; the page names them.
+    """
+    run = load_run(history, run_id)
+    problems = [f"{item.name}: {item.reason}" for item in run.unreadable]
+    samples, before = None, None
+    try:
+        samples = _samples(run)
+    except Exception as error:  # the samples may lie in any store, in any state; the rest of the report stands without them
+        problems.append(_problem("samples", error))
+    try:
+        before = last_promotion(history, run) if run.decision or run.deployment else None
+    except Exception as error:
+        problems.append(_problem("last promotion", error))
+
+    summary = ReportSummary(outcome=run.outcome, headline=verdict_of(run).headline, scalars=scalars_of(run), unreadable=problems)
+    page = render(run, samples, before, problems)
+    _write(output_html, page)
+    if metrics_json is not None:
+        _write(metrics_json, json.dumps(summary.scalars, indent=2) + "\n")
+    for problem in problems:
+        log.warning("not in the report: %s", problem)
+    log.info("report of run %s: %s", run_id, summary.outcome, extra={"figure": f"{len(page) / 1e6:.1f} MB"})
+    return summary
+
+
+def _samples(run: RunRecords) -> Samples | None:
+    return load_samples(run.benchmark) if run.benchmark is not None else None
+
+
+def _problem(what: str, error: Exception) -> str:
+    return f"{what}: {type(error).__name__}: {error}".splitlines()[0]
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all: somebody may be looking at the page of an earlier attempt."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

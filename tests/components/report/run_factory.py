@@ -1,0 +1,289 @@
+"""Runs as the steps leave them in a history, made of real records: one class, a method for what each step adds."""
+
+import json
+import math
+import random
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from components.benchmark.samples import BLOCKS, REQUESTS, Block, CountedBlock, Request, file_digest, summarize, write_parquet
+from components.benchmark.workload import ROLES, Role
+from components.records import (
+    BenchmarkResult,
+    ColorSummary,
+    Decision,
+    Deployment,
+    Evaluation,
+    FileEntry,
+    Metric,
+    Model,
+    ObjectiveResult,
+    Promotion,
+    Record,
+    Release,
+    Resolution,
+)
+
+START = datetime(2026, 11, 23, 19, 20, 1, tzinfo=UTC)
+COLORS = {"candidate": "green", "live": "blue"}
+DIGEST, LIVE_DIGEST = "c4" * 32, "b1" * 32
+
+
+def objective(name: str, metric: str, estimate: float | None, bound: float | None, limit: float, status: str = "pass", **changes: object) -> ObjectiveResult:
+    values: dict[str, object] = {
+        "scope": "vs_live" if "vs live" in name else "absolute",
+        "comparison": f"<= {limit:.2f}x live" if "vs live" in name else f"<= {limit:g}",
+        "unit": "x live" if "vs live" in name else "",
+        "confidence": 0.95,
+        "reason": f"{name} is {estimate}; at 95% confidence at most {bound}; limit {limit}",
+    }
+    values |= {"name": name, "metric": metric, "estimate": estimate, "bound": bound, "limit": limit, "status": status}
+    return ObjectiveResult.model_validate(values | changes)
+
+
+def passing() -> list[ObjectiveResult]:
+    return [
+        objective("mean KL divergence", "kl_mean", 0.0031, 0.0036, 0.05, unit="nats"),
+        objective("perplexity ratio", "perplexity_ratio", 1.0004, 1.0021, 1.03, unit="x"),
+        objective("top-1 agreement", "top1_agreement", 0.978, 0.974, 0.9, comparison=">= 90.00%"),
+        objective("p50 of TTFT vs live", "ttft", 0.31, 0.36, 1.05),
+        objective("p95 of TTFT vs live", "ttft", 0.42, 0.71, 1.10),
+        objective("p50 of E2E vs live", "e2e", 0.24, 0.25, 1.05),
+        objective("p95 of E2E vs live", "e2e", 0.26, 0.31, 1.10),
+        objective("output tokens/s vs live", "output_tokens_per_second", 4.61, 4.40, 0.95, comparison=">= 0.95x live"),
+        objective("error rate vs live", "error_rate", 0.0, 0.018, 0.03, comparison="<= +3.00 points against live", unit="points"),
+    ]
+
+
+@dataclass
+class RunFactory:
+    """A run in the making. Every method writes what one step leaves, and returns the factory."""
+
+    history: Path
+    run_id: str = "20261123-192001-4f2a"
+    began: datetime = START
+    source: str = "builtin:tiny"
+    service: str = "llm-inference"
+    method: str = "optimum"
+    bits: int = 8
+    pairs: int = 100
+    objectives: list[ObjectiveResult] = field(default_factory=passing)
+
+    @property
+    def folder(self) -> Path:
+        return self.history / self.run_id
+
+    @property
+    def builds(self) -> tuple[Path, Path]:
+        source = self.history / "builds" / f"abc123-{self.run_id}"
+        return source, source / f"{self.method}-{self.bits}"
+
+    def write(self, name: str, record: Record, folder: Path | None = None) -> "RunFactory":
+        path = (folder or self.folder) / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(record.model_dump_json(indent=2))
+        return self
+
+    def broken(self, name: str, text: str = '{"schema_version": 1, "comm') -> "RunFactory":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / f"{name}.json").write_text(text)
+        return self
+
+    def failed(self, step: str, message: str = "it did not come up. Read its log.", error: str = "DeployError") -> "RunFactory":
+        folder = {"download": self.builds[0], "quantize": self.builds[1], "evaluate": self.builds[1]}.get(step, self.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{step}.error.json").write_text(json.dumps({"step": step, "error": error, "message": message}))
+        return self
+
+    def release(self, role: str) -> Release:
+        candidate = role == "candidate"
+        return Release(
+            release_id=f"rel-{self.run_id[-4:]}" if candidate else "rel-0000",
+            color="green" if candidate else "blue",
+            service=self.service,
+            model_uri=f"{self.history}/artifacts/{role}",
+            digest=DIGEST if candidate else LIVE_DIGEST,
+            source=self.source,
+            commit="abc123" * 6,
+            method=self.method if candidate else "none",
+            bits=self.bits if candidate else 32,
+            engine="openvino" if candidate else "transformers",
+            run_id=self.run_id if candidate else "",
+            deployed_at=self.began + timedelta(seconds=40),
+        )
+
+    @property
+    def deployment(self) -> Deployment:
+        return Deployment(candidate=self.release("candidate"), live=self.release("live"))
+
+    def resolve(self, verdict: str = "new") -> "RunFactory":
+        source, candidate = (str(build.relative_to(self.history)) for build in self.builds)
+        found = Resolution(
+            verdict=verdict,  # type: ignore[arg-type]
+            reason="nothing is live yet" if verdict == "new" else "live is rel-0000: same source commit, same settings, same code",
+            source=self.source,
+            commit="abc123" * 6,
+            fingerprint="f1" * 32,
+            source_build=source,
+            candidate_build=candidate,
+            live_release_id="" if verdict == "new" else "rel-0000",
+            resolved_at=self.began,
+        )
+        self.write("resolve", found)
+        (self.folder / "parameters.json").write_text(json.dumps({"model": self.source, "method": self.method, "bits": self.bits, "service": self.service}))
+        return self
+
+    def model(self, role: str) -> Model:
+        baseline = role == "baseline"
+        size = 16_800_000 if baseline else 4_300_000
+        return Model(
+            role=role,  # type: ignore[arg-type]
+            source=self.source,
+            commit="abc123" * 6,
+            format="safetensors" if baseline else "openvino",
+            method="none" if baseline else self.method,
+            bits=32 if baseline else self.bits,
+            digest=LIVE_DIGEST if baseline else DIGEST,
+            files={"config.json": FileEntry(size=size, sha256="00" * 32)},
+            bytes=size,
+            seconds=0.4 if baseline else 18.7,
+            peak_memory_bytes=0 if baseline else 1_340_000_000,
+            libraries={} if baseline else {"optimum-intel": "2.2.0", "openvino": "2026.4.1"},
+        )
+
+    def download(self) -> "RunFactory":
+        return self.write("download", self.model("baseline"), self.builds[0])
+
+    def quantize(self) -> "RunFactory":
+        return self.write("quantize", self.model("candidate"), self.builds[1])
+
+    def evaluate(self) -> "RunFactory":
+        metrics = {
+            "perplexity": Metric(value=46.71, low=44.2, high=49.3),
+            "baseline_perplexity": Metric(value=46.70, low=44.1, high=49.2),
+            "perplexity_ratio": Metric(value=1.0004, low=0.9988, high=1.0021),
+            "bits_per_byte": Metric(value=1.93, low=1.9, high=1.96),
+            "kl_mean": Metric(value=0.0031, low=0.0027, high=0.0036),
+            "top1_agreement": Metric(value=0.978, low=0.974, high=0.981),
+        }
+        record = Evaluation(baseline_digest=LIVE_DIGEST, candidate_digest=DIGEST, documents=61, tokens=12_840, metrics=metrics, seconds=9.2)
+        return self.write("evaluate", record, self.builds[1])
+
+    def deploy_green(self) -> "RunFactory":
+        return self.write("deploy_green", self.deployment)
+
+    def benchmark(self, samples: bool = True, errors: int = 0, complete: bool = True) -> "RunFactory":
+        folder = self.history / "artifacts" / self.run_id
+        requests, blocks = measured(self.pairs, errors, tokens=24)
+        if samples:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_parquet(folder / REQUESTS, Request, requests)
+            write_parquet(folder / BLOCKS, CountedBlock, blocks)
+        record = BenchmarkResult(
+            complete=complete,
+            reason="" if complete else "the time limit of 60 s was over",
+            candidate=_summary("candidate", requests, blocks),
+            live=_summary("live", requests, blocks),
+            pairs=self.pairs,
+            concurrency=8,
+            max_tokens=24,
+            seed=1,
+            seconds=31.5,
+            samples_uri=str(folder) if samples else "",
+            requests_digest=file_digest(folder / REQUESTS) if samples else "",
+            blocks_digest=file_digest(folder / BLOCKS) if samples else "",
+        )
+        return self.write("benchmark", record)
+
+    def gate(self, verdict: str = "promote", action: str = "") -> "RunFactory":
+        record = Decision(
+            verdict=verdict,  # type: ignore[arg-type]
+            action=action or ("promote" if verdict == "promote" else "retire"),  # type: ignore[arg-type]
+            reason=f"all {len(self.objectives)} objectives pass" if verdict == "promote" else "p50 of TTFT vs live is too high (1 of 9 objectives)",
+            objectives=self.objectives,
+            deployment=self.deployment,
+            gate_name="default",
+            gate_digest="9a" * 32,
+            evaluation_digest="e0" * 32,
+            benchmark_digest="be" * 32,
+            code_version="0123456789ab",
+            decided_at=self.began + timedelta(seconds=80),
+        )
+        return self.write("gate", record)
+
+    def moved(self, outcome: str = "promoted", **changes: object) -> "RunFactory":
+        back = outcome in ("retired", "rolled_back")
+        record = Promotion(
+            outcome=outcome,  # type: ignore[arg-type]
+            live=self.release("live" if back else "candidate"),
+            previous=None if back else self.release("live"),
+            switched_at=None if outcome == "retired" else self.began + timedelta(seconds=82),
+            **changes,  # type: ignore[arg-type]
+        )
+        return self.write("retire" if outcome == "retired" else "promote", record)
+
+    def through(self, last: str) -> "RunFactory":
+        """Everything from resolve to the step named."""
+        for step in ("resolve", "download", "quantize", "evaluate", "deploy_green", "benchmark", "gate"):
+            getattr(self, step)()
+            if step == last:
+                break
+        return self
+
+
+def measured(pairs: int, errors: int, tokens: int) -> tuple[list[Request], list[CountedBlock]]:
+    """Samples of a candidate about four times as fast as live, with a tail; the candidate's first `errors` requests failed."""
+    draw = random.Random(7)
+    requests, blocks = [], []
+    for pair in range(pairs):
+        for order, role in enumerate(draw.sample(ROLES, 2)):
+            scale = (1.0 if role == "candidate" else 4.1) * draw.lognormvariate(0, 0.25) * (5 if draw.random() < 0.02 else 1)
+            requests.append(_request(pair, order, role, scale, tokens, failed=role == "candidate" and pair < errors))
+    for number in range(10):
+        role = ROLES[number % 2]
+        rate = (2410 if role == "candidate" else 523) * draw.lognormvariate(0, 0.05)
+        block = Block(number, number // 2, number % 2, role, COLORS[role], 1000 + 1.6 * number, 1.2)
+        blocks.append(CountedBlock(**asdict(block), output_tokens=round(1.2 * rate), tokens_per_second=rate, requests=80, errors=0))
+    return requests, blocks
+
+
+def _request(pair: int, order: int, role: Role, scale: float, tokens: int, failed: bool) -> Request:
+    ttft, itls = (math.nan, []) if failed else (0.0031 * scale, [0.0008 * scale] * (tokens - 1))
+    return Request(
+        phase="pairs",
+        pair=pair,
+        block=pair // 5,
+        order=order,
+        role=role,
+        color=COLORS[role],
+        endpoint="http://127.0.0.1:8001",
+        prompt=pair,
+        intended=1000 + pair,
+        sent=1000 + pair,
+        ttft=ttft,
+        e2e=60.0 if failed else ttft + sum(itls),
+        itls=itls,
+        tokens_in=12,
+        tokens_out=0 if failed else tokens,
+        status=0 if failed else 200,
+        error="timeout" if failed else "",
+        detail="",
+        release="",
+    )
+
+
+def _summary(role: str, requests: list[Request], blocks: list[CountedBlock]) -> ColorSummary:
+    own = [request for request in requests if request.role == role]
+    good = [request for request in own if not request.error]
+    rates = sorted(block.tokens_per_second for block in blocks if block.role == role)
+    return ColorSummary(
+        release_id="rel",
+        requests=len(own),
+        errors=len(own) - len(good),
+        output_tokens=sum(request.tokens_out for request in own),
+        output_tokens_per_second=rates[len(rates) // 2],
+        ttft=summarize([request.ttft for request in good]),
+        itl=summarize([sum(request.itls) / len(request.itls) for request in good]),
+        e2e=summarize([request.e2e for request in good]),
+    )
