@@ -1,0 +1,180 @@
+"""The `greenlight` command."""
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from components.errors import GreenlightError, InputError
+from components.resolve.parameters import Parameters
+from pipelines import step_commands
+from pipelines.options import takes
+
+EXIT_FAILURE, EXIT_BAD_INPUT, EXIT_NOT_PROMOTED, EXIT_INTERRUPTED = 1, 2, 3, 130
+HOME = os.environ.get("GREENLIGHT_HOME", ".greenlight")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Quantize a model, deploy it green beside the live blue, benchmark the two against each other, and move the traffic
+only when a statistical gate says so.
+
+Exit codes: 0 promoted, held or up to date; 1 failure; 2 bad input; 3 rejected, inconclusive or rolled back.""",
+)
+step_commands.register(app)
+
+HomeOption = Annotated[Path, typer.Option(envvar="GREENLIGHT_HOME", help="Folder of the local target's state and of the runs.")]
+ServiceOption = Annotated[str, typer.Option(help="Name of the stable endpoint.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def main() -> None:
+    """Entry point: every error of ours is one line on stderr and an exit code."""
+    try:
+        app()
+    except GreenlightError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        raise SystemExit(EXIT_INTERRUPTED) from None
+
+
+@app.command()
+@takes(Parameters, home=HOME)
+def run(values: Parameters) -> None:
+    """Run the whole pipeline: from a model id to moved traffic.
+
+    Killed or interrupted, the same command goes on: finished downloads, quantizations and evaluations are reused, and the rollout is repeated safely.
+    """
+    from pipelines.outcome import show_outcome
+    from pipelines.runners.local import LocalRunner
+
+    parameters = _absolute(values)
+    parameters.check()
+    if "\n" not in parameters.gate and Path(parameters.gate).is_file():  # its text, so that the run records what judged it
+        parameters = parameters.model_copy(update={"gate": Path(parameters.gate).read_text()})
+    console = Console(file=sys.stdout, highlight=False)
+    run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
+    runner = LocalRunner(Path(parameters.home))
+    console.print(f"run {run_id}: {parameters.model}, method {parameters.method}, bits {parameters.bits}, target {parameters.target}")
+
+    from pipelines.display import RunView
+
+    with RunView(console).live() as view:
+        runner.run(parameters, run_id, view)
+    raise SystemExit(show_outcome(console, parameters.history, run_id, runner.log_path(run_id)))
+
+
+def _absolute(values: Parameters) -> Parameters:
+    """Local paths become absolute, since steps and later commands run elsewhere."""
+    home = Path(values.home).absolute()
+    history = values.history
+    if history == Parameters.model_fields["history"].default:
+        history = str(home / "history")
+    changes = {"home": str(home), "history": history if history.startswith("gs://") else str(Path(history).absolute())}
+    for field in ("model", "prompts", "text"):
+        value = getattr(values, field)
+        if Path(value).exists():
+            changes[field] = str(Path(value).absolute())
+    return values.model_copy(update=changes)
+
+
+@app.command("compile")
+def compile_command(output: Annotated[Path, typer.Argument(help="Where to write the YAML.")] = Path("promotion.yaml")) -> None:
+    """Write the pipeline's KFP intermediate representation, the file that every runner runs."""
+    from pipelines.compiler import compile_promotion
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(compile_promotion())
+    print(output)
+
+
+def _target(home: Path, service: str, namespace: str = "default"):
+    from rollout.target import open_target
+
+    return open_target("local", service, namespace, str(home.absolute()), 0)
+
+
+@app.command()
+def status(home: HomeOption = Path(HOME), service: ServiceOption = "llm-inference", as_json: JsonOption = False) -> None:
+    """Show what is live where, since when, from which run, and whether it answers."""
+    from pipelines.outcome import show_status
+    from rollout import bluegreen
+
+    state = bluegreen.status(_target(home, service))
+    if as_json:
+        print(state.model_dump_json(indent=2))
+    else:
+        show_status(Console(highlight=False), state)
+
+
+@app.command()
+def promote(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run whose decision to carry out. Default: the newest that was held.")] = "",
+    home: HomeOption = Path(HOME),
+    service: ServiceOption = "llm-inference",
+) -> None:
+    """Move the traffic to the green that a run with --no-auto-promote left up and that its gate passed."""
+    from components import storage
+    from components.report.work import write_report
+    from pipelines.outcome import held_run, show_promotion
+    from rollout import bluegreen
+
+    history = str(home.absolute() / "history")
+    run_id, decision = held_run(history, run_id, service)
+    promotion = bluegreen.promote(_target(home, service), decision, run_id)
+    storage.write_bytes(storage.join(history, run_id, "promote.json"), promotion.model_dump_json(indent=2).encode())
+    report_path = Path(history) / run_id / "report.html"
+    write_report(history, run_id, report_path, None)
+    show_promotion(Console(highlight=False), promotion)
+    print(f"report     {report_path}")
+    raise SystemExit(0 if promotion.outcome in ("promoted", "already_live") else EXIT_NOT_PROMOTED)
+
+
+@app.command()
+def rollback(home: HomeOption = Path(HOME), service: ServiceOption = "llm-inference") -> None:
+    """Give the traffic back to the release that was live before. At once while it is still warm."""
+    from pipelines.outcome import show_promotion
+    from rollout import bluegreen
+
+    show_promotion(Console(highlight=False), bluegreen.rollback(_target(home, service)))
+
+
+@app.command()
+def report(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run to report. Default: the newest.")] = "",
+    home: HomeOption = Path(HOME),
+    output: Annotated[Path | None, typer.Option(help="Where to write the HTML. Default: beside the run's records.")] = None,
+) -> None:
+    """Write a run's report again from its records, and print where it is."""
+    from components import history as runs
+    from components.report.work import write_report
+
+    history = str(home.absolute() / "history")
+    run_id = run_id or next(iter(runs.runs(history)), "")
+    if not run_id:
+        raise InputError("home", str(home), "name a folder that holds runs; `greenlight run` makes the first")
+    path = output or Path(history) / run_id / "report.html"
+    write_report(history, run_id, path, None)
+    print(path)
+
+
+@app.command()
+def down(home: HomeOption = Path(HOME), service: ServiceOption = "llm-inference") -> None:
+    """Stop serving: both colors and the endpoint. What was live is remembered; the next run or a rollback brings it back."""
+    from rollout import bluegreen
+
+    bluegreen.down(_target(home, service))
+    print(f"{service} is down")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""What the command line says of a run that ended, of a service, and of moved traffic."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from components import storage
+from components.errors import InputError
+from components.history import RunRecords, load_run, runs
+from components.records import Decision, Promotion
+from pipelines.display import STYLES, objectives_table
+from rollout.state import ServiceStatus
+
+EXIT_CODES = {"promoted": 0, "already_live": 0, "up_to_date": 0, "held": 0, "retired": 3, "rolled_back": 3}
+
+
+def show_outcome(console: Console, history: str, run_id: str, log: Path) -> int:
+    """Print the objectives, the verdict and where everything is. Returns the exit code of the run."""
+    run = load_run(history, run_id)
+    if run.decision is not None:
+        console.print()
+        console.print(objectives_table(run.decision))
+        for result in run.decision.objectives:
+            if result.status != "pass":
+                console.print(f"  {result.name}: {result.reason}", style=STYLES[result.status], markup=False, soft_wrap=True)
+    console.print()
+    for line in _verdict(run):
+        console.print(line, markup=False, soft_wrap=True)
+    report = storage.join(history, run_id, "report.html")
+    console.print(f"report     {report}", soft_wrap=True)
+    console.print(f"artifacts  {storage.join(history, run_id)}", soft_wrap=True)
+    console.print(f"log        {log}", soft_wrap=True)
+    if run.outcome == "failed" and any(error.error == "InputError" for error in run.errors):
+        return InputError.exit_code
+    return EXIT_CODES.get(run.outcome, 1)
+
+
+def _verdict(run: RunRecords) -> list[str]:
+    lines = []
+    if run.outcome == "up_to_date" and run.resolution:
+        lines.append(f"verdict    up_to_date: {run.resolution.reason}")
+    elif run.decision is not None:
+        lines.append(f"verdict    {run.decision.verdict}: {run.decision.reason}")
+    if run.promotion is not None:
+        lines.append(f"traffic    {promotion_line(run.promotion)}")
+    elif run.outcome == "held":
+        lines.append("traffic    not moved, green stays up: `greenlight promote` moves it")
+    lines += [f"error      {error.step}: {error.message}" for error in run.errors]
+    lines += [f"unreadable {broken.name}: {broken.reason}" for broken in run.unreadable]
+    if run.outcome == "unfinished" or (run.outcome == "failed" and not run.errors):
+        lines.append("error      the run did not come to an end; the log says how far it came")
+    return lines
+
+
+def promotion_line(promotion: Promotion) -> str:
+    live = f"{promotion.live.release_id} on {promotion.live.color}"
+    if promotion.outcome == "retired":
+        return f"not moved: {promotion.reason}"
+    what = {"promoted": f"moved to {live}", "already_live": f"already on {live}", "rolled_back": f"rolled back to {live}"}[promotion.outcome]
+    return what + (f" ({promotion.reason})" if promotion.reason else "")
+
+
+def show_promotion(console: Console, promotion: Promotion) -> None:
+    console.print(f"traffic    {promotion_line(promotion)}", markup=False, soft_wrap=True)
+
+
+def held_run(history: str, run_id: str, service: str) -> tuple[str, Decision]:
+    """The run whose decision is to be carried out by hand: the named one, or the newest one that was held for this service.
+
+    Raises:
+        InputError: there is none.
+    """
+    for candidate in [run_id] if run_id else runs(history):
+        decision = load_run(history, candidate).decision
+        if decision is not None and decision.deployment.candidate.service == service and (run_id or decision.action == "hold"):
+            return candidate, decision
+    raise InputError("run", run_id, f"name a run of service {service} that came to a decision; `greenlight run --no-auto-promote` makes one to promote by hand")
+
+
+def show_status(console: Console, status: ServiceStatus) -> None:
+    """Both colors, what they run and whether it answers, and what is under way."""
+    console.print(f"{status.service} on {status.target}: {status.endpoint or 'never opened'}{'' if status.endpoint_open else ' (closed)'}", markup=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("color", "", "release", "model", "engine", "ready", "since"):
+        table.add_column(heading, no_wrap=True)
+    for color in status.colors:
+        release = color.release
+        ready = f"{sum(instance.ready for instance in color.instances)}/{release.replicas if release else 0}"
+        cells = [release.release_id, release.source, release.engine] if release else ["empty", "", ""]
+        since = f"{release.deployed_at:%m-%d %H:%M:%S}" if release else ""
+        table.add_row(color.color, "live" if color.live else "", *cells, ready, since, style="green" if color.live else "")
+    console.print(table)
+    live = next((color.release for color in status.colors if color.live), None)
+    if live and live.run_id:
+        console.print(f"live is from run {live.run_id}", markup=False)
+    if status.previous:
+        console.print(f"rollback goes to {status.previous.release_id}", markup=False)
+    if status.holder:
+        console.print(f"working on it: {status.holder}", markup=False)
+    if status.switch:
+        console.print("a move of the traffic is under way, or was interrupted: the next run or promote finishes it")

@@ -1,0 +1,90 @@
+"""The promotion pipeline, top to bottom. Each arrow is one artifact; each branch is on a string."""
+
+from kfp import dsl
+
+from components.benchmark.component import benchmark
+from components.code import code_version as current_code
+from components.deploy_green.component import deploy_green
+from components.download.component import download
+from components.evaluate.component import evaluate
+from components.gate.component import gate as judge
+from components.promote.component import promote, retire
+from components.quantize.component import quantize
+from components.report.component import report
+from components.resolve.component import resolve
+
+
+@dsl.pipeline(name="promotion", description="Quantize a model, deploy it beside the live one, and move the traffic only if the gate says so.")
+def promotion(
+    model: str = "builtin:tiny",
+    revision: str = "",
+    method: str = "optimum",
+    bits: int = 8,
+    gate: str = "default",
+    prompts: str = "builtin",
+    text: str = "builtin",
+    target: str = "local",
+    service: str = "llm-inference",
+    namespace: str = "default",
+    replicas: int = 1,
+    engine: str = "auto",
+    port: int = 8080,
+    auto_promote: bool = True,
+    force: bool = False,
+    home: str = ".greenlight",
+    history: str = ".greenlight/history",
+    code_version: str = current_code(),
+):
+    """The whole way from a model id to moved traffic.
+
+    Args:
+        model: Hub id, gs:// prefix, local folder, or builtin:tiny.
+        revision: Branch, tag or commit of a hub model. Empty: the default branch.
+        method: Quantization method: none, bnb (bitsandbytes), gptq (llm-compressor), optimum (OpenVINO).
+        bits: Bits a weight: 4 or 8. Ignored by method none.
+        gate: Objectives that decide: the name of a shipped gate, a path, a gs:// URI, or the YAML itself.
+        prompts: Prompts of the benchmark: a JSONL path or gs:// URI, or builtin.
+        text: Held-out text of the evaluation: a JSONL path or gs:// URI, or builtin.
+        target: Where serving runs: local.
+        service: Name of the stable endpoint.
+        namespace: Kubernetes namespace of the service. Ignored by the local target.
+        replicas: Serving processes or pods a color.
+        engine: Engine of the candidate: auto (from the artifact), openvino, transformers.
+        port: Port of the stable endpoint on the local target.
+        auto_promote: Move the traffic on verdict promote. Off: green stays up and `greenlight promote` finishes.
+        force: Run even when live already is this commit with these settings and this code.
+        home: Folder of the local target's state. Ignored by other targets.
+        history: Folder or gs:// prefix where every run leaves its records and report.
+        code_version: Digest of the code that makes and serves a release. Leave it as compiled.
+    """
+    run = {"run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER, "history": history}
+    rollout = {"target": target, "service": service, "namespace": namespace, "home": home, "port": port, **run}
+
+    with dsl.ExitHandler(report(**run).set_caching_options(False)):
+        found = resolve(
+            model=model, revision=revision, method=method, bits=bits, gate=gate, prompts=prompts, text=text,
+            replicas=replicas, engine=engine, auto_promote=auto_promote, force=force, code_version=code_version, **rollout,
+        ).set_caching_options(False)  # fmt: skip
+
+        with dsl.If(found.outputs["Output"] == "new", name="new"):
+            # These three are cached across runs, so they must not know the run: their records go to the build's folder.
+            source = {"build": found.outputs["source_build"], "history": history, "code_version": code_version}
+            build = {"build": found.outputs["candidate_build"], "history": history, "code_version": code_version}
+            baseline = download(source=model, commit=found.outputs["commit"], **source).outputs["baseline"]
+            candidate = quantize(baseline=baseline, method=method, bits=bits, **build).outputs["candidate"]
+            evaluated = evaluate(baseline=baseline, candidate=candidate, text=text, **build)
+
+            release = deploy_green(
+                baseline=baseline, candidate=candidate, engine=engine, replicas=replicas,
+                fingerprint=found.outputs["fingerprint"], prompts=prompts, **rollout,
+            ).after(evaluated).set_caching_options(False).outputs["release"]  # fmt: skip
+            result = benchmark(release=release, prompts=prompts, gate_file=gate, **run).set_caching_options(False).outputs["result"]
+            judged = judge(
+                evaluation=evaluated.outputs["evaluation"], result=result, release=release, gate_file=gate, auto_promote=auto_promote,
+                code_version=code_version, **run,
+            ).set_caching_options(False)  # fmt: skip
+
+            with dsl.If(judged.outputs["Output"] == "promote", name="promote"):
+                promote(decision=judged.outputs["decision"], **rollout).set_caching_options(False)
+            with dsl.If(judged.outputs["Output"] == "retire", name="retire"):
+                retire(decision=judged.outputs["decision"], **rollout).set_caching_options(False)

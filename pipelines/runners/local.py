@@ -1,0 +1,112 @@
+"""The DAG on this machine: kfp.local runs each step of the compiled pipeline as a process of its own."""
+
+import contextlib
+import io
+import logging
+import re
+import warnings
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from components.resolve.parameters import Parameters
+from components.step import StepEvent
+from pipelines.compiler import compile_promotion
+from pipelines.runners.interface import Listener, Runner
+
+CACHE_HIT = re.compile(r"Task (?P<task>[\w-]+) cache hit")
+FAILURE = re.compile(r"ERROR - Task \S*'(?P<task>[\w-]+)'\S* finished with status")
+
+
+class LocalRunner(Runner):
+    """Artifacts go to `<home>/runs/<pipeline>-<time>/<step>/`, the full log of a run to `<home>/logs/<run id>.log`.
+
+    Finished downloads, quantizations and evaluations are reused from `<home>/cache` by the next run.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def log_path(self, run_id: str) -> Path:
+        return self.home / "logs" / f"{run_id}.log"
+
+    def run(self, parameters: Parameters, run_id: str, listener: Listener) -> bool:
+        warnings.simplefilter("ignore")
+        from kfp import components, dsl, local
+
+        spec = compile_promotion().replace(dsl.PIPELINE_JOB_ID_PLACEHOLDER, run_id)  # as a backend does
+        local.init(
+            runner=local.SubprocessRunner(use_venv=False),
+            pipeline_root=str(self.home / "runs"),
+            raise_on_error=False,
+            enable_caching=True,
+            cache_root=str(self.home / "cache"),
+        )
+        log_path = self.log_path(run_id)
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        failed = False
+
+        def hear(event: StepEvent) -> None:
+            nonlocal failed
+            failed |= event.event == "failed"
+            listener(event)
+
+        with open(log_path, "w", buffering=1) as log, _listening(run_id, log, hear):
+            promotion = components.load_component_from_text(spec)
+            promotion(**parameters.model_dump())
+        return not failed
+
+
+@contextlib.contextmanager
+def _listening(run_id: str, log: io.TextIOBase, listener: Listener):
+    """Send what kfp.local and the steps print to the log, and the events among it to the listener."""
+    stream = _EventStream(run_id, log, listener)
+    handler = logging.StreamHandler(stream)
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)  # cache hits are told at this level
+    try:
+        with contextlib.redirect_stdout(stream):
+            yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+class _EventStream(io.TextIOBase):
+    """A text stream that finds the step events among the lines written to it."""
+
+    def __init__(self, run_id: str, log: io.TextIOBase, listener: Listener) -> None:
+        self.run_id, self.log, self.listener = run_id, log, listener
+        self.pending = ""
+        self.last_line = ""
+        self.failed: set[str] = set()
+
+    def isatty(self) -> bool:
+        return False
+
+    def write(self, text: str) -> int:
+        self.log.write(text)
+        *lines, self.pending = (self.pending + text).split("\n")
+        for line in lines:
+            self._line(line.strip())
+        return len(text)
+
+    def _line(self, line: str) -> None:
+        if hit := CACHE_HIT.search(line):
+            self.listener(self._event(hit["task"], "reused"))
+        elif (failure := FAILURE.search(line)) and failure["task"].replace("-", "_") not in self.failed:
+            # It died without a word of its own: killed, out of memory, or its door could not be imported.
+            self.listener(self._event(failure["task"], "failed", f"the step's process ended early; its last line was: {self.last_line}"))
+        elif line.startswith('{"time":'):
+            with contextlib.suppress(ValidationError):  # some library's own JSON
+                event = StepEvent.model_validate_json(line)
+                if event.event == "failed":
+                    self.failed.add(event.step)
+                self.listener(event)
+        elif line:
+            self.last_line = line
+
+    def _event(self, task: str, event: str, message: str = "") -> StepEvent:
+        return StepEvent(time="", run=self.run_id, step=task.replace("-", "_"), event=event, message=message)

@@ -1,0 +1,107 @@
+"""Each step alone, on the same code that the pipeline runs: `greenlight download | quantize | evaluate | benchmark`."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+log = logging.getLogger("greenlight")
+
+
+def register(app: typer.Typer) -> None:
+    for command in (download, quantize, evaluate, benchmark):
+        app.command(rich_help_panel="One step alone")(command)
+
+
+def _log_to_terminal() -> None:
+    """Progress on stderr, one line an event; results go to stdout."""
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            figure = getattr(record, "figure", "")
+            print(record.getMessage() + (f" ({figure})" if figure else ""), file=sys.stderr, flush=True)
+
+    log.handlers[:] = [Lines()]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def download(
+    model_id: Annotated[str, typer.Option(help="Hub id, gs:// prefix, local folder, or builtin:tiny.")],
+    output_path: Annotated[Path, typer.Option(help="Folder for the artifact: record.json and model/.")],
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit of a hub model.")] = "",
+) -> None:
+    """Fetch a model: parallel, resumed, verified, safetensors only. HF_TOKEN is used when set."""
+    from components.download.sources import check_source, parse_source
+    from components.download.work import download_model
+
+    _log_to_terminal()
+    check_source(model_id, revision)
+    source = parse_source(model_id, revision)
+    record = download_model(source, source.resolve(), output_path)
+    record.save(output_path)
+    print(record.model_dump_json(indent=2, exclude={"files"}))
+
+
+def quantize(
+    input_model: Annotated[Path, typer.Option(help="A downloaded artifact, or any checkpoint folder.")],
+    output_model: Annotated[Path, typer.Option(help="Folder for the artifact: record.json and model/.")],
+    method: Annotated[str, typer.Option(help="none, bnb, gptq or optimum.")] = "optimum",
+    bits: Annotated[int, typer.Option(help="4 or 8.")] = 8,
+    calibration: Annotated[Path | None, typer.Option(help="JSONL with a `text` a line, for gptq. Default: built-in text.")] = None,
+) -> None:
+    """Quantize a model."""
+    from components.quantize.methods import check_method
+    from components.quantize.work import quantize_model
+
+    _log_to_terminal()
+    check_method(method, bits)
+    record = quantize_model(input_model, output_model, method=method, bits=bits, calibration=calibration)
+    record.save(output_model)
+    print(record.model_dump_json(indent=2, exclude={"files"}))
+
+
+def evaluate(
+    baseline: Annotated[Path, typer.Option(help="The full-precision artifact.")],
+    candidate: Annotated[Path, typer.Option(help="The quantized artifact.")],
+    output_dir: Annotated[Path, typer.Option(help="Folder for record.json and documents.parquet.")],
+    text: Annotated[str, typer.Option(help="Held-out text: JSONL with a `text` a line, or builtin.")] = "builtin",
+) -> None:
+    """Score a quantized model against its baseline, token by token."""
+    from components.evaluate.text import check_text
+    from components.evaluate.work import evaluate_model
+
+    _log_to_terminal()
+    check_text(text)
+    record = evaluate_model(baseline, candidate, output_dir, text=text)
+    record.save(output_dir)
+    print(record.model_dump_json(indent=2))
+
+
+def benchmark(
+    endpoint_a: Annotated[str, typer.Option(help="URL of the candidate, as in http://127.0.0.1:8081.")],
+    output_dir: Annotated[Path, typer.Option(help="Folder for record.json, requests.parquet and blocks.parquet.")],
+    endpoint_b: Annotated[str, typer.Option(help="URL of the live one. Without it only A is measured.")] = "",
+    max_length: Annotated[int, typer.Option(help="New tokens a request.")] = 64,
+    prompts: Annotated[str, typer.Option(help="JSONL with a `prompt` a line, or builtin.")] = "builtin",
+    pairs: Annotated[int, typer.Option(help="Pairs of requests.")] = 100,
+    users: Annotated[int, typer.Option(help="Users that send pairs at the same time.")] = 1,
+    concurrency: Annotated[int, typer.Option(help="Users at once in the throughput blocks.")] = 8,
+    seed: Annotated[int, typer.Option(help="Of the order of prompts and colors.")] = 1,
+) -> None:
+    """Measure one endpoint, or two against each other in adjacent same-prompt pairs."""
+    from components.benchmark.prompts import check_prompts
+    from components.benchmark.workload import Workload
+
+    workload = Workload.of(prompts=prompts, max_tokens=max_length, pairs=pairs, users=users, concurrency=concurrency, seed=seed)
+    check_prompts(prompts)
+    from components.benchmark.run import run_benchmark
+
+    _log_to_terminal()
+    result = run_benchmark(None, [endpoint_a], [endpoint_b] if endpoint_b else [], output_dir, workload)
+    result.save(output_dir)
+    print(result.model_dump_json(indent=2))
+    if not result.complete:
+        raise typer.Exit(1)
