@@ -7,6 +7,8 @@ PY := .venv/bin/python
 UV := .venv/bin/uv
 EXTRAS := serving,quantize,dev
 ARGS ?=
+# Each step is a process of its own. Where this is set, all of them would compile torch and transformers anew, for half of a run's time.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## List the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16

@@ -140,7 +140,8 @@ def test_null_is_the_same_as_absent(server: Server) -> None:
 
 
 def test_a_default_length_is_shortened_to_the_context_and_a_given_one_refused(server: Server) -> None:
-    prompt = "word " * 900
+    tokens_a_word = len(Tokenizer.from_file(str(TINY / "tokenizer.json")).encode("word " * 100).ids) / 100
+    prompt = "word " * int(950 / tokens_a_word)
     answer = server.post({"prompt": prompt, "ignore_eos": True}).json
     room = 1024 - answer["usage"]["prompt_tokens"]
     assert 0 < room < 128 and answer["usage"]["completion_tokens"] == room and answer["finish_reason"] == "length"
