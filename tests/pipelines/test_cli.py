@@ -27,7 +27,9 @@ def greenlight(tmp_path: Path) -> Command:
 def refused(greenlight: Command, tmp_path: Path, *args: str | Path) -> str:
     """The one line on stderr of a run that was refused before anything was made."""
     home = tmp_path / "home"
-    result = greenlight("run", "--home", home, *args)
+    with socket.create_server(("127.0.0.1", 0)) as free:  # what `make run` left serving may have the default port
+        port = free.getsockname()[1]
+    result = greenlight("run", "--home", home, "--port", port, *args)
     assert result.returncode == 2, result
     assert result.stdout == ""
     assert not home.exists(), "a refused run left something behind"
