@@ -16,7 +16,7 @@ help:  ## List the targets
 run: install  ## Run the pipeline on the built-in model and the local target (ARGS="--method bnb --bits 4" adds options)
 	@.venv/bin/greenlight run $(ARGS)
 
-test: install browser lint  ## Install what is missing, lint, check types, and run every test that this machine can run (ARGS="-k gate")
+test: install .venv/clients browser lint  ## Install what is missing, lint, check types, and run every test that this machine can run (ARGS="-k gate")
 	$(PY) -m pytest $(ARGS)
 
 lint: install  ## Lint and check types
@@ -53,6 +53,10 @@ $(UV):
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt | $(UV)
 	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
+
+.venv/clients: .venv/installed
+	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt --editable '.[$(EXTRAS),clients]'
 	@touch $@
 
 # optimum-intel cannot share an environment with transformers 5.17. Both link the same torch from uv's cache.

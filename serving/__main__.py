@@ -9,6 +9,7 @@ from serving.artifact import Artifact
 from serving.engine_process import EngineProcess
 from serving.engines.base import EngineConfig
 from serving.engines.registry import EngineKind
+from serving.fetch import on_this_machine
 from serving.logs import start_logging
 from serving.settings import Settings, available_cores, available_memory, help_text
 
@@ -19,14 +20,14 @@ def main() -> int:
         return 0 if sys.argv[1:] in (["-h"], ["--help"]) else 2
     try:
         settings = Settings.from_environment()
-        artifact = Artifact.open(settings.model_id)
+        start_logging(settings.log_level)
+        listener = listen(settings.host, settings.port)
+        artifact = Artifact.open(on_this_machine(settings))
         kind = artifact.choose_engine(settings.engine)
         config = engine_config(settings, artifact, kind)
-        listener = listen(settings.host, settings.port)
     except GreenlightError as error:
         print(error, file=sys.stderr)
         return 2
-    start_logging(settings.log_level)
     engine = EngineProcess(config)  # loads the model while the imports below go on
     try:
         from serving.server import Lifecycle
@@ -41,7 +42,9 @@ def main() -> int:
 
 
 def engine_config(settings: Settings, artifact: Artifact, kind: EngineKind) -> EngineConfig:
-    """What the engine is told. Raises InputError when the KV cache would not hold a single context."""
+    """What the engine is told. Raises InputError when a setting does not suit the artifact, or the KV cache would not hold a single context."""
+    if settings.use_4bit and (artifact.format, kind.name) != ("safetensors", "transformers"):
+        raise InputError("USE_4BIT", settings.use_4bit, f"is for plain checkpoints on the transformers engine, and this is a {artifact.format} model; unset it")
     wanted = settings.max_running * artifact.context
     limit = settings.kv_cache_mb * 1_000_000 or available_memory() // 4
     fits = int(limit / (max(1, artifact.kv_numbers) * kind.kv_bytes))
@@ -58,6 +61,7 @@ def engine_config(settings: Settings, artifact: Artifact, kind: EngineKind) -> E
         max_running=settings.max_running,
         kv_tokens=min(wanted, fits),
         threads=settings.num_threads or available_cores(),
+        four_bit=settings.use_4bit,
     )
 
 

@@ -43,14 +43,14 @@ class GenerateRequest(BaseModel):
     prompt: str = Field(min_length=1)
     max_length: int | None = Field(None, ge=1, le=1_000_000, description="New tokens at most. DEFAULT_MAX_LENGTH when left out.")
     temperature: float | None = Field(None, ge=0, le=2, description="0 is greedy. DEFAULT_TEMPERATURE when left out.")
-    stream: bool | None = Field(False, description="Answer with Server-Sent Events.")
+    stream: bool | None = Field(None, description="Answer with Server-Sent Events. STREAMING_MODE when left out.")
     top_p: float | None = Field(None, gt=0, le=1)
     top_k: int | None = Field(None, ge=0, le=1_000_000, description="0 is off.")
     seed: int | None = Field(None, ge=0, lt=2**63, description="Drawn for each request when left out.")
     stop: Stops | None = Field(None, description="Text ends before the first of these.")
     ignore_eos: bool | None = Field(False, description="Go on after the model's end token: makes the lengths of a benchmark equal.")
 
-    def order(self) -> Order:
+    def order(self, streaming_mode: bool) -> Order:
         return Order(
             prompt=self.prompt,
             max_new_tokens=self.max_length,
@@ -60,7 +60,7 @@ class GenerateRequest(BaseModel):
             seed=self.seed,
             stops=stop_strings(self.stop),
             ignore_eos=bool(self.ignore_eos),
-            stream=bool(self.stream),
+            stream=streaming_mode if self.stream is None else self.stream,
         )
 
 
@@ -120,7 +120,8 @@ class ApiError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"Retry-After": str(self.retry_after)} if self.retry_after else {}
+        challenge = {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}
+        return challenge | ({"Retry-After": str(self.retry_after)} if self.retry_after else {})
 
 
 class Chunk(NamedTuple):
@@ -134,10 +135,10 @@ class Chunk(NamedTuple):
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
-def parse(schema: type[Schema], body: bytes) -> Schema:
-    """Validate a request's body. Raises ApiError that names the field and what is expected, without repeating the value."""
+def parse(schema: type[Schema], body: bytes | dict[str, str]) -> Schema:
+    """Validate a request's body, or the parameters of its query. Raises ApiError that names the field and what is expected, without repeating the value."""
     try:
-        return schema.model_validate_json(body)
+        return schema.model_validate_json(body) if isinstance(body, bytes) else schema.model_validate_strings(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = str(first["loc"][0]) if first["loc"] else first.get("ctx", {}).get("field")
@@ -181,3 +182,10 @@ class GenerateEvents:
     def whole(self, text: str, finish_reason: str, prompt_tokens: int, completion_tokens: int) -> bytes:
         answer: dict[str, Any] = {"text": text, "finish_reason": finish_reason, "usage": usage(prompt_tokens, completion_tokens), "release_id": self.release_id}
         return orjson.dumps(answer)
+
+
+class BrowserEvents(GenerateEvents):
+    """The same for a browser's EventSource, which connects again when a stream ends. With an id in its events it then says so, and can be told to stop."""
+
+    def piece(self, chunk: Chunk) -> bytes:
+        return b"id: 0\n" + super().piece(chunk)

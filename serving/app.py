@@ -12,8 +12,20 @@ from fastapi.responses import PlainTextResponse, Response
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
-from serving.api import ApiError, ErrorResponse, Events, GenerateEvents, GenerateRequest, GenerateResponse, Order, VersionResponse, parse
+from serving.api import (
+    ApiError,
+    BrowserEvents,
+    ErrorResponse,
+    Events,
+    GenerateEvents,
+    GenerateRequest,
+    GenerateResponse,
+    Order,
+    VersionResponse,
+    parse,
+)
 from serving.generation import Abandoned, Generation
 from serving.logs import log
 from serving.openai import ChatEvents, ChatRequest, CompletionEvents, CompletionRequest
@@ -40,6 +52,7 @@ class TextResponse(Response):
         leaving = asyncio.ensure_future(receive())  # type: ignore[arg-type]  # ends when the client does, or with the response
         leaving.add_done_callback(lambda _: generation.abandon())
         service.generations.add(generation)
+        expiry = asyncio.get_running_loop().call_later(service.settings.request_timeout, generation.expire, service.settings.request_timeout)
         status = 200
         try:
             await (self._events(send) if self.stream else self._whole(send))
@@ -53,6 +66,7 @@ class TextResponse(Response):
             await self._respond(send, error.status, error.body, headers)
         finally:
             service.generations.discard(generation)
+            expiry.cancel()
             leaving.cancel()
             service.metrics.ended(self.route, status)
             if log.isEnabledFor(10):
@@ -128,8 +142,14 @@ def create_app(service: Service) -> FastAPI:
     """The routes of one service."""
     app = FastAPI(title="Greenlight inference server", description="Serves one release of a language model.", version=service.settings.release_id or "0")
     _describe_bodies(app)
+    if service.settings.cors_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=service.settings.cors_origins.split(","), allow_methods=["GET", "POST"], allow_headers=["*"])
+
+    def authorize(request: Request) -> None:
+        service.check_key(request.headers.get("authorization", ""))
 
     async def body_of(request: Request) -> bytes:
+        authorize(request)
         return await read_body(request, service.settings.max_body_bytes)
 
     async def answer(order: Order, events: Events, request: Request) -> Response:
@@ -139,7 +159,16 @@ def create_app(service: Service) -> FastAPI:
     async def generate(request: Request) -> Response:
         """Continue a prompt. With `stream`, events `{"text", "tokens"}`, the last with `finish_reason` and `usage`, then `[DONE]`."""
         content = parse(GenerateRequest, await body_of(request))
-        return await answer(content.order(), GenerateEvents(service.settings.release_id), request)
+        return await answer(content.order(service.settings.streaming_mode), GenerateEvents(service.settings.release_id), request)
+
+    @app.get("/generate", **_texts(GenerateRequest, query=True))
+    async def generate_events(request: Request) -> Response:
+        """The same for a browser's EventSource: the fields are in the query, and it streams. It connects again at the end, and is answered 204."""
+        await body_of(request)  # empty; the next message is that the client leaves
+        if "last-event-id" in request.headers:
+            return Response(status_code=204)
+        content = parse(GenerateRequest, dict(request.query_params))
+        return await answer(content.order(True), BrowserEvents(service.settings.release_id), request)
 
     @app.post("/v1/completions", **_texts(CompletionRequest))
     async def completions(request: Request) -> Response:
@@ -155,8 +184,9 @@ def create_app(service: Service) -> FastAPI:
         return await answer(content.chat_order(prompt), ChatEvents(service.model, content.include_usage), request)
 
     @app.get("/v1/models")
-    async def models() -> dict[str, Any]:
+    async def models(request: Request) -> dict[str, Any]:
         """The one model that is served."""
+        authorize(request)
         model = {"id": service.model, "object": "model", "created": int(service.started), "owned_by": "greenlight", "max_model_len": service.artifact.context}
         return {"object": "list", "data": [model]}
 
@@ -210,12 +240,19 @@ def create_app(service: Service) -> FastAPI:
     return app
 
 
-def _texts(request: type[BaseModel], answer: type[BaseModel] | None = None) -> dict[str, Any]:
-    """How a route that generates text is documented. Its body is parsed by hand, in one pass from bytes to a validated request."""
-    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{request.__name__}"}}}
-    problems: dict[int | str, dict[str, Any]] = {status: {"model": ErrorResponse} for status in (400, 408, 413, 429, 500, 503)}
+def _texts(request: type[BaseModel], answer: type[BaseModel] | None = None, query: bool = False) -> dict[str, Any]:
+    """How a route that generates text is documented. Its request is parsed by hand, in one pass from bytes to a validated request."""
+    if query:
+        schema = request.model_json_schema()
+        properties = schema["properties"].items()
+        extra: dict[str, Any] = {
+            "parameters": [{"name": name, "in": "query", "required": name in schema["required"], "schema": field} for name, field in properties]
+        }
+    else:
+        extra = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{request.__name__}"}}}}}
+    problems: dict[int | str, dict[str, Any]] = {status: {"model": ErrorResponse} for status in (400, 401, 408, 413, 429, 500, 503)}
     good: dict[str, Any] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}} | ({"model": answer} if answer else {})
-    return {"responses": {200: good, **problems}, "openapi_extra": {"requestBody": {"required": True, "content": content}}, "response_class": Response}
+    return {"responses": {200: good, **problems}, "openapi_extra": extra, "response_class": Response}
 
 
 def _describe_bodies(app: FastAPI) -> None:

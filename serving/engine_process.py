@@ -16,6 +16,7 @@ import orjson
 
 from serving.engines.base import EngineConfig, Request
 from serving.logs import log
+from serving.settings import SECRETS
 
 ANSWER_SECONDS = 30  # a step over long prompts may take seconds; an engine that is silent for longer is stuck
 
@@ -87,7 +88,7 @@ class EngineProcess(asyncio.Protocol):
                 [sys.executable, "-m", "serving.worker", str(theirs.fileno()), str(os.getpid()), json.dumps(asdict(config))],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env=os.environ | _quiet(config.threads),
+                env={name: value for name, value in os.environ.items() if name.lower() not in SECRETS} | _quiet(config.threads),
             )
 
     async def connect(self) -> None:

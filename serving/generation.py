@@ -79,6 +79,10 @@ class Generation:
         """End with an error that the client is told."""
         self._end(ApiError(503, reason, "service_unavailable", code="shutting_down"))
 
+    def expire(self, seconds: float) -> None:
+        """It has taken too long: end with an error that the client is told."""
+        self._end(ApiError(408, f"The text was not done within REQUEST_TIMEOUT of this server, {seconds:g} s. Ask for fewer tokens.", code="request_timeout"))
+
     @property
     def seconds(self) -> float:
         return time.perf_counter() - self._started

@@ -1,6 +1,8 @@
 """What the routes share: the engine, the limits of admission, and whether requests are welcome at all."""
 
 import asyncio
+import hashlib
+import hmac
 import os
 import secrets
 import time
@@ -17,6 +19,7 @@ from serving.metrics import Metrics
 from serving.settings import Settings
 from serving.tokens import TextStream, Vocabulary
 
+SMALLEST = 1e-6  # of temperature and top_p: engines compute in 32 bits, where less may become 0
 LONG_PROMPT = 20_000  # characters that are tokenized beside the event loop, so that no stream stalls
 
 
@@ -40,6 +43,7 @@ class Service:
         self.taken = 0.0
         self.generations: set[Generation] = set()
         self.release_header = (b"x-release-id", settings.release_id.encode())
+        self._keys = [_digest(key.strip().encode()) for key in settings.api_keys.get_secret_value().split(",") if key.strip()]
         self.longest_prompt = min(settings.max_prompt_tokens or artifact.context, artifact.context - 1)
         gauges: dict[str, tuple[str, Callable[[], float]]] = {
             "running_requests": ("Requests that have a place in the engine", lambda: min(engine.requests, settings.max_running)),
@@ -74,16 +78,21 @@ class Service:
         if not tokens or count > self.longest_prompt:
             message = f"prompt: has {count} tokens, from 1 to {self.longest_prompt} are possible"
             raise ApiError(400, message, param="prompt", code="context_length_exceeded")
+        longest = self.settings.max_new_tokens or self.artifact.context
+        if order.max_new_tokens is not None and order.max_new_tokens > longest:
+            message = f"{order.length_field}: is {order.max_new_tokens}, and this server gives {longest} tokens at most"
+            raise ApiError(400, message, param=order.length_field, code="too_many_tokens")
         if order.max_new_tokens is not None and order.max_new_tokens > room:
             message = f"is {order.max_new_tokens}, but the prompt's {count} tokens leave {room} of the context of {self.artifact.context}"
             raise ApiError(400, f"{order.length_field}: {message}", param=order.length_field, code="context_length_exceeded")
         self._check_open()  # the queue may have filled while a long prompt was tokenized
+        temperature = self.settings.default_temperature if order.temperature is None else order.temperature
         stream = self.engine.submit(
             tokens,
             hold=not (order.stream or order.stops),
-            max_new_tokens=order.max_new_tokens or min(self.settings.default_max_length, room),
-            temperature=self.settings.default_temperature if order.temperature is None else order.temperature,
-            top_p=order.top_p or 1.0,
+            max_new_tokens=order.max_new_tokens or min(self.settings.default_max_length, longest, room),
+            temperature=temperature if temperature >= SMALLEST else 0.0,
+            top_p=max(order.top_p or 1.0, SMALLEST),
             top_k=order.top_k or 0,
             seed=secrets.randbits(63) if order.seed is None else order.seed,
             ignore_eos=order.ignore_eos,
@@ -91,6 +100,14 @@ class Service:
         self.taken = time.monotonic()
         self.metrics.prompt_tokens.inc(count)
         return Generation(self.engine, stream, TextStream(self.vocabulary.pieces, order.stops), count, self.metrics, started)
+
+    def check_key(self, authorization: str) -> None:
+        """Where keys are set, a request must bear one. Every key is compared, and in constant time. Raises ApiError."""
+        if not self._keys:
+            return
+        given = _digest(authorization.removeprefix("Bearer ").encode("latin-1"))  # the bytes of the header
+        if not sum([hmac.compare_digest(given, key) for key in self._keys]):
+            raise ApiError(401, "Send `Authorization: Bearer KEY` with a key of this server.", code="invalid_api_key")
 
     def chat_prompt(self, messages: list[dict[str, str]]) -> str:
         """The prompt for a conversation. Raises ApiError."""
@@ -120,3 +137,8 @@ class Service:
         if len(prompt) < LONG_PROMPT:
             return self.vocabulary.encode(prompt, order.special)
         return await asyncio.get_running_loop().run_in_executor(None, self.vocabulary.encode, prompt, order.special)
+
+
+def _digest(key: bytes) -> bytes:
+    """Keys are compared by their digests, which are equally long."""
+    return hashlib.sha256(key).digest()

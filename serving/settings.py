@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from components.errors import InputError
@@ -18,17 +18,26 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    model_id: str = Field(min_length=1, description="Path of a model folder, or of a Model artifact (record.json and model/).")
+    model_id: str = Field(min_length=1, description="Hub id, gs:// prefix, or path of a model folder or a Model artifact (record.json and model/).")
+    model_revision: str = Field("", description="Branch, tag or commit of a hub model.")
+    model_cache: str = Field("~/.cache/greenlight/models", description="Folder that models of the hub or a bucket are fetched to; what is whole there is kept.")
+    hf_token: SecretStr = Field(SecretStr(""), description="Reads private and gated models of the hub.")
+    use_4bit: bool = Field(False, description="Load a plain checkpoint with bitsandbytes in 4 bits (nf4). For the transformers engine.")
     engine: Literal["auto", "openvino", "transformers"] = Field("auto", description="auto takes the engine that suits the artifact.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0 takes a free one; the log says which.")
     default_max_length: int = Field(128, ge=1, le=1_000_000, description="New tokens when a request does not say. Shortened to what the context has left.")
     default_temperature: float = Field(0.7, ge=0, le=2, allow_inf_nan=False, description="Temperature when a request does not say. 0 is greedy.")
+    streaming_mode: bool = Field(False, description="Whether /generate streams when a request does not say.")
+    api_keys: SecretStr = Field(SecretStr(""), description="Keys separated by commas; requests must bear one (Authorization: Bearer KEY). Empty: open to all.")
+    cors_origins: str = Field("", description="Origins separated by commas whose web pages may read answers; * for any.")
     release_id: str = Field("", pattern=r"^[!-~]{0,200}$", description="What /version, the metrics and the header X-Release-Id report as the release.")
     model_digest: str = Field("", description="What /version reports when the artifact has no record.json.")
     max_running: int = Field(64, ge=1, le=4096, description="Requests that the engine decodes together.")
     max_queue: int = Field(256, ge=0, le=100_000, description="Requests that wait for a place. One more is answered 429.")
     max_prompt_tokens: int = Field(0, ge=0, description="Longest prompt in tokens. 0: as long as the model's context allows.")
+    max_new_tokens: int = Field(0, ge=0, description="Most new tokens a request may ask for. 0: as many as the model's context leaves.")
+    request_timeout: float = Field(600, gt=0, le=86_400, allow_inf_nan=False, description="Seconds a request may take, waiting included. Then it is cut: 408.")
     max_body_bytes: int = Field(4 << 20, ge=1024, description="Longest request body in bytes. One longer is answered 413.")
     grace_seconds: float = Field(30, ge=0, le=3600, allow_inf_nan=False, description="How long streams in flight may go on after SIGTERM.")
     num_threads: int = Field(0, ge=0, le=1024, description="Threads of the engine. 0: as many as this process may use cores.")
@@ -43,26 +52,31 @@ class Settings(BaseModel):
             return cls.model_validate(given)
         except ValidationError as error:
             name = str(error.errors()[0]["loc"][0])
-            raise InputError(
-                name.upper(), given.get(name, ""), f"set it to {_expected(cls.model_fields[name])}. {cls.model_fields[name].description}".rstrip(".")
-            ) from None
+            shown = "(hidden)" if name in SECRETS else given.get(name, "")
+            raise InputError(name.upper(), shown, f"set it to {_expected(cls.model_fields[name])}. {cls.model_fields[name].description}".rstrip(".")) from None
+
+
+SECRETS = tuple(name for name, field in Settings.model_fields.items() if field.annotation is SecretStr)
 
 
 def _expected(field: FieldInfo) -> str:
     """What a value must look like, for people."""
     if choices := get_args(field.annotation):
         return " or ".join(choices)
-    if field.annotation is str:
+    if field.annotation is bool:
+        return "true or false"
+    if field.annotation in (str, SecretStr):
         return "a text without spaces" if any(hasattr(item, "pattern") for item in field.metadata) else "a text"
     bounds = {type(item).__name__.lower(): item for item in field.metadata}
-    low, high = getattr(bounds.get("ge"), "ge", None), getattr(bounds.get("le"), "le", None)
+    low = getattr(bounds.get("ge"), "ge", getattr(bounds.get("gt"), "gt", None))
+    high = getattr(bounds.get("le"), "le", None)
     kind = "a whole number" if field.annotation is int else "a number"
     return f"{kind} from {low} to {high}" if high is not None else f"{kind} of at least {low}"
 
 
 def help_text() -> str:
     def default(field: FieldInfo) -> str:
-        return "required" if field.is_required() else f"default {field.default if field.default != '' else 'empty'}"
+        return "required" if field.is_required() else f"default {str(field.default) or 'empty'}"
 
     lines = ["Usage: MODEL_ID=<folder> python -m serving", "", "Serves one model over HTTP. Settings come from the environment:", ""]
     for name, field in Settings.model_fields.items():

@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
+
+from pydantic import ValidationError
 
 from components.download.selection import choose
 from components.download.sources import Source, SourceFile
 from components.errors import GreenlightError, InputError, IntegrityError
+from components.records import MODEL_FOLDER, RECORD_FILE, Model
 
 if TYPE_CHECKING:
-    from google.cloud.storage import Client
+    from google.cloud.storage import Blob, Client
 
 CHUNK = 16 * 2**20  # bytes a request; what a kill loses at most
 LISTING_SECONDS = 10.0
@@ -51,7 +54,15 @@ class BucketSource(Source):
                 out.flush()
 
     def _chosen(self) -> list[SourceFile]:
-        """The files to take, sorted, from one listing."""
+        """The files to take, sorted."""
+        blobs = self._listing()
+        return [
+            SourceFile(name, blobs[name].size, "crc32c", base64.b64decode(blobs[name].crc32c).hex(), str(blobs[name].generation))
+            for name in choose(self.name, blobs)
+        ]
+
+    def _listing(self) -> dict[str, "Blob"]:
+        """The objects directly below the prefix, by what their names have beyond it."""
         with self._errors():
             listing = self._client.list_blobs(
                 self.bucket,
@@ -63,10 +74,7 @@ class BucketSource(Source):
             blobs = {blob.name.removeprefix(self.prefix): blob for blob in listing}
         if not blobs:
             raise InputError("model", self.name, "there is no object directly below this prefix; give the one that holds config.json")
-        return [
-            SourceFile(name, blobs[name].size, "crc32c", base64.b64decode(blobs[name].crc32c).hex(), str(blobs[name].generation))
-            for name in choose(self.name, blobs)
-        ]
+        return blobs
 
     @cached_property
     def _client(self) -> "Client":
@@ -92,6 +100,33 @@ class BucketSource(Source):
             raise GreenlightError(f"No permission to read {self.name}. Grant this identity roles/storage.objectViewer on the bucket {self.bucket}.") from None
         except (GoogleAPIError, GoogleAuthError, RequestException) as error:
             raise GreenlightError(f"{self.name} could not be read: {error}. Check the network, and run again: it goes on where it stopped.") from error
+
+
+class ArtifactSource(BucketSource):
+    """A Model artifact under a prefix: `record.json`, and in `model/` the files that it lists."""
+
+    def __init__(self, name: str, record: Model) -> None:
+        super().__init__(name)
+        self.record = record
+        self.prefix += f"{MODEL_FOLDER}/"
+
+    @classmethod
+    def at(cls, name: str) -> Self | None:
+        """The artifact at a gs:// prefix. None where no record says that there is one."""
+        place = BucketSource(name)
+        with place._errors():
+            blob = place._client.bucket(place.bucket).get_blob(place.prefix + RECORD_FILE, timeout=LISTING_SECONDS)
+            data = blob.download_as_bytes() if blob else None
+        try:
+            return cls(name, Model.model_validate_json(data)) if data is not None else None
+        except ValidationError:
+            raise IntegrityError(f"{name}/{RECORD_FILE} is not the record of a Model. Give the folder of one, or of a plain checkpoint.") from None
+
+    def list_files(self, commit: str) -> list[SourceFile]:
+        blobs = self._listing()
+        if missing := sorted(self.record.files.keys() - blobs.keys()):
+            raise IntegrityError(f"{self.name} lacks {len(missing)} files of its record, first {missing[0]}. Run the step that made it again.")
+        return [SourceFile(name, entry.size, "sha256", entry.sha256, str(blobs[name].generation)) for name, entry in sorted(self.record.files.items())]
 
 
 def _commit(files: list[SourceFile]) -> str:

@@ -6,22 +6,25 @@ from typing import Any
 
 from components.download.selection import CONFIG, INDEX, choose
 from components.errors import InputError
+from components.records import Format
 
 MAX_HEADER = 100_000_000  # bytes, as safetensors itself limits it
+QUANTIZED: tuple[Format, ...] = ("bitsandbytes", "compressed-tensors")
 DTYPE_BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8}
 
 
-def check_checkpoint(model: str, folder: Path) -> None:
+def check_checkpoint(model: str, folder: Path, quantized_too: bool = False) -> None:
     """Check names, config, index and the headers of all weights.
 
     Args:
         model: the source as the user named it, for the error.
+        quantized_too: see `check_config`.
 
     Raises:
         InputError: it cannot be loaded, and why.
     """
     names = choose(model, (path.name for path in folder.iterdir() if path.is_file()))
-    check_config(model, folder)
+    check_config(model, folder, quantized_too)
     tensors = {name: _tensors(model, folder / name) for name in names if name.endswith(".safetensors")}
     if not any(tensors.values()):
         raise InputError("model", model, "its weights are empty; save the model again")
@@ -31,19 +34,25 @@ def check_checkpoint(model: str, folder: Path) -> None:
                 raise InputError("model", model, f"{INDEX} places {tensor} in {shard}, where it is not; complete the model or save it again")
 
 
-def check_config(model: str, folder: Path) -> None:
-    """Check that config.json describes a full-precision model.
+def check_config(model: str, folder: Path, quantized_too: bool = False) -> Format:
+    """Check that config.json describes a full-precision model, or with `quantized_too` one of a known format; returns its format.
 
     Raises:
-        InputError: it is broken, or describes a quantized one.
+        InputError: it is broken, or describes another.
     """
     config = _json_object(model, folder / CONFIG)
     if not isinstance(config.get("model_type"), str):
         raise InputError("model", model, f"its {CONFIG} names no model_type; give a folder as save_pretrained writes it")
     quantization = config.get("quantization_config")
-    if quantization:
-        method = quantization.get("quant_method", "some method") if isinstance(quantization, dict) else "some method"
+    if not quantization:
+        return "safetensors"
+    method = quantization.get("quant_method", "some method") if isinstance(quantization, dict) else "some method"
+    if not quantized_too:
         raise InputError("model", model, f"it is already quantized ({method}); give the full-precision model that it was made from")
+    for known in QUANTIZED:
+        if method == known:
+            return known
+    raise InputError("model", model, f"it is quantized with {method}, which nothing here loads; known are {', '.join(QUANTIZED)}")
 
 
 def weight_bits(folder: Path) -> int:

@@ -7,11 +7,13 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from components.download.bucket import ArtifactSource
 from components.download.checks import check_checkpoint, check_config, weight_bits
 from components.download.integrity import content_digest, verify_model
 from components.download.progress import Progress
@@ -28,7 +30,7 @@ READ = 2**20
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def download_model(source: Source, commit: str, output_folder: Path | str) -> Model:
+def download_model(source: Source, commit: str, output_folder: Path | str, quantized_too: bool = False) -> Model:
     """Bring the files of a source to `<output_folder>/model/`. The caller saves the record, which makes the artifact whole.
 
     Run again after a kill or an error, it keeps files that are whole (their bytes are verified) and goes on with those that are
@@ -38,6 +40,7 @@ def download_model(source: Source, commit: str, output_folder: Path | str) -> Mo
         source: from `parse_source`.
         commit: from `source.resolve()`.
         output_folder: the artifact's folder.
+        quantized_too: take checkpoints that are quantized already: they can be served, but not quantized.
 
     Raises:
         InputError: the source holds no model that can be used.
@@ -48,26 +51,16 @@ def download_model(source: Source, commit: str, output_folder: Path | str) -> Mo
     folder = Path(output_folder)
     if (finished := _finished(source, commit, folder)) is not None:
         return finished
-    (folder / RECORD_FILE).unlink(missing_ok=True)  # it belongs to something else: from here on the folder is incomplete
-    files = source.list_files(commit)
-    download = _Download(source, commit, folder, files)
-    try:
-        download.clear_leftovers()
-        download.check_space()
-        entries = download.run()
-    except OSError as error:
-        if error.errno in NO_SPACE:
-            raise download.no_space() from error
-        raise
-    check_checkpoint(source.name, folder / MODEL_FOLDER)
-    shutil.rmtree(folder / PARTIAL_FOLDER)
+    target = folder / MODEL_FOLDER
+    # The config is checked before gigabytes are fetched for it.
+    entries = _fetch(source, commit, folder, source.list_files(commit), lambda: check_config(source.name, target, quantized_too))
+    check_checkpoint(source.name, target, quantized_too)
     total = sum(entry.size for entry in entries.values())
-    log.info("%d files of %s verified, %.1f MB", len(entries), source.name, total / 1e6, extra={"figure": f"{total / 1e6:.1f} MB"})
     return Model(
         role="baseline",
         source=source.name,
         commit=commit,
-        format="safetensors",
+        format=check_config(source.name, target, quantized_too),
         bits=weight_bits(folder / MODEL_FOLDER),
         digest=content_digest(entries),
         files=entries,
@@ -75,6 +68,37 @@ def download_model(source: Source, commit: str, output_folder: Path | str) -> Mo
         seconds=time.monotonic() - started,
         libraries={source.library: version(source.library)} if source.library else {},
     )
+
+
+def download_artifact(source: ArtifactSource, output_folder: Path | str) -> Model:
+    """Bring a whole Model artifact, baseline or candidate, from a bucket; the caller saves its record. Its record says what its bytes must be.
+
+    Raises: as `download_model`.
+    """
+    folder = Path(output_folder)
+    with contextlib.suppress(IntegrityError):
+        if verify_model(folder) == source.record:
+            return source.record
+    (folder / RECORD_FILE).unlink(missing_ok=True)
+    _fetch(source, source.record.digest, folder, source.list_files(source.record.digest), lambda: None)
+    return source.record
+
+
+def _fetch(source: Source, commit: str, folder: Path, files: list[SourceFile], check: Callable[[], object]) -> dict[str, FileEntry]:
+    """Bring these files to the folder `model/`. `check` is called when the config is there."""
+    download = _Download(source, commit, folder, files)
+    try:
+        download.clear_leftovers()
+        download.check_space()
+        entries = download.run(check)
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise download.no_space() from error
+        raise
+    shutil.rmtree(folder / PARTIAL_FOLDER)
+    total = sum(entry.size for entry in entries.values())
+    log.info("%d files of %s verified, %.1f MB", len(entries), source.name, total / 1e6, extra={"figure": f"{total / 1e6:.1f} MB"})
+    return entries
 
 
 def _finished(source: Source, commit: str, folder: Path) -> Model | None:
@@ -112,13 +136,13 @@ class _Download:
         if self._missing() > shutil.disk_usage(self.target).free:
             raise self.no_space()
 
-    def run(self) -> dict[str, FileEntry]:
-        """Fetch all files; the entry of each by its path, sorted."""
+    def run(self, check: Callable[[], object]) -> dict[str, FileEntry]:
+        """Fetch all files, the config first, then `check`, then the others; the entry of each by its path, sorted."""
         total = sum(file.size for file in self.files)
         with Progress(self.source.name, self._here, total):
             (config,) = (file for file in self.files if file.path == CONFIG)
             found = {CONFIG: self._bring(config)}
-            check_config(self.source.name, self.target)  # before gigabytes are fetched for it
+            check()
             pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch")
             rest = sorted((file for file in self.files if file is not config), key=lambda file: -file.size)  # the longest first
             futures: dict[str, Future[FileEntry]] = {file.path: pool.submit(self._bring, file) for file in rest}

@@ -20,6 +20,7 @@ class EngineConfig:
         context: tokens that prompt and output may have together; no request exceeds it.
         max_running: requests decoded together; more may be added and wait inside the engine.
         kv_tokens: tokens that the KV cache holds; at least one full context.
+        four_bit: load a plain checkpoint with 4 bits a weight.
     """
 
     engine: str
@@ -29,6 +30,7 @@ class EngineConfig:
     max_running: int
     kv_tokens: int
     threads: int
+    four_bit: bool = False
 
 
 @dataclass(frozen=True, slots=True)

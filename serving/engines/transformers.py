@@ -31,7 +31,7 @@ class Transformers(Engine):
         self._eos = list(config.eos)
         self._live: dict[int, Request] = {}
         self._told: dict[int, int] = {}  # tokens of each request that were handed out
-        self._model = load_model(Path(config.folder))
+        self._model = load_model(Path(config.folder), config.four_bit)
         self._manager = ContinuousBatchingManager(
             self._model,
             GenerationConfig(do_sample=False, eos_token_id=self._eos or [-1]),
@@ -143,7 +143,7 @@ class _Outputs(OutputRouter):
         return outputs
 
 
-def load_model(folder: Path) -> Any:
+def load_model(folder: Path, four_bit: bool = False) -> Any:
     """The model on the accelerator if there is one. A plain checkpoint is computed in fp32 on CPU: it serves the baseline."""
     config = json.loads((folder / "config.json").read_text())
     on_gpu = torch.cuda.is_available()
@@ -151,6 +151,11 @@ def load_model(folder: Path) -> Any:
     options: dict[str, Any] = {"dtype": torch.float32 if plain and not on_gpu else "auto", "attn_implementation": "paged|sdpa"}
     if on_gpu:
         options["device_map"] = {"": 0}
+    if four_bit:
+        from transformers import BitsAndBytesConfig
+
+        options["dtype"] = torch.bfloat16
+        options["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
     return _model_class(config).from_pretrained(folder, local_files_only=True, **options).eval()
 
 

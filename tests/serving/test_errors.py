@@ -95,7 +95,7 @@ def test_too_long_a_body_is_413_with_and_without_a_length(server: Server) -> Non
     assert answer.status == 413 and json.loads(answer.read())["error"]["code"] == "body_too_long"
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/generate", 405), ("POST", "/nowhere", 404), ("GET", "/", 404), ("DELETE", "/health", 405)])
+@pytest.mark.parametrize(("method", "path", "status"), [("PUT", "/generate", 405), ("POST", "/nowhere", 404), ("GET", "/", 404), ("DELETE", "/health", 405)])
 def test_wrong_paths_and_methods(server: Server, method: str, path: str, status: int) -> None:
     connection = server.connect()
     connection.request(method, path)

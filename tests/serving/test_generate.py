@@ -116,8 +116,11 @@ def test_seeds(server: Server) -> None:
     assert server.post(body | {"seed": 1, "stream": True}).text == seeded[0]
 
 
+GREEDY = ({}, {"temperature": 2, "top_k": 1}, {"temperature": 2, "top_p": 1e-6}, {"temperature": 2, "top_p": 5e-324}, {"temperature": 5e-324})
+
+
 def test_top_k_one_and_tiny_top_p_are_greedy(server: Server) -> None:
-    texts = {server.post(greedy("What is await?", **more)).json["text"] for more in ({}, {"temperature": 2, "top_k": 1}, {"temperature": 2, "top_p": 1e-6})}
+    texts = {server.post(greedy("What is await?", **more)).json["text"] for more in GREEDY}
     assert len(texts) == 1
 
 

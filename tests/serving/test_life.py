@@ -55,6 +55,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path
         ({"MODEL_ID": "{gptq}"}, ["MODEL_ID", "gptq"]),
         ({"MODEL_ID": "{bnb}", "ENGINE": "openvino"}, ["ENGINE", "'openvino'", "transformers"]),
         ({"MODEL_ID": "{openvino}", "ENGINE": "transformers"}, ["ENGINE", "'transformers'", "loaded by: openvino"]),
+        ({"MODEL_ID": "{openvino}", "USE_4BIT": "true"}, ["USE_4BIT", "openvino", "unset it"]),
+        ({"MODEL_ID": "{bnb}", "USE_4BIT": "four"}, ["USE_4BIT", "'four'", "true or false"]),
+        ({"MODEL_ID": "{bnb}", "REQUEST_TIMEOUT": "0"}, ["REQUEST_TIMEOUT", "'0'", "from 0"]),
         ({"MODEL_ID": "{huge}"}, ["KV_CACHE_MB"]),
         ({"MODEL_ID": "{bnb}", "KV_CACHE_MB": "1"}, ["KV_CACHE_MB", "1", "raise it"]),
         ({"MODEL_ID": "{bnb}", "PORT": "abc"}, ["PORT", "'abc'", "from 0 to 65535"]),
@@ -85,6 +88,18 @@ def test_a_port_in_use(folders: dict[str, Path]) -> None:
 def test_help_lists_every_setting() -> None:
     text = subprocess.run([sys.executable, "-m", "serving", "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert all(f"  {name.upper()} " in text for name in Settings.model_fields)
+
+
+def test_a_plain_checkpoint_is_loaded_in_four_bits() -> None:
+    server = Server(model_id=TINY, use_4bit=True, default_temperature=0).wait_ready()
+    try:
+        assert server.post(SHORT | {"ignore_eos": True}).json["usage"]["completion_tokens"] == 4
+        from serving.engines.transformers import load_model  # torch, which no other test here needs
+
+        plain, packed = load_model(TINY), load_model(TINY, four_bit=True)
+        assert packed.get_memory_footprint() < 0.6 * plain.get_memory_footprint() and packed.is_loaded_in_4bit
+    finally:
+        server.stop()
 
 
 def test_an_artifact_folder_tells_its_digest(start: Callable[..., Server], openvino_model: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.report.work import write_report
-from tests.components.report.browser import CHROMIUM, Visit, visit
+from tests.browser import CHROMIUM, Visit, visit
 from tests.components.report.run_factory import RunFactory
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
