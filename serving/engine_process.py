@@ -192,6 +192,7 @@ def _quiet(threads: int) -> dict[str, str]:
     """Environment of the engine's process: libraries that stay silent and offline, and thread pools that do not spin."""
     return {
         "BITSANDBYTES_NOWELCOME": "1",
+        "DO_NOT_TRACK": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": str(threads),
@@ -199,5 +200,12 @@ def _quiet(threads: int) -> dict[str, str]:
         "OPENVINO_LOG_LEVEL": "0",
         "PYTHONWARNINGS": "ignore",
         "TOKENIZERS_PARALLELISM": "false",
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
         "TRANSFORMERS_VERBOSITY": "error",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else two servers on one machine share the same cores
+        "VLLM_HOST_IP": "127.0.0.1",
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # worker.py relies on it
     }

@@ -23,7 +23,7 @@ class Settings(BaseModel):
     model_cache: str = Field("~/.cache/greenlight/models", description="Folder that models of the hub or a bucket are fetched to; what is whole there is kept.")
     hf_token: SecretStr = Field(SecretStr(""), description="Reads private and gated models of the hub.")
     use_4bit: bool = Field(False, description="Load a plain checkpoint with bitsandbytes in 4 bits (nf4). For the transformers engine.")
-    engine: Literal["auto", "openvino", "transformers"] = Field("auto", description="auto takes the engine that suits the artifact.")
+    engine: Literal["auto", "openvino", "transformers", "vllm"] = Field("auto", description="auto takes the engine that suits the artifact.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0 takes a free one; the log says which.")
     default_max_length: int = Field(128, ge=1, le=1_000_000, description="New tokens when a request does not say. Shortened to what the context has left.")

@@ -128,6 +128,14 @@ def main(fd: int, parent: int, config: EngineConfig) -> int:
     return 0
 
 
+if __name__ == "__mp_main__":
+    # In a process that vLLM has started: multiprocessing imports there what its parent runs. It must not outlive the worker, nor
+    # be stopped by a terminal's Ctrl-C while streams drain, nor print.
+    die_with(os.getppid())
+    os.setsid()
+    logging.disable(logging.WARNING)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
 if __name__ == "__main__":
     code = main(int(sys.argv[1]), int(sys.argv[2]), EngineConfig(**json.loads(sys.argv[3])))
     sys.stderr.flush()

@@ -25,7 +25,7 @@ class Parameters(BaseModel):
     service: str = Field("llm-inference", description="Name of the stable endpoint.")
     namespace: str = Field("default", description="Kubernetes namespace of the service. Ignored by the local target.")
     replicas: int = Field(1, description="Serving processes or pods a color.")
-    engine: str = Field("auto", description="Engine of the candidate: auto (from the artifact), openvino, transformers.")
+    engine: str = Field("auto", description="Engine of the candidate: auto (from the artifact), openvino, transformers, vllm.")
     port: int = Field(8080, description="Port of the stable endpoint on the local target.")
     auto_promote: bool = Field(True, description="Move the traffic on verdict promote. Off: green stays up and `greenlight promote` finishes.")
     force: bool = Field(False, description="Run even when live already is this commit with these settings and this code.")

@@ -42,11 +42,11 @@ class Answer:
 class Server:
     """A running `python -m serving`."""
 
-    def __init__(self, **settings: object) -> None:
+    def __init__(self, python: str | Path = sys.executable, /, **settings: object) -> None:
         environment = {name: value for name, value in os.environ.items() if name not in ("MODEL_ID", "PORT", "ENGINE")}
         environment |= {"PORT": "0", "NUM_THREADS": "1", **{name.upper(): str(value) for name, value in settings.items()}}
         self.log_lines: list[dict[str, Any]] = []
-        self.process = subprocess.Popen([sys.executable, "-m", "serving"], env=environment, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([python, "-m", "serving"], env=environment, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.port = self.wait_for_log("listening")["port"]
 
     def wait_for_log(self, event: str) -> dict[str, Any]:

@@ -116,7 +116,13 @@ def test_seeds(server: Server) -> None:
     assert server.post(body | {"seed": 1, "stream": True}).text == seeded[0]
 
 
-GREEDY = ({}, {"temperature": 2, "top_k": 1}, {"temperature": 2, "top_p": 1e-6}, {"temperature": 2, "top_p": 5e-324}, {"temperature": 5e-324})
+GREEDY: tuple[dict[str, float], ...] = (
+    {},
+    {"temperature": 2, "top_k": 1},
+    {"temperature": 2, "top_p": 1e-6},
+    {"temperature": 2, "top_p": 5e-324},
+    {"temperature": 5e-324},
+)
 
 
 def test_top_k_one_and_tiny_top_p_are_greedy(server: Server) -> None:

@@ -24,7 +24,7 @@ class Gptq(Method):
     library = "llm-compressor"
     packages = ("llmcompressor", "compressed-tensors", "transformers", "torch")
     format = "compressed-tensors"
-    engines = ("transformers",)
+    engines = ("transformers", "vllm")
     disk = 2.0  # saved in 32 bits first
     calibrates = True
 

@@ -12,7 +12,7 @@ class Unchanged(Method):
     library = "none"
     packages = ()
     format = "safetensors"
-    engines = ("transformers",)
+    engines = ("transformers", "vllm")
     disk = 1.0
 
     def quantize(self, job: Job) -> int:

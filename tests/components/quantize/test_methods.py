@@ -53,7 +53,7 @@ def test_none_ignores_bits() -> None:
     assert check_method("none", 3).name == "none"
 
 
-@pytest.mark.parametrize(("method", "engine"), [("optimum", "auto"), ("optimum", "openvino"), ("bnb", "transformers"), ("none", "auto")])
+@pytest.mark.parametrize(("method", "engine"), [("optimum", "auto"), ("optimum", "openvino"), ("bnb", "transformers"), ("none", "auto"), ("gptq", "vllm")])
 def test_engine_that_fits(method: str, engine: str) -> None:
     check_engine(method, engine)
 
@@ -63,7 +63,8 @@ def test_engine_that_fits(method: str, engine: str) -> None:
     [
         ("bnb", "openvino", "engine", "served by: auto, transformers"),
         ("optimum", "transformers", "engine", "served by: auto, openvino"),
-        ("optimum", "vllm", "engine", "use one of: auto, openvino, transformers"),
+        ("optimum", "vllm", "engine", "served by: auto, openvino"),
+        ("optimum", "sglang", "engine", "use one of: auto, openvino, transformers, vllm"),
         ("awq", "auto", "method", "use one of"),
     ],
 )
