@@ -1,0 +1,83 @@
+"""`make bench-serving`: our inference server against others on this machine, and against its own engine without HTTP.
+
+Every contender generates 64 tokens a request from the built-in model, for the same prompts. All servers are started at once and sleep (SIGSTOP) while
+another is measured. A round measures each of them at each concurrency for a few seconds, in an order of its own; a ratio is taken within a round, and
+the median over the rounds is reported. `ARGS="--rounds 1 --seconds 2"` is a quick look. A request that is not answered whole ends the run with exit
+code 1 and the reason.
+
+The last line is `BENCH {…}`: ratios of tokens/s above 1 and of TTFT (time to first token) below 1 are in our favour, null where `.venv-vllm` is absent
+(`make vllm`). `ready_seconds`: start of the process to 200 on /ready, median of three. `resident_mb_over_model_and_kv`: resident memory of the HTTP
+process and the engine's process after the load, less the bytes of the weights and of the configured KV cache. `client_us_per_event`: CPU of the load
+client. `others_cores`: cores that other processes of this machine used meanwhile, on average; above a tenth the numbers are worthless.
+"""
+
+import signal
+import sys
+from collections.abc import Callable
+from statistics import mean, median
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from benchmarks.serving.contenders import VLLM, server_kinds
+from benchmarks.serving.model import openvino_model
+from benchmarks.serving.process import ServerProcess
+from benchmarks.serving.rounds import OTHERS_ALLOWED, Measurement, measure, progress, ready_seconds, running
+from benchmarks.serving.table import client_us, print_bench, print_tables
+from components.errors import GreenlightError
+from serving.__main__ import engine_config
+from serving.artifact import Artifact
+from serving.engines.registry import ENGINES
+from serving.settings import Settings
+
+READY_TIMES = 3
+
+
+def main(
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured.")] = 5,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Length of one measurement.")] = 3.0,
+) -> None:
+    """Measure, and print the tables and the BENCH line."""
+    if not VLLM.is_file():
+        progress.print("vllm is left out: there is no .venv-vllm (`make vllm`)", style="bold yellow")
+    kinds = server_kinds()
+    ready = ready_seconds(kinds[0], READY_TIMES)
+    found: list[Measurement] = []
+    with running(kinds) as servers:
+        for number in range(1, rounds + 1):
+            found += measure(servers, number, seconds)
+        memory = resident_over(servers[kinds[0].name])
+    print_tables(Console(width=160), found)
+    if spoiled := sum(each.others > OTHERS_ALLOWED for each in found):
+        progress.print(f"Others used this machine during {spoiled} of {len(found)} measurements: measure again when it is idle", style="bold yellow")
+    print_bench(
+        found,
+        ready_seconds=median(ready),
+        resident_mb_over_model_and_kv=memory / 1e6,
+        client_us_per_event=client_us(found),
+        others_cores=mean(each.others for each in found),
+    )
+
+
+def resident_over(server: ServerProcess) -> float:
+    """Resident bytes of our OpenVINO server beyond the weights and the KV cache as configured."""
+    folder = openvino_model()
+    artifact = Artifact.open(str(folder))
+    kind = ENGINES["openvino"]
+    cache = engine_config(Settings(model_id=str(folder)), artifact, kind).kv_tokens * artifact.kv_numbers * kind.kv_bytes
+    return server.resident_bytes() - (folder / "openvino_model.bin").stat().st_size - cache
+
+
+def run(command: Callable[..., Any]) -> None:
+    """Run a command so that its servers are stopped however it ends."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        typer.run(command)
+    except GreenlightError as error:
+        progress.print(f"FAILED: {error}", style="bold red", markup=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,95 @@
+"""A server under test: started on a free loopback port, stopped (as by SIGSTOP) while another is measured, and killed at the end."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from components.errors import GreenlightError
+
+POLL_SECONDS = 0.005
+
+
+class ServerProcess:
+    """A server and its child processes.
+
+    Attributes:
+        ready_seconds: from the start of the process to the first 200 on `health`.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        """`{port}` in the command and in the values of the environment becomes the port."""
+        self.port = _free_port()
+        self.log = log
+        self.ready_seconds = 0.0
+        log.parent.mkdir(parents=True, exist_ok=True)
+        words = [word.format(port=self.port) for word in command]
+        values = {name: value.format(port=self.port) for name, value in environment.items()}
+        self._started = time.monotonic()
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(words, env=os.environ | values, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def wait_ready(self, path: str, seconds: float) -> "ServerProcess":
+        """Raises GreenlightError with the end of its log when the server does not become ready."""
+        while time.monotonic() < self._started + seconds and self._process.poll() is None:
+            if self._status(path) == 200:
+                self.ready_seconds = time.monotonic() - self._started
+                return self
+            time.sleep(POLL_SECONDS)
+        why = "is not ready" if self._process.poll() is None else f"ended with exit code {self._process.returncode}"
+        raise GreenlightError(
+            f"{self.log.stem} {why} after {time.monotonic() - self._started:.0f} s. Its log ({self.log}) ends:\n{self.log.read_text()[-3000:]}"
+        )
+
+    def pause(self) -> None:
+        """Have it use no CPU at all: some servers poll while they have nothing to do."""
+        for process in self.processes():
+            process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        for process in self.processes():
+            process.send_signal(signal.SIGCONT)
+
+    def processes(self) -> list[psutil.Process]:
+        """The process itself first."""
+        try:
+            parent = psutil.Process(self._process.pid)
+            return [parent, *parent.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            raise GreenlightError(f"{self.log.stem} ended by itself. Its log ({self.log}) ends:\n{self.log.read_text()[-3000:]}") from None
+
+    def cpu_seconds(self) -> tuple[float, float]:
+        """CPU used so far by the process itself, and by its children."""
+        seconds = [times.user + times.system for times in (process.cpu_times() for process in self.processes())]
+        return seconds[0], sum(seconds[1:])
+
+    def resident_bytes(self) -> int:
+        return sum(process.memory_info().rss for process in self.processes())
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            for process in reversed(self.processes()):
+                process.kill()
+        self._process.wait()
+
+    def _status(self, path: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status
+        except OSError:
+            return 0
+        finally:
+            connection.close()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
