@@ -19,9 +19,9 @@ def test_table_has_a_row_for_each_method_and_bits() -> None:
     assert [(row.method, row.bits, row.format, row.engines) for row in capabilities()] == [
         ("bnb", 4, "bitsandbytes", ("transformers",)),
         ("bnb", 8, "bitsandbytes", ("transformers",)),
-        ("gptq", 4, "compressed-tensors", ("transformers",)),
-        ("gptq", 8, "compressed-tensors", ("transformers",)),
-        ("none", None, "safetensors", ("transformers",)),
+        ("gptq", 4, "compressed-tensors", ("transformers", "vllm")),
+        ("gptq", 8, "compressed-tensors", ("transformers", "vllm")),
+        ("none", None, "safetensors", ("transformers", "vllm")),
         ("optimum", 4, "openvino", ("openvino",)),
         ("optimum", 8, "openvino", ("openvino",)),
     ]
