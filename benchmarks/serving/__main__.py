@@ -15,14 +15,14 @@ import signal
 import sys
 from collections.abc import Callable
 from statistics import mean, median
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
 from benchmarks.serving.contenders import VLLM, server_kinds
 from benchmarks.serving.model import openvino_model
-from benchmarks.serving.process import ServerProcess
+from benchmarks.serving.process import MeasuredProcess
 from benchmarks.serving.rounds import OTHERS_ALLOWED, Measurement, measure, progress, ready_seconds, running
 from benchmarks.serving.table import client_us, print_bench, print_tables
 from components.errors import GreenlightError
@@ -44,10 +44,10 @@ def main(
     kinds = server_kinds()
     ready = ready_seconds(kinds[0], READY_TIMES)
     found: list[Measurement] = []
-    with running(kinds) as servers:
+    with running(kinds) as processes:
         for number in range(1, rounds + 1):
-            found += measure(servers, number, seconds)
-        memory = resident_over(servers[kinds[0].name])
+            found += measure(processes, number, seconds)
+        memory = resident_over(processes[kinds[0].name])
     print_tables(Console(width=160), found)
     if spoiled := sum(each.others > OTHERS_ALLOWED for each in found):
         progress.print(f"Others used this machine during {spoiled} of {len(found)} measurements: measure again when it is idle", style="bold yellow")
@@ -60,7 +60,7 @@ def main(
     )
 
 
-def resident_over(server: ServerProcess) -> float:
+def resident_over(server: MeasuredProcess) -> float:
     """Resident bytes of our OpenVINO server beyond the weights and the KV cache as configured."""
     folder = openvino_model()
     artifact = Artifact.open(str(folder))
@@ -69,9 +69,16 @@ def resident_over(server: ServerProcess) -> float:
     return server.resident_bytes() - (folder / "openvino_model.bin").stat().st_size - cache
 
 
+def _end(number: int, _: object) -> NoReturn:
+    for again in (signal.SIGTERM, signal.SIGINT):  # a second one must not interrupt the stopping of the servers
+        signal.signal(again, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 def run(command: Callable[..., Any]) -> None:
     """Run a command so that its servers are stopped however it ends."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
     try:
         typer.run(command)
     except GreenlightError as error:

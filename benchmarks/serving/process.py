@@ -1,4 +1,4 @@
-"""A server under test: started on a free loopback port, stopped (as by SIGSTOP) while another is measured, and killed at the end."""
+"""The processes under test: started once, stopped (as by SIGSTOP) while another is measured, and killed at the end."""
 
 import http.client
 import os
@@ -16,36 +16,24 @@ from components.errors import GreenlightError
 POLL_SECONDS = 0.005
 
 
-class ServerProcess:
-    """A server and its child processes.
+class MeasuredProcess:
+    """A process and its children. `log` has what it wrote to stderr."""
 
-    Attributes:
-        ready_seconds: from the start of the process to the first 200 on `health`.
-    """
-
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        """`{port}` in the command and in the values of the environment becomes the port."""
-        self.port = _free_port()
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path, talk: bool = False) -> None:
+        """With `talk`, stdin and stdout are pipes; else stdout goes to the log too."""
         self.log = log
-        self.ready_seconds = 0.0
         log.parent.mkdir(parents=True, exist_ok=True)
-        words = [word.format(port=self.port) for word in command]
-        values = {name: value.format(port=self.port) for name, value in environment.items()}
-        self._started = time.monotonic()
+        self.started = time.monotonic()
         with log.open("wb") as output:
-            self._process = subprocess.Popen(words, env=os.environ | values, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True)
-
-    def wait_ready(self, path: str, seconds: float) -> "ServerProcess":
-        """Raises GreenlightError with the end of its log when the server does not become ready."""
-        while time.monotonic() < self._started + seconds and self._process.poll() is None:
-            if self._status(path) == 200:
-                self.ready_seconds = time.monotonic() - self._started
-                return self
-            time.sleep(POLL_SECONDS)
-        why = "is not ready" if self._process.poll() is None else f"ended with exit code {self._process.returncode}"
-        raise GreenlightError(
-            f"{self.log.stem} {why} after {time.monotonic() - self._started:.0f} s. Its log ({self.log}) ends:\n{self.log.read_text()[-3000:]}"
-        )
+            self.process = subprocess.Popen(
+                command,
+                env=os.environ | environment,
+                stdin=subprocess.PIPE if talk else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if talk else output,
+                stderr=output,
+                text=True,
+                start_new_session=True,
+            )
 
     def pause(self) -> None:
         """Have it use no CPU at all: some servers poll while they have nothing to do."""
@@ -57,12 +45,12 @@ class ServerProcess:
             process.send_signal(signal.SIGCONT)
 
     def processes(self) -> list[psutil.Process]:
-        """The process itself first."""
+        """The process itself first. Raises GreenlightError when it has ended."""
         try:
-            parent = psutil.Process(self._process.pid)
+            parent = psutil.Process(self.process.pid)
             return [parent, *parent.children(recursive=True)]
         except psutil.NoSuchProcess:
-            raise GreenlightError(f"{self.log.stem} ended by itself. Its log ({self.log}) ends:\n{self.log.read_text()[-3000:]}") from None
+            raise self.failure("is gone") from None
 
     def cpu_seconds(self) -> tuple[float, float]:
         """CPU used so far by the process itself, and by its children."""
@@ -72,11 +60,39 @@ class ServerProcess:
     def resident_bytes(self) -> int:
         return sum(process.memory_info().rss for process in self.processes())
 
+    def failure(self, what: str) -> GreenlightError:
+        code = self.process.poll()
+        ended = "" if code is None else f", ended with exit code {code}"
+        return GreenlightError(f"{self.log.stem} {what}{ended}. Its log ({self.log}) ends:\n{self.log.read_text()[-3000:]}")
+
     def stop(self) -> None:
-        if self._process.poll() is None:
+        if self.process.poll() is None:
             for process in reversed(self.processes()):
                 process.kill()
-        self._process.wait()
+        self.process.wait()
+
+
+class ServerProcess(MeasuredProcess):
+    """A server on a free loopback port.
+
+    Attributes:
+        ready_seconds: from the start of the process to the first 200 on its route for that.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        """`{port}` in the command and in the values of the environment becomes the port."""
+        self.port = _free_port()
+        self.ready_seconds = 0.0
+        super().__init__([word.format(port=self.port) for word in command], {name: value.format(port=self.port) for name, value in environment.items()}, log)
+
+    def wait_ready(self, path: str, seconds: float) -> "ServerProcess":
+        """Raises GreenlightError with the end of its log when the server does not become ready."""
+        while time.monotonic() < self.started + seconds and self.process.poll() is None:
+            if self._status(path) == 200:
+                self.ready_seconds = time.monotonic() - self.started
+                return self
+            time.sleep(POLL_SECONDS)
+        raise self.failure(f"was not ready after {time.monotonic() - self.started:.0f} s")
 
     def _status(self, path: str) -> int:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)

@@ -3,6 +3,7 @@
 import os
 import random
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,13 +11,15 @@ from dataclasses import dataclass
 import psutil
 from rich.console import Console
 
-from benchmarks.serving import client, inprocess
+from benchmarks.serving import client
 from benchmarks.serving.client import Load
-from benchmarks.serving.contenders import CONTENDERS, NEW_TOKENS, ServerKind
-from benchmarks.serving.model import openvino_model, prompts
-from benchmarks.serving.process import ServerProcess
+from benchmarks.serving.contenders import CONTENDERS, ServerKind
+from benchmarks.serving.inprocess import InProcess, Window
+from benchmarks.serving.model import openvino_model
+from benchmarks.serving.process import MeasuredProcess, ServerProcess
 
 WARMUP_SECONDS = 1.0
+FIRST, FIRST_SECONDS = (1, 32), 3.0  # what is put off until there is such a batch is not measured
 OTHERS_ALLOWED = 0.1  # cores that others may use during a measurement
 INPROCESS = "inprocess"
 # What is compared at one concurrency is measured in one go, so that both sides of a ratio are seconds apart.
@@ -49,22 +52,26 @@ class Measurement:
     others: float
 
 
+Running = dict[str, MeasuredProcess]  # by the name of the server, or INPROCESS
+
+
 @contextmanager
-def running(kinds: Iterable[ServerKind]) -> Iterator[dict[str, ServerProcess]]:
-    """Start the servers one after the other, give each its first requests, and leave them paused. All are killed at the end."""
-    servers: dict[str, ServerProcess] = {}
+def running(kinds: Iterable[ServerKind]) -> Iterator[Running]:
+    """Start everything one after the other, give each its first requests, and leave it paused. All are killed at the end."""
+    processes: Running = {}
     try:
         for kind in kinds:
-            server = servers[kind.name] = kind.start_and_wait()
-            contender = next(each for each in CONTENDERS.values() if each.server == kind.name)
-            for concurrency in (1, 32):  # what a server puts off until it sees such a batch is not measured
-                client.drive(contender.job(server.port, concurrency, 0, 1))
+            processes[kind.name] = server = kind.start_and_wait()
             server.pause()
             progress.print(f"{kind.name} is ready after {server.ready_seconds:.2f} s")
-        yield servers
+        processes[INPROCESS] = InProcess(openvino_model())
+        for name in {name: name for block in BLOCKS.values() for name in block}:
+            for concurrency in FIRST if _is_here(name, processes) else ():
+                _load(processes, name, concurrency, 0, FIRST_SECONDS)
+        yield processes
     finally:
-        for server in servers.values():
-            server.stop()
+        for process in processes.values():
+            process.stop()
 
 
 def ready_seconds(kind: ServerKind, times: int) -> list[float]:
@@ -76,38 +83,51 @@ def ready_seconds(kind: ServerKind, times: int) -> list[float]:
     return seconds
 
 
-def measure(servers: dict[str, ServerProcess], number: int, seconds: float) -> list[Measurement]:
+def measure(processes: Running, number: int, seconds: float) -> list[Measurement]:
     """One round."""
     order = random.Random(number)
     found = []
     for concurrency in order.sample(list(BLOCKS), len(BLOCKS)):
-        names = [name for name in BLOCKS[concurrency] if name == INPROCESS or CONTENDERS[name].server in servers]
+        names = [name for name in BLOCKS[concurrency] if _is_here(name, processes)]
         for name in order.sample(names, len(names)):
-            one = _inprocess(number, concurrency, seconds) if name == INPROCESS else _server(servers, name, number, concurrency, seconds)
-            progress.print(f"round {number:2}  {concurrency:3} at a time  {name:20} {one.tokens_per_second:8.0f} tokens/s", end="")
-            progress.print(f"  (others used {one.others:.2f} cores)" if one.others > OTHERS_ALLOWED else "", style="yellow")
+            one = _measure(processes, name, number, concurrency, seconds)
+            disturbed = f"  (others used {one.others:.2f} cores)" if one.others > OTHERS_ALLOWED else ""
+            progress.print(f"round {number:2}  {concurrency:3} at a time  {name:20} {one.tokens_per_second:8.0f} tokens/s{disturbed}")
             found.append(one)
     return found
 
 
-def _inprocess(number: int, concurrency: int, seconds: float) -> Measurement:
-    before = _cpu_of_others(0.0)
-    limit = inprocess.drive(inprocess.Job(str(openvino_model()), prompts(), NEW_TOKENS, concurrency, WARMUP_SECONDS, seconds))
-    others = _cpu_of_others(0.0) - before
-    return Measurement(INPROCESS, concurrency, number, limit.tokens_per_second, None, 0.0, limit.us_per_token, others / seconds)
+def _measure(processes: Running, name: str, number: int, concurrency: int, seconds: float) -> Measurement:
+    process = processes[_process_of(name)]
+    used = process.cpu_seconds()
+    started, before = time.monotonic(), _cpu_of_others(sum(used))
+    rate, tokens, load = _load(processes, name, concurrency, WARMUP_SECONDS, seconds)
+    now_used = process.cpu_seconds()
+    others = (_cpu_of_others(sum(now_used)) - before) / (time.monotonic() - started)
+    parent, children = (1e6 * (now - then) / tokens for now, then in zip(now_used, used, strict=True))
+    return Measurement(name, concurrency, number, rate, load, parent, children, others)
 
 
-def _server(servers: dict[str, ServerProcess], name: str, number: int, concurrency: int, seconds: float) -> Measurement:
-    contender = CONTENDERS[name]
-    server = servers[contender.server]
-    server.resume()
-    used = server.cpu_seconds()
-    before = _cpu_of_others(sum(used))
-    load = client.drive(contender.job(server.port, concurrency, WARMUP_SECONDS, seconds))
-    parent, children = (1e6 * (now - then) / load.total_tokens for now, then in zip(server.cpu_seconds(), used, strict=True))
-    others = _cpu_of_others(sum(server.cpu_seconds())) - before
-    server.pause()
-    return Measurement(name, concurrency, number, load.tokens_per_second, load, parent, children, others / seconds)
+def _load(processes: Running, name: str, concurrency: int, warmup: float, seconds: float) -> tuple[float, int, Load | None]:
+    """Tokens a second in the window, and all tokens."""
+    process = processes[_process_of(name)]
+    process.resume()
+    try:
+        if isinstance(process, InProcess):
+            return *process.measure(Window(concurrency, warmup, seconds)), None
+        assert isinstance(process, ServerProcess)
+        load = client.drive(CONTENDERS[name].job(process.port, concurrency, warmup, seconds))
+        return load.tokens_per_second, load.total_tokens, load
+    finally:
+        process.pause()
+
+
+def _process_of(name: str) -> str:
+    return INPROCESS if name == INPROCESS else CONTENDERS[name].server
+
+
+def _is_here(name: str, processes: Running) -> bool:
+    return _process_of(name) in processes
 
 
 def _cpu_of_others(server: float) -> float:
