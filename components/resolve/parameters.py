@@ -45,9 +45,12 @@ class Parameters(BaseModel):
         from components.gate.objectives import load_gate
         from components.quantize.methods import check_engine, check_method
         from rollout.target import open_target
+        from serving.engines.registry import ENGINES
 
         check_method(self.method, self.bits)
         check_engine(self.method, self.engine)
+        if self.target == "local" and self.engine in ENGINES and (missing := ENGINES[self.engine].missing()):
+            raise InputError("engine", self.engine, f"is not installed where the local target serves from; install {missing} there, or use auto")
         if self.replicas < 1:
             raise InputError("replicas", self.replicas, "use 1 or more; `greenlight down` stops serving")
         for field in ("service", "namespace"):

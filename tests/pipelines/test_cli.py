@@ -43,6 +43,7 @@ def refused(greenlight: Command, tmp_path: Path, *args: str | Path) -> str:
         (["--method", "awq9"], ["method", "awq9", "optimum"]),
         (["--bits", "3"], ["bits", "3", "4"]),
         (["--engine", "tensorrt"], ["engine", "tensorrt", "openvino"]),
+        (["--method", "none", "--engine", "vllm"], ["engine", "vllm", "not installed"]),
         (["--replicas", "0"], ["replicas", "0", "1 or more"]),
         (["--target", "nomad"], ["target", "nomad", "local"]),
         (["--service", "Über"], ["service", "Über", "lower-case"]),
@@ -51,7 +52,7 @@ def refused(greenlight: Command, tmp_path: Path, *args: str | Path) -> str:
         (["--prompts", "/no/such/prompts.jsonl"], ["prompts", "/no/such/prompts.jsonl"]),
         (["--text", "/no/such/text.jsonl"], ["text", "/no/such/text.jsonl"]),
     ],
-    ids=lambda value: value[0].strip("-") if isinstance(value, list) else None,
+    ids=lambda value: value[-2].strip("-") if isinstance(value, list) else None,
 )
 def test_bad_value(greenlight: Command, tmp_path: Path, args: list[str], words: list[str]) -> None:
     line = refused(greenlight, tmp_path, *args)
