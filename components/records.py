@@ -195,7 +195,8 @@ class BenchmarkResult(Record):
     live: ColorSummary | None = None
     pairs: int = Field(description="Pairs in which both requests were sent.")
     concurrency: int
-    max_tokens: int
+    max_tokens: int = Field(description="Output tokens of a request of a pair.")
+    block_tokens: int = Field(description="Output tokens of a request in a throughput block.")
     seed: int
     seconds: float
     samples_uri: str = Field("", description="Folder or prefix that holds the Parquet files.")

@@ -95,7 +95,7 @@ def benchmark(
     from components.benchmark.prompts import check_prompts
     from components.benchmark.workload import Workload
 
-    workload = Workload.of(prompts=prompts, max_tokens=max_length, pairs=pairs, users=users, concurrency=concurrency, seed=seed)
+    workload = Workload.of(prompts=prompts, max_tokens=max_length, block_tokens=max_length, pairs=pairs, users=users, concurrency=concurrency, seed=seed)
     check_prompts(prompts)
     from components.benchmark.run import run_benchmark
 

@@ -89,9 +89,9 @@ class Conductor:
         """Load each color as the phases will, uncounted: engines compile, allocate and fill their caches on first use."""
         for side in self.sides:
             ask = functools.partial(self._ask, side, prompt=0, seed=0)
-            self._all(self.plan.concurrency, ask)
+            self._all(self.plan.concurrency, functools.partial(ask, max_tokens=self.plan.block_tokens))
             for _ in range(2):
-                self._all(1, ask)
+                self._all(1, functools.partial(ask, max_tokens=self.plan.max_tokens))
 
     def run_pairs(self) -> None:
         pairs = self._plan_pairs()
@@ -117,7 +117,7 @@ class Conductor:
         for pair, prompt, sides in pairs:
             seed = next(self.seeds)
             for order, side in enumerate(sides):
-                self._measure(caller, side, prompt, seed, phase="pairs", pair=pair, block=pair // self.plan.pairs_per_block, order=order)
+                self._measure(caller, side, prompt, seed, self.plan.max_tokens, phase="pairs", pair=pair, block=pair // self.plan.pairs_per_block, order=order)
 
     def _run_block(self, number: int, pair: int, order: int, side: Side) -> None:
         start = time.perf_counter() + self.plan.settle_seconds
@@ -126,7 +126,7 @@ class Conductor:
         def load(caller: Caller) -> None:
             while time.perf_counter() < end:
                 prompt, seed = self.random.randrange(len(self.prompts)), next(self.seeds)
-                self._measure(caller, side, prompt, seed, phase="throughput", pair=pair, block=number, order=order)
+                self._measure(caller, side, prompt, seed, self.plan.block_tokens, phase="throughput", pair=pair, block=number, order=order)
 
         self._all(self.plan.concurrency, load)  # streams in flight at the end are read to their end; the window leaves them out
         if self.recorder:
@@ -138,13 +138,13 @@ class Conductor:
             self.jobs.put(job)
         self.jobs.join()
 
-    def _ask(self, side: Side, caller: Caller, prompt: int, seed: int) -> tuple[str, Reply]:
+    def _ask(self, side: Side, caller: Caller, prompt: int, seed: int, max_tokens: int) -> tuple[str, Reply]:
         endpoint = next(self.endpoints[side.role])
-        return endpoint, caller.generate(endpoint, self.prompts[prompt], self.plan.max_tokens, seed)
+        return endpoint, caller.generate(endpoint, self.prompts[prompt], max_tokens, seed)
 
-    def _measure(self, caller: Caller, side: Side, prompt: int, seed: int, **place: Any) -> None:
+    def _measure(self, caller: Caller, side: Side, prompt: int, seed: int, max_tokens: int, **place: Any) -> None:
         intended = time.perf_counter()
-        endpoint, reply = self._ask(side, caller, prompt, seed)
+        endpoint, reply = self._ask(side, caller, prompt, seed, max_tokens)
         if self.recorder:
             self.recorder.request(_row(side, endpoint, prompt, intended, reply, **place))
         self.on_reply(side, reply)

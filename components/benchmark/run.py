@@ -79,6 +79,7 @@ def run_benchmark(
         pairs=_full_pairs(requests, len(sides)),
         concurrency=workload.concurrency,
         max_tokens=workload.max_tokens,
+        block_tokens=workload.block_tokens,
         seed=workload.seed,
         seconds=time.monotonic() - started,
         samples_uri=str(folder.resolve()),

@@ -145,6 +145,8 @@ def _doubt(result: BenchmarkResult, gate: Gate) -> str:
         return f"the benchmark ran at concurrency {result.concurrency}, the gate asks for {plan.concurrency}"
     if result.max_tokens != plan.max_tokens:
         return f"the benchmark ran with {result.max_tokens} tokens a request, the gate asks for {plan.max_tokens}"
+    if result.block_tokens != plan.block_tokens:
+        return f"the throughput blocks ran with {result.block_tokens} tokens a request, the gate asks for {plan.block_tokens}"
     return ""
 
 

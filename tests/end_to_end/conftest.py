@@ -22,7 +22,7 @@ name: quick
 confidence: 0.95
 objectives:
   - {metric: kl_mean, scope: absolute, max: 0.5}
-benchmark: {pairs: 10, throughput_blocks: 1, block_seconds: 0.3, max_tokens: 8}
+benchmark: {pairs: 10, throughput_blocks: 1, block_seconds: 0.3, max_tokens: 8, block_tokens: 8}
 bake: {seconds: 1, max_errors: 0}
 """
 

@@ -22,7 +22,7 @@ GATE = """
 name: quick
 confidence: 0.95
 objectives: [{metric: error_rate, max: 0.5}]
-benchmark: {pairs: 6, concurrency: 2, throughput_blocks: 3, block_seconds: 0.2, settle_seconds: 0.1, max_tokens: 5}
+benchmark: {pairs: 6, concurrency: 2, throughput_blocks: 3, block_seconds: 0.2, settle_seconds: 0.1, max_tokens: 5, block_tokens: 5}
 """
 
 
