@@ -174,7 +174,7 @@ def write_benchmark(folder: Path, requests: list[Request], blocks: list[CountedB
         pairs=len({row.pair for row in own["candidate"]} & {row.pair for row in own["live"]}),
         concurrency=8,
         max_tokens=TOKENS,
-        block_tokens=64,
+        block_tokens=128,
         seed=1,
         seconds=30,
         requests_digest=file_digest(folder / REQUESTS),

@@ -107,7 +107,7 @@ def test_one_color_missing(tmp_path: Path) -> None:
         ({"pairs": 101}, "holds 100 whole pairs, its record says 101"),
         ({"concurrency": 4}, "at concurrency 4, the gate asks for 8"),
         ({"max_tokens": 32}, "32 tokens were asked for"),
-        ({"block_tokens": 24}, "blocks ran with 24 tokens a request, the gate asks for 64"),
+        ({"block_tokens": 24}, "blocks ran with 24 tokens a request, the gate asks for 128"),
         ({"candidate": None}, "is not a BenchmarkResult record"),
         ({"requests_digest": "0" * 64}, "changed or cut off"),
         ({"blocks_digest": "0" * 64}, "changed or cut off"),

@@ -188,7 +188,7 @@ class RunFactory:
             pairs=self.pairs,
             concurrency=8,
             max_tokens=24,
-            block_tokens=64,
+            block_tokens=128,
             seed=1,
             seconds=31.5,
             samples_uri=str(folder) if samples else "",
