@@ -2,10 +2,13 @@
 
 import hashlib
 import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from components.errors import InputError
-from serving.logs import log
+from components.errors import GreenlightError, InputError, IntegrityError
+from components.records import Model
+from serving.logs import log, start_logging
 from serving.settings import Settings
 
 
@@ -21,20 +24,46 @@ def on_this_machine(settings: Settings) -> str:
     remote = model.startswith("gs:") or (not os.path.exists(model) and model[0] not in "/.~" and model.count("/") == 1)
     if not remote:
         return model
-    from components.download.bucket import ArtifactSource  # half a second, that a folder need not wait for
-    from components.download.sources import parse_source
-    from components.download.work import download_artifact, download_model
-
     folder = Path(settings.model_cache).expanduser() / hashlib.sha256(f"{model}@{revision}".encode()).hexdigest()[:16]
-    log.info("fetching", extra={"fields": {"model": model, "folder": str(folder)}})
     try:
-        source = parse_source(model, revision)
-        artifact = ArtifactSource.at(model) if model.startswith("gs:") else None
-        record = download_artifact(artifact, folder) if artifact else download_model(source, source.resolve(), folder, quantized_too=True)
+        fetch(model, revision, folder)
     except InputError as error:
         raise InputError("MODEL_REVISION" if error.field == "revision" else "MODEL_ID", error.value, error.fix) from None
     except OSError as error:
         raise InputError("MODEL_CACHE", settings.model_cache, f"cannot be written to ({error.strerror}); name a folder that can") from None
-    record.save(folder)
-    log.info("fetched", extra={"fields": {"model": model, "bytes": record.bytes, "seconds": round(record.seconds, 3)}})
     return str(folder)
+
+
+def fetch(model: str, revision: str, folder: Path) -> Model:
+    """Bring a model of the hub or a bucket to a folder, as a Model artifact. Goes on where it was stopped. Raises: as `on_this_machine`."""
+    from components.download.bucket import ArtifactSource  # half a second, that a folder need not wait for
+    from components.download.sources import parse_source
+    from components.download.work import download_artifact, download_model
+
+    log.info("fetching", extra={"fields": {"model": model, "folder": str(folder)}})
+    source = parse_source(model, revision)
+    artifact = ArtifactSource.at(model) if model.startswith("gs:") else None
+    record = download_artifact(artifact, folder) if artifact else download_model(source, source.resolve(), folder, quantized_too=True)
+    record.save(folder)
+    log.info("fetched", extra={"fields": {"model": model, "digest": record.digest, "bytes": record.bytes, "seconds": round(record.seconds, 3)}})
+    return record
+
+
+def main(folder: str, environment: Mapping[str, str] = os.environ) -> int:
+    """What an init container runs: MODEL_URI, whose digest must be MODEL_DIGEST, is brought to a folder before the server starts."""
+    start_logging("info")
+    uri, digest = environment.get("MODEL_URI", ""), environment.get("MODEL_DIGEST", "")
+    try:
+        if not uri:
+            raise InputError("MODEL_URI", uri, "set it to the gs:// prefix of a Model artifact, or to a hub id")
+        found = fetch(uri, environment.get("MODEL_REVISION", ""), Path(folder))
+        if digest and found.digest != digest:
+            raise IntegrityError(f"{uri} holds a model with digest {found.digest[:12]}, not {digest[:12]}. Deploy it again.")
+    except (GreenlightError, OSError) as error:
+        print(error, file=sys.stderr)
+        return error.exit_code if isinstance(error, GreenlightError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2] or ["/models/model"]))

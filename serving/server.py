@@ -14,6 +14,7 @@ import uvloop
 from serving.app import ClosesConnections, create_app
 from serving.logs import log
 from serving.service import Service
+from serving.standing import watch
 
 KEEP_ALIVE_SECONDS = 620  # longer than any load balancer keeps an idle connection (Google's: 600 s), so that only they close first
 QUIET_SECONDS = 0.5  # a drain ends when nothing was in flight for so long: clients on kept-alive connections get one last answer
@@ -65,10 +66,13 @@ class Lifecycle:
         service.engine.on_ready = self._engine_ready
         service.engine.on_fault = self._engine_failed
         await service.engine.connect()
+        watching = asyncio.ensure_future(watch(service, service.settings.stable_url)) if service.settings.stable_url else None
         try:
             await self.web.serve(sockets=[self.listener])
         finally:
             service.engine.stop()
+            if watching:
+                watching.cancel()
         log.info("ended", extra={"fields": {"exit_code": self.exit_code}})
 
     def _engine_ready(self) -> None:

@@ -32,6 +32,11 @@ class Settings(BaseModel):
     api_keys: SecretStr = Field(SecretStr(""), description="Keys separated by commas; requests must bear one (Authorization: Bearer KEY). Empty: open to all.")
     cors_origins: str = Field("", description="Origins separated by commas whose web pages may read answers; * for any.")
     release_id: str = Field("", pattern=r"^[!-~]{0,200}$", description="What /version, the metrics and the header X-Release-Id report as the release.")
+    stable_url: str = Field(
+        "",
+        pattern=r"^(http://[!-~]+)?$",
+        description="URL of the stable endpoint. A server that lost the traffic to another release there ends kept-alive connections.",
+    )
     model_digest: str = Field("", description="What /version reports when the artifact has no record.json.")
     max_running: int = Field(64, ge=1, le=4096, description="Requests that the engine decodes together.")
     max_queue: int = Field(256, ge=0, le=100_000, description="Requests that wait for a place. One more is answered 429.")
@@ -66,6 +71,8 @@ def _expected(field: FieldInfo) -> str:
     if field.annotation is bool:
         return "true or false"
     if field.annotation in (str, SecretStr):
+        if field.description and field.description.startswith("URL"):
+            return "a URL that starts with http://"
         return "a text without spaces" if any(hasattr(item, "pattern") for item in field.metadata) else "a text"
     bounds = {type(item).__name__.lower(): item for item in field.metadata}
     low = getattr(bounds.get("ge"), "ge", getattr(bounds.get("gt"), "gt", None))

@@ -9,7 +9,7 @@ from components.download.integrity import content_digest, describe_files
 from components.errors import GreenlightError, InputError, IntegrityError
 from components.records import Model
 from serving.artifact import Artifact
-from serving.fetch import on_this_machine
+from serving.fetch import main, on_this_machine
 from serving.settings import Settings
 from tests.components.download.hub_server import HubServer
 from tests.gcs import bucket, gcs_server  # noqa: F401  fixtures
@@ -106,3 +106,13 @@ def test_what_cannot_be_fetched_names_the_setting(tmp_path: Path, model: str, re
     with pytest.raises(GreenlightError) as refused:
         on_this_machine(settings(tmp_path, model, revision))
     assert all(word in str(refused.value) for word in words)
+
+
+def test_an_init_container_brings_the_model_before_the_server_starts(artifact: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    digest = Model.load(tmp_path / "artifact").digest
+    folder = str(tmp_path / "models/model")
+    assert main(folder, {"MODEL_URI": artifact, "MODEL_DIGEST": digest}) == 0
+    assert Artifact.open(folder).digest == digest
+    assert main(folder, {"MODEL_URI": artifact, "MODEL_DIGEST": "0" * 64}) == 1
+    assert "not 000000000000" in capsys.readouterr().err
+    assert main(folder, {}) == 2
