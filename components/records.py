@@ -131,6 +131,7 @@ class Instance(Part):
     url: str
     pid: int = 0
     started: float = Field(0.0, description="Start time of the process in seconds since the epoch: tells a reused pid apart.")
+    build: str = Field("", description="Of a pod: its template's hash and the digest of its image. Pods of one build are interchangeable.")
 
 
 class Release(Record):
@@ -234,6 +235,7 @@ class Decision(Record):
     benchmark_digest: str = Field(description="sha256 of the BenchmarkResult record judged.")
     bake_seconds: float = 0.0
     bake_max_errors: int = 0
+    keep_warm_seconds: float = 1800.0
     code_version: str = ""
     decided_at: datetime = Field(default_factory=utc_now)
 

@@ -3,19 +3,19 @@
 import logging
 
 from components.errors import DeployError, GreenlightError
-from components.records import Color, Decision, Deployment, Promotion, Release
+from components.records import Color, Decision, Deployment, Promotion, Release, utc_now
 from rollout import checks
 from rollout.points import reached
 from rollout.releases import Source, end_unproven, live_again, proven, release_of, running_already, warm
 from rollout.state import OTHER, ColorStatus, InstanceStatus, ServiceState, ServiceStatus, Switch, decision_id
 from rollout.switch import finish_interrupted, flip, nothing_to_roll_back, settle_promotion, settle_rollback, undo_interrupted
-from rollout.target import Target, same_process
+from rollout.target import Target
 
 log = logging.getLogger("greenlight.rollout")
 
 EVENTS_SHOWN = 10
-BASELINE_ENGINE = "transformers"
-"""The baseline is full precision as published, which every checkpoint of transformers is."""
+BASELINE_ENGINE = {"local": "transformers", "kubernetes": "auto"}
+"""The baseline is full precision as published, a checkpoint of transformers. On a cluster the image has what serves such a one."""
 
 
 def deploy_green(
@@ -36,7 +36,7 @@ def deploy_green(
         reached("deploy_green.leased", "the lease of service %s is ours", target.service)
         finish_interrupted(target, run_id)
         live = live_again(target, run_id)
-        first = live or release_of(target, baseline, target.read().live or "blue", run_id, BASELINE_ENGINE, replicas)
+        first = live or release_of(target, baseline, target.read().live or "blue", run_id, BASELINE_ENGINE[target.kind], replicas)
         green = release_of(target, candidate, OTHER[first.color], run_id, engine, replicas, fingerprint)
         green = running_already(target, green) or green
         missing = [release for release in (first, green) if not target.alive(release)]
@@ -87,11 +87,13 @@ def promote(target: Target, decision: Decision, run_id: str = "") -> Promotion:
         target.open_endpoint()
         state = target.read()  # what is checked from here on is what is flipped: each write names the version that it follows
         checks.live_unchanged(state, decision)
-        checks.measured(target, state, decision.deployment.candidate)
-        reached("promote.checked", "what runs on %s is what was measured", decision.deployment.candidate.color)
+        candidate = checks.measured(target, state, decision.deployment.candidate)
+        reached("promote.checked", "what runs on %s is what was measured", candidate.color)
+        candidate = checks.matched(target, candidate, decision.deployment.live, state.prompts)
+        reached("promote.matched", "%s: release %s has as many servers as live", candidate.color, candidate.release_id)
         switch = Switch(
-            action="promote", release=decision.deployment.candidate, back=state.live_release, run_id=run_id, decision=decision_id(decision),
-            bake_seconds=decision.bake_seconds, bake_max_errors=decision.bake_max_errors,
+            action="promote", release=candidate, back=state.live_release, run_id=run_id, decision=decision_id(decision),
+            bake_seconds=decision.bake_seconds, bake_max_errors=decision.bake_max_errors, keep_warm_seconds=decision.keep_warm_seconds,
         )  # fmt: skip
         state = target.commit(state.having(switch=switch))
         reached("promote.intended", "the switch from %s to %s is written down", state.live, switch.release.color)
@@ -157,7 +159,9 @@ def retire(target: Target, release: Release, run_id: str = "") -> Promotion:
 
 
 def recover(target: Target, run_id: str = "") -> Promotion | None:
-    """Finish a switch that was interrupted, and serve again what should be live, as after `down` or a restart of the machine.
+    """Finish a switch that was interrupted, serve again what should be live, and scale down the old color when it was kept warm long enough.
+
+    For after `down` or a restart of the machine, and for a schedule in a cluster: what a dead run left undone does not wait for the next run.
 
     Returns what became of the switch; None when there was none, or its traffic had not moved and its intent is cleared.
 
@@ -169,6 +173,12 @@ def recover(target: Target, run_id: str = "") -> Promotion | None:
         finished = finish_interrupted(target, run_id)
         if live_again(target, run_id):
             target.open_endpoint()
+        state = target.read()
+        idle = state.slot(state.idle)
+        if state.live and idle and state.warm_until and utc_now() >= state.warm_until:
+            target.scale_down(idle.color)
+            reached("recover.scaled_down", "%s: release %s was kept warm long enough", idle.color, idle.release_id)
+            target.commit(target.read().having(warm_until=None).noting("scaled_down", idle, run_id))
         return finished
 
 
@@ -215,7 +225,7 @@ def _go_live(target: Target, release: Release, prompts: list[str], run_id: str) 
 def _record(target: Target, release: Release, prompts: list[str], run_id: str) -> Release:
     """Write the proven candidate down: from here on it may be measured and promoted."""
     reached("deploy_green.proven", "%s: every server of release %s serves digest %s", release.color, release.release_id, release.digest[:12])
-    state = target.read().filled(release).having(prompts=prompts)
+    state = target.read().filled(release).having(prompts=prompts, warm_until=None)
     target.commit(state.noting("deployed", release, run_id))
     reached("deploy_green.recorded", "%s: release %s is up beside live", release.color, release.release_id, figure=f"{release.color} is up")
     return release
@@ -223,8 +233,6 @@ def _record(target: Target, release: Release, prompts: list[str], run_id: str) -
 
 def _color_status(target: Target, state: ServiceState, color: Color) -> ColorStatus:
     held = state.slot(color)
-    instances = [
-        InstanceStatus(instance=now, ready=target.is_ready(now), recorded=bool(held and any(same_process(now, mine) for mine in held.instances)))
-        for now in target.running(color)
-    ]
+    recorded = target.runs(held) if held else []
+    instances = [InstanceStatus(instance=now, ready=target.is_ready(now), recorded=now in recorded) for now in target.running(color)]
     return ColorStatus(color=color, live=state.live == color, release=held, instances=instances)

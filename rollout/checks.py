@@ -86,8 +86,10 @@ def live_unchanged(state: ServiceState, decision: Decision) -> None:
         )
 
 
-def measured(target: Target, state: ServiceState, candidate: Release) -> None:
-    """What runs on the candidate's color is what was measured: the release, its digest, and the very processes.
+def measured(target: Target, state: ServiceState, candidate: Release) -> Release:
+    """What runs on the candidate's color is what was measured: the release, its digest, and the very processes; returns it as it runs now.
+
+    Where a cluster replaced pods meanwhile, the new ones must be of the same build as those that were measured, and are validated as those were.
 
     Raises:
         ConflictError: it was replaced.
@@ -97,6 +99,8 @@ def measured(target: Target, state: ServiceState, candidate: Release) -> None:
     again = "Nothing was moved. Run `greenlight run` to deploy and measure it again."
     if held is None or (held.release_id, held.digest) != (candidate.release_id, candidate.digest):
         raise ConflictError(f"{color} holds {held.release_id if held else 'no release'}, not {candidate.release_id} that was measured. {again}")
+    if target.replaces:
+        return _same_build(target, candidate, target.wait_ready(candidate), state.prompts)
     running = target.running(color)
     for instance in candidate.instances:
         if not any(same_process(instance, now) for now in running):
@@ -107,6 +111,29 @@ def measured(target: Target, state: ServiceState, candidate: Release) -> None:
     for instance in candidate.instances:
         if not target.is_ready(instance):
             raise DeployError(f"{color}: {instance.name} at {instance.url} is not ready. Nothing was moved. Look at `greenlight status`, then run this again.")
+    return candidate
+
+
+def matched(target: Target, candidate: Release, live: Release, prompts: list[str]) -> Release:
+    """The candidate with as many instances as live has now, each of the same build and proven. Raises as `measured`."""
+    return _same_build(target, candidate, target.match(candidate, live), prompts) if target.replaces else candidate
+
+
+def _same_build(target: Target, before: Release, now: Release, prompts: list[str]) -> Release:
+    """The release as it runs now, if that is of the build it was before; what is new is validated."""
+    builds = {instance.build for instance in before.instances}
+    for instance in now.instances:
+        if instance.build not in builds:
+            raise ConflictError(
+                f"{now.color}: {instance.name} is of another build ({instance.build}) than was measured ({', '.join(sorted(builds))}). "
+                "Nothing was moved. Run `greenlight run` to deploy and measure it again."
+            )
+    prove(target, now)
+    fresh = [instance for instance in now.instances if not any(same_process(instance, old) for old in before.instances)]
+    if fresh:
+        log.info("%s: validating %d new pods: %s", now.color, len(fresh), ", ".join(instance.name for instance in fresh))
+        validate(target, now.model_copy(update={"instances": fresh}), prompts)
+    return now
 
 
 @dataclass(frozen=True)
@@ -178,10 +205,11 @@ def _failure(target: Target, color: Color, prompt: str) -> str:
 
 
 def _answers(target: Target, control: Release | None, prompt: str, turn: int) -> bool:
-    if control is None or not control.instances:
+    instances = target.runs(control) if control else []
+    if not instances:
         return False
     try:
-        target.ask(control.instances[turn % len(control.instances)], prompt, PROBE_TOKENS)
+        target.ask(instances[turn % len(instances)], prompt, PROBE_TOKENS)
     except DeployError:
         return False
     return True

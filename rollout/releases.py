@@ -9,7 +9,7 @@ from components.errors import IntegrityError
 from components.records import Color, Model, Release
 from rollout import checks
 from rollout.points import reached
-from rollout.target import Target, same_process
+from rollout.target import Target
 
 log = logging.getLogger("greenlight.rollout")
 
@@ -94,8 +94,8 @@ def bring_up(target: Target, release: Release, run_id: str) -> Release:
 
 def end_unproven(target: Target, color: Color) -> None:
     """End what was started on a color in vain, unless a proven release serves there."""
-    held, running = target.read().slot(color), target.running(color)
-    if not (held and any(same_process(mine, now) for mine in held.instances for now in running)):
+    held = target.read().slot(color)
+    if not (held and target.runs(held)):
         target.stop(color)
 
 

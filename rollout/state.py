@@ -15,7 +15,7 @@ HISTORY_LIMIT = 200
 OTHER: dict[Color, Color] = {"blue": "green", "green": "blue"}
 
 Action = Literal["deploy_green", "promote", "rollback", "retire", "recover", "down"]
-What = Literal["went_live", "deployed", "promoted", "rolled_back", "rollback", "retired", "interrupted", "restarted", "down"]
+What = Literal["went_live", "deployed", "promoted", "rolled_back", "rollback", "retired", "interrupted", "restarted", "scaled_down", "down"]
 
 
 class Event(Part):
@@ -41,6 +41,7 @@ class Switch(Part):
     decision: str = Field("", description="Id of the decision that it follows.")
     bake_seconds: float = 0.0
     bake_max_errors: int = 0
+    keep_warm_seconds: float = 1800.0
     intended_at: datetime = Field(default_factory=utc_now)
     switched_at: datetime | None = Field(None, description="None: the traffic has not moved yet.")
 
@@ -59,6 +60,7 @@ class ServiceState(Part):
     blue: Release | None = None
     green: Release | None = None
     previous: Release | None = Field(None, description="What a rollback goes back to, warm in its slot or to be started again from its model_uri.")
+    warm_until: datetime | None = Field(None, description="When the idle color may be scaled down. None: it is a candidate under test, or down already.")
     switch: Switch | None = None
     prompts: list[str] = Field(default_factory=list, description="A few short prompts that every release here has answered: probes of a bake.")
     history: list[Event] = Field(default_factory=list, description="Oldest first.")

@@ -1,6 +1,7 @@
 """The move of the traffic: written down, done by one conditional write, watched, settled. Called with the lease held."""
 
 import logging
+from datetime import datetime, timedelta
 
 from components.errors import GreenlightError, IntegrityError
 from components.records import Promotion, utc_now
@@ -31,7 +32,9 @@ def settle_promotion(target: Target, run_id: str) -> Promotion:
         reached("promote.baked", "%s: baked, %d of %d probes failed", switch.release.color, verified.errors, verified.probes)
     if verified.reason:
         return _go_back(target, switch, run_id, verified)
-    state = state.having(switch=None, previous=switch.back).noting("promoted", switch.release, run_id or switch.run_id, switch.decision)
+    state = state.having(switch=None, previous=switch.back, warm_until=_warm_until(switch)).noting(
+        "promoted", switch.release, run_id or switch.run_id, switch.decision
+    )
     target.commit(state)
     reached(
         "promote.settled",
@@ -50,7 +53,7 @@ def _go_back(target: Target, switch: Switch, run_id: str, bake: checks.Bake) -> 
     assert switch.back is not None
     log.error("%s: %s Going back to %s.", switch.release.color, bake.reason, switch.back.color)
     back = switch.back if target.alive(switch.back) else bring_up(target, switch.back, run_id)
-    state = target.read().having(live=back.color, switch=None)
+    state = target.read().having(live=back.color, switch=None, warm_until=_warm_until(switch))
     target.commit(state.noting("rolled_back", switch.release, run_id or switch.run_id, switch.decision, bake.reason))
     reached("promote.settled", "%s is live again; %s is idle", back.release_id, switch.release.release_id, figure=f"rolled back to {back.color}")
     return Promotion(
@@ -67,12 +70,18 @@ def settle_rollback(target: Target, run_id: str) -> Promotion:
     if verified.reason:
         log.error("%s: %s Look at `greenlight status`.", switch.release.color, verified.reason)
     reached("rollback.verified", "the stable endpoint was asked %d times", verified.probes)
-    target.commit(state.having(switch=None, previous=None).noting("rollback", live, run_id or switch.run_id, reason=verified.reason))
+    target.commit(
+        state.having(switch=None, previous=None, warm_until=_warm_until(switch)).noting("rollback", live, run_id or switch.run_id, reason=verified.reason)
+    )
     reached("rollback.settled", "%s is live again", live.release_id, figure=f"rolled back to {live.color}")
     return Promotion(
         outcome="rolled_back", live=live, previous=switch.back, switched_at=switch.switched_at,
         probes=verified.probes, errors=verified.errors, reason=verified.reason,
     )  # fmt: skip
+
+
+def _warm_until(switch: Switch) -> datetime:
+    return utc_now() + timedelta(seconds=switch.keep_warm_seconds)
 
 
 def finish_interrupted(target: Target, run_id: str) -> Promotion | None:

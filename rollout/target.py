@@ -8,7 +8,7 @@ from components.errors import InputError
 from components.records import Color, Instance, Release
 from rollout.state import Action, Holder, ServiceState
 
-TARGETS = ("local",)
+TARGETS = ("local", "kubernetes", "kubernetes:CONTEXT", "projects/P/locations/L/clusters/C")
 
 
 @dataclass(frozen=True)
@@ -162,14 +162,28 @@ class Target(ABC):
         """What has the traffic, by the state. Cheap."""
         return self.read().live_release
 
+    replaces = False
+    """Does the target replace an instance that ends by another of the same build, without being asked?"""
+
+    def runs(self, release: Release) -> list[Instance]:
+        """The instances of this release that run now: the very processes that it was recorded with, or on a cluster its pods."""
+        return [now for now in self.running(release.color) if any(same_process(mine, now) for mine in release.instances)]
+
     def alive(self, release: Release) -> bool:
-        """Do the very processes run that the release was recorded with?"""
-        running = self.running(release.color)
-        return len(release.instances) >= release.replicas and all(any(same_process(mine, now) for now in running) for mine in release.instances)
+        """Does the release run, whole?"""
+        return len(release.instances) >= release.replicas and len(self.runs(release)) == len(release.instances)
 
     def healthy(self, release: Release) -> bool:
-        """Do the very processes run that the release was recorded with, and are they ready?"""
-        return self.alive(release) and all(self.is_ready(instance) for instance in release.instances)
+        """Does the release run, whole, and is all of it ready?"""
+        return self.alive(release) and all(self.is_ready(instance) for instance in self.runs(release))
+
+    def match(self, release: Release, live: Release) -> Release:
+        """Give the release as many instances as live has now; returns it with those that are ready. A target that does not scale has nothing to do."""
+        return release
+
+    def scale_down(self, color: Color) -> None:
+        """What a color that was kept warm long enough ends as. A target whose idle processes cost nothing keeps them."""
+        return
 
 
 def same_process(one: Instance, other: Instance) -> bool:
@@ -191,4 +205,9 @@ def open_target(target: str, service: str, namespace: str, home: str, port: int)
         from rollout.local.target import LocalTarget
 
         return LocalTarget(service, namespace, home, port)
+    kind, _, cluster = target.partition(":")
+    if kind == "kubernetes" or target.startswith("projects/"):
+        from rollout.kubernetes.target import KubernetesTarget
+
+        return KubernetesTarget(service, namespace, target if target.startswith("projects/") else cluster)
     raise InputError("target", target, f"use one of: {', '.join(TARGETS)}")

@@ -66,4 +66,4 @@ def main(folder: str, environment: Mapping[str, str] = os.environ) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:2] or ["/models/model"]))
+    sys.exit(main(sys.argv[1] if sys.argv[1:] else "/models/model"))

@@ -37,7 +37,7 @@ class Plan(BaseModel):
     throughput_blocks: Count = Field(5, ge=0, le=10_000, description="Pairs of throughput blocks: one of each color, in random order.")
     block_seconds: Number = Field(2.0, gt=0, le=3600, description="Length of the window of a throughput block in which tokens are counted.")
     settle_seconds: Number = Field(0.25, ge=0, le=600, description="Load before that window, until all users are decoding.")
-    max_tokens: Count = Field(24, ge=1, le=1_000_000, description="Output tokens of a request of a pair; stop tokens are ignored, so that all are equally long.")
+    max_tokens: Count = Field(24, ge=1, le=1_000_000, description="Output tokens of a request of a pair; stop tokens are ignored, so all are equally long.")
     block_tokens: Count = Field(128, ge=1, le=1_000_000, description="Output tokens of a request in a throughput block: as long as answers usually are.")
     timeout: Number = Field(60, gt=0, le=86_400, description="Seconds after which a request has failed.")
     time_limit: Number = Field(1800, gt=0, le=7 * 86_400, description="Seconds after which the benchmark is cut short, and not judged.")

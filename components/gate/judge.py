@@ -131,6 +131,7 @@ def judge(
         benchmark_digest=record_digest(benchmark_folder),
         bake_seconds=gate.bake.seconds,
         bake_max_errors=gate.bake.max_errors,
+        keep_warm_seconds=max(gate.bake.keep_warm_seconds, gate.bake.seconds),
         code_version=code_version,
     )
 

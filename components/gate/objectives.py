@@ -99,6 +99,12 @@ class Bake(BaseModel):
 
     seconds: Number = Field(0, ge=0, le=7 * 86_400, description="How long the new live color is probed.")
     max_errors: Count = Field(0, ge=0, description="Failed probes that are still tolerated.")
+    keep_warm_seconds: Number = Field(
+        1800,
+        ge=0,
+        le=30 * 86_400,
+        description="How long the old color stays up for an instant rollback; then a cluster scales it to zero.",
+    )
 
 
 class Gate(BaseModel):

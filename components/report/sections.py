@@ -244,7 +244,11 @@ def provenance_of(run: RunRecords) -> Iterator[Group]:
             yield Group(title, _model_facts(model))
     if run.benchmark is not None:
         told = run.benchmark
-        facts = [("Seed", str(told.seed)), ("Output tokens a request", f"{told.max_tokens} in pairs, {told.block_tokens} in throughput blocks"), ("Samples", told.samples_uri or formats.MISSING)]
+        facts = [
+            ("Seed", str(told.seed)),
+            ("Output tokens a request", f"{told.max_tokens} in pairs, {told.block_tokens} in throughput blocks"),
+            ("Samples", told.samples_uri or formats.MISSING),
+        ]
         yield Group(
             "Benchmark", [*facts, ("requests.parquet", told.requests_digest or formats.MISSING), ("blocks.parquet", told.blocks_digest or formats.MISSING)]
         )

@@ -7,6 +7,7 @@ import openvino_genai as genai
 from serving.engines.base import Engine, EngineConfig, Request, Update
 
 BLOCK_TOKENS = 32  # the CPU plugin's KV cache is handed out in blocks of so many tokens
+KERNELS = 256  # compiled kernels that are kept, by the shapes of a batch. The plugin's own 5000 would grow by hundreds of MB over days of mixed requests
 TOKENS_A_STEP = 256  # prompts longer than this are read in several steps, so that streams in flight keep moving
 
 
@@ -20,7 +21,10 @@ class OpenVINO(Engine):
         scheduler.num_kv_blocks = -(-config.kv_tokens // BLOCK_TOKENS) + config.max_running  # each request wastes part of a block
         self._eos = set(config.eos)
         self._pipeline = genai.ContinuousBatchingPipeline(
-            config.folder, scheduler_config=scheduler, device="CPU", properties={"INFERENCE_NUM_THREADS": config.threads}
+            config.folder,
+            scheduler_config=scheduler,
+            device="CPU",
+            properties={"INFERENCE_NUM_THREADS": config.threads, "CPU_RUNTIME_CACHE_CAPACITY": KERNELS},
         )
         self._live: dict[int, genai.GenerationHandle] = {}
 

@@ -26,7 +26,16 @@ from components.errors import InputError
 from components.records import Color, Deployment, Instance, Release
 from tests.components.benchmark.conftest import PROMPTS, StartStub, Stub
 
-QUICK: dict[str, Any] = {"pairs": 12, "concurrency": 4, "throughput_blocks": 2, "block_seconds": 0.3, "settle_seconds": 0.1, "max_tokens": 10, "block_tokens": 14, "timeout": 10}
+QUICK: dict[str, Any] = {
+    "pairs": 12,
+    "concurrency": 4,
+    "throughput_blocks": 2,
+    "block_seconds": 0.3,
+    "settle_seconds": 0.1,
+    "max_tokens": 10,
+    "block_tokens": 14,
+    "timeout": 10,
+}
 
 
 def workload(prompts: str, **changes: Any) -> Workload:
@@ -90,7 +99,9 @@ def test_both_colors(deployed: tuple[Deployment, Stub, Stub], prompts: str, tmp_
     assert len({members[0]["role"] for members in by_pair.values()}) == 2, "both colors come first now and then"
     assert Counter(row["prompt"] for row in pairs[:14]) == dict.fromkeys(range(len(PROMPTS)), 2), "every prompt once before any comes again"
     assert {(row["role"], row["color"], row["release"]) for row in requests} == {("candidate", "green", "new"), ("live", "blue", "old")}
-    assert all(row["status"] == 200 and not row["error"] and row["tokens_out"] == (10 if row["phase"] == "pairs" else 14) == len(row["itls"]) + 1 for row in requests)
+    assert all(
+        row["status"] == 200 and not row["error"] and row["tokens_out"] == (10 if row["phase"] == "pairs" else 14) == len(row["itls"]) + 1 for row in requests
+    )
     assert all(row["intended"] <= row["sent"] and abs(row["sent"] - time.time()) < 600 for row in requests)
 
     # Exactly the requests that the servers saw, less the warm-up of concurrency + 2.

@@ -1,0 +1,274 @@
+"""The Kubernetes target. All that it knows it asks the cluster: nothing is kept between two calls but the connection."""
+
+import json
+import logging
+import time
+from contextlib import AbstractContextManager
+from typing import Any
+
+from components.errors import DeployError, GreenlightError, InputError, IntegrityError
+from components.records import Color, Instance, Release
+from rollout.kubernetes import manifests
+from rollout.kubernetes.connection import Connection, Json
+from rollout.kubernetes.pods import PORT, Pod, color_selector, gone_or_going, last_lines, owner, pods_of
+from rollout.kubernetes.store import COLOR_KEY, PREFIX, Store
+from rollout.state import OTHER, Action, Holder, ServiceState
+from rollout.target import Answer, Served, Target, Timings
+
+log = logging.getLogger("greenlight.rollout")
+
+SHORT_S = 5.0
+
+
+class KubernetesTarget(Target):
+    """Each color is a Deployment `<service>-<color>`, the stable endpoint the Service `<service>`, whose selector's `version` says who is live.
+
+    The manifests of k8s/ make these objects, once; a rollout changes the few fields of k8s/rollout/deployment.yaml, the selector and its annotations.
+    Pods are asked through the API server, which every runner that may roll out can reach.
+
+    Args:
+        cluster: see Connection.
+    """
+
+    kind = "kubernetes"
+
+    def __init__(self, service: str, namespace: str, cluster: str = "", timings: Timings | None = None) -> None:
+        self.service, self.namespace = service, namespace
+        self.timings = timings or Timings(ready=3600.0, poll=0.5, switched=30.0)
+        self.connection = Connection(cluster)
+        self.store = Store(self.connection, service, namespace)
+        self.apps = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+        self.core = f"/api/v1/namespaces/{namespace}"
+
+    # The truth.
+
+    def check(self) -> None:
+        self.store.read()
+        for color in OTHER:
+            self._deployment(color)
+
+    def read(self) -> ServiceState:
+        return self.store.read()
+
+    def commit(self, state: ServiceState) -> ServiceState:
+        return self.store.commit(state)
+
+    def lease(self, run_id: str, action: Action) -> AbstractContextManager[None]:
+        return self.store.lease(run_id, action)
+
+    def holder(self) -> Holder | None:
+        return self.store.holder()
+
+    # The colors.
+
+    def check_files(self, release: Release) -> None:
+        """Does the bucket still hold the artifact, by its record? The init container verifies every byte. A bucket that is away stops nothing here."""
+        from components.download.bucket import ArtifactSource
+
+        uri = release.model_uri
+        if not uri.startswith("gs://"):
+            raise InputError("model_uri", uri, "pods load models from a bucket; set history to a gs:// prefix, and models of local runs are uploaded beside it")
+        again = "Run `greenlight run --force` to make it again."
+        try:
+            found = ArtifactSource.at(uri)
+        except IntegrityError:
+            raise
+        except GreenlightError as error:
+            log.warning("%s was not looked at: %s", uri, error)
+            return
+        if found is None:
+            raise IntegrityError(f"the files of release {release.release_id} are gone: {uri} holds no record.json. {again}")
+        if found.record.digest != release.digest:
+            raise IntegrityError(
+                f"the files of release {release.release_id} have changed: {uri} holds digest {found.record.digest[:12]}, not {release.digest[:12]}. {again}"
+            )
+
+    def start(self, release: Release) -> Release:
+        name, color = owner(release.color, self.service), release.color
+        now = self._deployment(color)
+        mine = now["metadata"].get("annotations", {}).get(f"{PREFIX}/release") == release.release_id
+        if not mine:
+            self.stop(color)
+        replicas = max(release.replicas, now["spec"].get("replicas") or 0) if mine else release.replicas
+        self.connection.apply(f"{self.apps}/{name}", manifests.deployment(release, name, self.endpoint, replicas))
+        return release
+
+    def wait_ready(self, release: Release) -> Release:
+        name = owner(release.color, self.service)
+        began = said = time.monotonic()
+        while True:
+            deployment = self._deployment(release.color)
+            pods = [pod for pod in self._pods(release.color) if pod.release_id == release.release_id]
+            ready = [pod for pod in pods if pod.ready]
+            seen = deployment.get("status", {}).get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+            wanted = deployment["spec"]["replicas"]
+            if seen and len(ready) >= wanted and len(ready) == len(pods) > 0:
+                return release.model_copy(update={"instances": [pod.instance for pod in ready], "replicas": release.replicas})
+            elapsed = time.monotonic() - began
+            trouble = _worst(pods)
+            reason = f"{trouble.name}: {trouble.trouble}" if trouble else _refusal(deployment)
+            if (trouble and trouble.hopeless) or elapsed > self.timings.ready:
+                lines = last_lines(self.connection, self.namespace, trouble.name, trouble.crashed or "server") if trouble else ""
+                raise DeployError(
+                    f"{release.color}: release {release.release_id} is not ready after {elapsed:.0f} s ({len(ready)} of {wanted} pods of {name}). "
+                    f"{reason or 'Its pods are still loading the model.'}{lines}"
+                )
+            if began + elapsed - said >= self.timings.progress:
+                said = began + elapsed
+                figure = f"{release.color} {len(ready)}/{wanted} ready, {elapsed:.0f} s"
+                log.info("%s: %d of %d pods ready after %.0f s. %s", release.color, len(ready), wanted, elapsed, reason, extra={"figure": figure})
+            time.sleep(self.timings.poll)
+
+    def running(self, color: Color) -> list[Instance]:
+        return [pod.instance for pod in self._pods(color)]
+
+    def stop(self, color: Color) -> None:
+        deployment = self._deployment(color)
+        name = owner(color, self.service)
+        if deployment["spec"].get("replicas", 1):
+            self.connection.merge(f"{self.apps}/{name}/scale", {"spec": {"replicas": 0}})
+        began = said = time.monotonic()
+        while left := gone_or_going(self.connection, self.namespace, color_selector(deployment)):
+            elapsed = time.monotonic() - began
+            if elapsed > self.timings.drain + 120:
+                raise DeployError(f"{color}: {left} pods of {name} do not end. Look at `kubectl describe pods`, then run this again.")
+            if began + elapsed - said >= self.timings.progress:
+                said = began + elapsed
+                log.info("%s: waiting for streams in flight, %d pods left", color, left, extra={"figure": f"draining {elapsed:.0f} s"})
+            time.sleep(self.timings.poll)
+
+    def is_ready(self, instance: Instance) -> bool:
+        pod = self.connection.find(f"{self.core}/pods/{instance.name}")
+        conditions = (pod or {}).get("status", {}).get("conditions", [])
+        return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+    def version(self, instance: Instance) -> Served:
+        body = self._json("GET", f"{self.core}/pods/{instance.name}:{PORT}/proxy/version", SHORT_S, instance.name)[0]
+        try:
+            return Served(release_id=body["release_id"], digest=body["model_digest"], engine=body["engine"], pid=0)
+        except (KeyError, TypeError):
+            raise DeployError(f"pod {instance.name} says neither release nor digest at /version: {str(body)[:200]}. Something else listens there.") from None
+
+    def ask(self, instance: Instance, prompt: str, max_length: int) -> Answer:
+        return self._generate(f"{self.core}/pods/{instance.name}:{PORT}/proxy/generate", prompt, max_length, f"pod {instance.name}")
+
+    # The stable endpoint.
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://{self.service}.{self.namespace}.svc"
+
+    def open_endpoint(self) -> str:
+        state = self.read()
+        if self.store.drifted(state):
+            log.warning("Service %s selected neither color that is live: it is put back to %s", self.service, state.live or "none")
+            self.commit(state)
+        return self.endpoint
+
+    def close_endpoint(self) -> None:
+        """The Service stays; with no pods behind it nobody answers."""
+
+    def endpoint_open(self) -> bool:
+        return bool(self._behind())
+
+    def ask_stable(self, prompt: str, max_length: int) -> Answer:
+        """Through the Service, after a look at its endpoints: they must all belong to what is live."""
+        live = self.store.object()["spec"]["selector"].get(COLOR_KEY)
+        strangers = sorted(name for name in self._behind() if name not in {pod.name for pod in self._pods(live)}) if live in OTHER else []
+        if strangers:
+            raise DeployError(f"Service {self.service} still has {', '.join(strangers)} behind it, not only {live}.")
+        answer = self._generate(f"{self.core}/services/{self.service}:http/proxy/generate", prompt, max_length, f"Service {self.service}")
+        state = self.read()
+        color = next((color for color in OTHER if (held := state.slot(color)) and held.release_id == answer.release_id), "")
+        return Answer(answer.text, color, answer.release_id)
+
+    # What a cluster does by itself.
+
+    replaces = True
+
+    def runs(self, release: Release) -> list[Instance]:
+        return [pod.instance for pod in self._pods(release.color) if pod.release_id == release.release_id]
+
+    def alive(self, release: Release) -> bool:
+        return bool(self.runs(release))
+
+    def healthy(self, release: Release) -> bool:
+        pods = [pod for pod in self._pods(release.color) if pod.release_id == release.release_id]
+        return len(pods) >= release.replicas and all(pod.ready for pod in pods)
+
+    def scale_down(self, color: Color) -> None:
+        self.stop(color)
+
+    def match(self, release: Release, live: Release) -> Release:
+        """As many pods as live has now. Those that are new are proven by the caller."""
+        wanted = max(len(self._pods(live.color)), release.replicas)
+        deployment = self._deployment(release.color)
+        if (deployment["spec"].get("replicas") or 0) < wanted:
+            log.info("%s: scaling to %d pods, as many as %s has", release.color, wanted, live.color)
+            self.connection.merge(f"{self.apps}/{owner(release.color, self.service)}/scale", {"spec": {"replicas": wanted}})
+        self._hand_over(release.color, live.color)
+        return self.wait_ready(release)
+
+    def _hand_over(self, color: Color, live: Color) -> None:
+        """The bounds of live's autoscaler hold for the next live too, which must not shrink below what live needs now."""
+        path = f"/apis/autoscaling/v2/namespaces/{self.namespace}/horizontalpodautoscalers"
+        theirs, ours = (self.connection.find(f"{path}/{owner(one, self.service)}") for one in (live, color))
+        if theirs and ours:
+            bounds = {key: theirs["spec"][key] for key in ("minReplicas", "maxReplicas") if key in theirs["spec"]}
+            if any(ours["spec"].get(key) != value for key, value in bounds.items()):
+                self.connection.merge(f"{path}/{owner(color, self.service)}", {"spec": bounds})
+
+    def _deployment(self, color: Color) -> Json:
+        name = owner(color, self.service)
+        found = self.connection.find(f"{self.apps}/{name}")
+        if found is None:
+            fix = f"there is no Deployment {name} in namespace {self.namespace} of {self.connection.name}; `kubectl apply -k k8s/overlays/cpu` makes it"
+            raise InputError("service", self.service, fix)
+        return found
+
+    def _pods(self, color: Color) -> list[Pod]:
+        return pods_of(self.connection, self.namespace, color_selector(self._deployment(color)))
+
+    def _behind(self) -> set[str]:
+        """Names of the pods behind the stable Service that get connections."""
+        path = f"/apis/discovery.k8s.io/v1/namespaces/{self.namespace}/endpointslices"
+        slices = self.connection.get(path, labelSelector=f"kubernetes.io/service-name={self.service}")["items"]
+        endpoints = [one for piece in slices for one in piece.get("endpoints") or [] if one.get("conditions", {}).get("ready") is not False]
+        return {one["targetRef"]["name"] for one in endpoints if one.get("targetRef")}
+
+    def _generate(self, path: str, prompt: str, max_length: int, who: str) -> Answer:
+        wish = {"prompt": prompt, "max_length": max_length, "temperature": 0.0, "stream": False, "ignore_eos": True}
+        body, headers = self._json("POST", path, self.timings.ask, who, wish)
+        text = body.get("text") if isinstance(body, dict) else None
+        if not isinstance(text, str) or not text:
+            raise DeployError(f"{who} answered a prompt with no text: {str(body)[:200]}. Read the log of the server.")
+        return Answer(text, release_id=headers.get("x-release-id", ""))
+
+    def _json(self, method: str, path: str, seconds: float, who: str, wish: Any = None) -> tuple[Any, dict[str, str]]:
+        """One question through the API server. Only an API server that is away is asked again; what a pod answers is the answer."""
+        began = time.monotonic()
+        while True:
+            status, text, headers = self.connection.once(method, path, wish, "application/json", seconds=seconds)
+            if status or time.monotonic() - began > seconds:
+                break
+            time.sleep(self.timings.poll)
+        if status != 200:
+            raise DeployError(f"{who} answered {status or 'nothing'}: {text[:200].strip()}. Read the log of the server.")
+        try:
+            return json.loads(text), headers
+        except ValueError:
+            raise DeployError(f"{who} did not answer JSON: {text[:200]}. Something else listens there.") from None
+
+
+def _worst(pods: list[Pod]) -> Pod | None:
+    """The pod whose trouble says most."""
+    troubled = [pod for pod in pods if pod.trouble]
+    return min(troubled, key=lambda pod: not pod.hopeless) if troubled else None
+
+
+def _refusal(deployment: Json) -> str:
+    """Why the cluster makes no pods, such as a quota or an admission policy; empty when it does."""
+    for condition in deployment.get("status", {}).get("conditions", []):
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            return f"The cluster refuses its pods: {condition.get('message', '')}"
+    return ""
