@@ -38,6 +38,22 @@ def write_bytes(uri: str, data: bytes) -> None:
     os.replace(partial, path)
 
 
+def upload_file(path: Path, uri: str) -> None:
+    """A local file as an object of a bucket, whole or not at all, its crc32c compared."""
+    _blob(uri).upload_from_filename(str(path), checksum="crc32c")
+
+
+def download_file(uri: str, path: Path) -> None:
+    """An object of a bucket as a local file, its checksum compared. Raises FileNotFoundError when there is none."""
+    from google.api_core.exceptions import NotFound
+
+    try:
+        _blob(uri).download_to_filename(str(path))
+    except NotFound:
+        path.unlink(missing_ok=True)
+        raise FileNotFoundError(uri) from None
+
+
 def delete(uri: str) -> None:
     """Remove one object. Nothing there is no error."""
     if not is_remote(uri):

@@ -11,11 +11,11 @@ from rich.console import Console
 
 from components.errors import GreenlightError, InputError
 from components.resolve.parameters import Parameters
-from pipelines import step_commands
+from pipelines import service_commands, step_commands
 from pipelines.options import takes
+from pipelines.service_commands import HOME, HomeOption
 
-EXIT_FAILURE, EXIT_BAD_INPUT, EXIT_NOT_PROMOTED, EXIT_INTERRUPTED = 1, 2, 3, 130
-HOME = os.environ.get("GREENLIGHT_HOME", ".greenlight")
+EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,11 +28,6 @@ only when a statistical gate says so.
 
 Exit codes: 0 promoted, held or up to date; 1 failure; 2 bad input; 3 rejected, inconclusive or rolled back.""",
 )
-step_commands.register(app)
-
-HomeOption = Annotated[Path, typer.Option(envvar="GREENLIGHT_HOME", help="Folder of the local target's state and of the runs.")]
-ServiceOption = Annotated[str, typer.Option(help="Name of the stable endpoint.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 def main() -> None:
@@ -97,57 +92,6 @@ def compile_command(output: Annotated[Path, typer.Argument(help="Where to write 
     print(output)
 
 
-def _target(home: Path, service: str, namespace: str = "default"):
-    from rollout.target import open_target
-
-    return open_target("local", service, namespace, str(home.absolute()), 0)
-
-
-@app.command()
-def status(home: HomeOption = Path(HOME), service: ServiceOption = "llm-inference", as_json: JsonOption = False) -> None:
-    """Show what is live where, since when, from which run, and whether it answers."""
-    from pipelines.outcome import show_status
-    from rollout import bluegreen
-
-    state = bluegreen.status(_target(home, service))
-    if as_json:
-        print(state.model_dump_json(indent=2))
-    else:
-        show_status(Console(highlight=False), state)
-
-
-@app.command()
-def promote(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run whose decision to carry out. Default: the newest that was held.")] = "",
-    home: HomeOption = Path(HOME),
-    service: ServiceOption = "llm-inference",
-) -> None:
-    """Move the traffic to the green that a run with --no-auto-promote left up and that its gate passed."""
-    from components import storage
-    from components.report.work import write_report
-    from pipelines.outcome import held_run, show_promotion
-    from rollout import bluegreen
-
-    history = str(home.absolute() / "history")
-    run_id, decision = held_run(history, run_id, service)
-    promotion = bluegreen.promote(_target(home, service), decision, run_id)
-    storage.write_bytes(storage.join(history, run_id, "promote.json"), promotion.model_dump_json(indent=2).encode())
-    report_path = Path(history) / run_id / "report.html"
-    write_report(history, run_id, report_path, None)
-    show_promotion(Console(highlight=False), promotion)
-    print(f"report     {report_path}")
-    raise SystemExit(0 if promotion.outcome in ("promoted", "already_live") else EXIT_NOT_PROMOTED)
-
-
-@app.command()
-def rollback(home: HomeOption = Path(HOME), service: ServiceOption = "llm-inference") -> None:
-    """Give the traffic back to the release that was live before. At once while it is still warm."""
-    from pipelines.outcome import show_promotion
-    from rollout import bluegreen
-
-    show_promotion(Console(highlight=False), bluegreen.rollback(_target(home, service)))
-
-
 @app.command()
 def report(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run to report. Default: the newest.")] = "",
@@ -167,13 +111,8 @@ def report(
     print(path)
 
 
-@app.command()
-def down(home: HomeOption = Path(HOME), service: ServiceOption = "llm-inference") -> None:
-    """Stop serving: both colors and the endpoint. What was live is remembered; the next run or a rollback brings it back."""
-    from rollout import bluegreen
-
-    bluegreen.down(_target(home, service))
-    print(f"{service} is down")
+service_commands.register(app)
+step_commands.register(app)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,21 @@
 """What the command line says of a run that ended, of a service, and of moved traffic."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from components import storage
-from components.errors import InputError
+from components.errors import GreenlightError, InputError
 from components.history import RunRecords, load_run, runs
-from components.records import Decision, Promotion
+from components.records import Decision, Promotion, utc_now
 from pipelines.display import STYLES, objectives_table
 from rollout.state import ServiceStatus
 
+WATCH_SECONDS = 1.0
 EXIT_CODES = {"promoted": 0, "already_live": 0, "up_to_date": 0, "held": 0, "retired": 3, "rolled_back": 3}
 
 
@@ -78,7 +82,23 @@ def held_run(history: str, run_id: str, service: str) -> tuple[str, Decision]:
     raise InputError("run", run_id, f"name a run of service {service} that came to a decision; `greenlight run --no-auto-promote` makes one to promote by hand")
 
 
-def show_status(console: Console, status: ServiceStatus) -> None:
+def watch_status(console: Console, look: Callable[[], ServiceStatus]) -> None:
+    """Show the status again and again, in place at a terminal, until interrupted. A look that fails is said, and the next is taken."""
+    from rich.live import Live
+
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            try:
+                with console.capture() as captured:
+                    show_status(console, look(), details=True)
+                shown = Text.from_ansi(captured.get())
+            except GreenlightError as error:
+                shown = Text(f"{error}", style="yellow")
+            live.update(Group(shown, Text(f"{utc_now():%H:%M:%S} UTC", style="dim")), refresh=True)
+            time.sleep(WATCH_SECONDS)
+
+
+def show_status(console: Console, status: ServiceStatus, details: bool = False) -> None:
     """Both colors, what they run and whether it answers, and what is under way."""
     console.print(f"{status.service} on {status.target}: {status.endpoint or 'never opened'}{'' if status.endpoint_open else ' (closed)'}", markup=False)
     table = Table(box=None, pad_edge=False)
@@ -91,6 +111,13 @@ def show_status(console: Console, status: ServiceStatus) -> None:
         since = f"{release.deployed_at:%m-%d %H:%M:%S}" if release else ""
         table.add_row(color.color, "live" if color.live else "", *cells, ready, since, style="green" if color.live else "")
     console.print(table)
+    if details:
+        for color in status.colors:
+            for one in color.instances:
+                doubt = "" if one.recorded else ", of no recorded release"
+                console.print(
+                    f"  {color.color}: {one.instance.name} {one.instance.url or '(no address)'} {'ready' if one.ready else 'not ready'}{doubt}", markup=False
+                )
     live = next((color.release for color in status.colors if color.live), None)
     if live and live.run_id:
         console.print(f"live is from run {live.run_id}", markup=False)
@@ -98,5 +125,11 @@ def show_status(console: Console, status: ServiceStatus) -> None:
         console.print(f"rollback goes to {status.previous.release_id}", markup=False)
     if status.holder:
         console.print(f"working on it: {status.holder}", markup=False)
-    if status.switch:
+    if details:
+        for event in status.events[:5]:
+            console.print(f"  {event.at:%H:%M:%S} {event.what} {event.release_id} by {event.who} {event.reason}".rstrip(), markup=False)
+    if status.switch and status.holder and status.switch.switched_at:
+        baked = (utc_now() - status.switch.switched_at).total_seconds()
+        console.print(f"bake: {status.switch.release.release_id} has the traffic for {baked:.0f} of {status.switch.bake_seconds:g} s")
+    elif status.switch:
         console.print("a move of the traffic is under way, or was interrupted: the next run or promote finishes it")

@@ -45,7 +45,7 @@ def promotion(
         gate: Objectives that decide: the name of a shipped gate, a path, a gs:// URI, or the YAML itself.
         prompts: Prompts of the benchmark: a JSONL path or gs:// URI, or builtin.
         text: Held-out text of the evaluation: a JSONL path or gs:// URI, or builtin.
-        target: Where serving runs: local.
+        target: Where serving runs: local; kubernetes, or kubernetes:CONTEXT; projects/P/locations/L/clusters/C.
         service: Name of the stable endpoint.
         namespace: Kubernetes namespace of the service. Ignored by the local target.
         replicas: Serving processes or pods a color.
@@ -78,7 +78,7 @@ def promotion(
                 baseline=baseline, candidate=candidate, engine=engine, replicas=replicas,
                 fingerprint=found.outputs["fingerprint"], prompts=prompts, **rollout,
             ).after(evaluated).set_caching_options(False).outputs["release"]  # fmt: skip
-            result = benchmark(release=release, prompts=prompts, gate_file=gate, **run).set_caching_options(False).outputs["result"]
+            result = benchmark(release=release, prompts=prompts, gate_file=gate, **rollout).set_caching_options(False).outputs["result"]
             judged = judge(
                 evaluation=evaluated.outputs["evaluation"], result=result, release=release, gate_file=gate, auto_promote=auto_promote,
                 code_version=code_version, **run,

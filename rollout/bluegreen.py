@@ -65,6 +65,64 @@ def deploy_green(
     return Deployment(candidate=green, live=live)
 
 
+def deploy(target: Target, source: Source, *, run_id: str, engine: str, replicas: int, prompts: list[str], test: bool = True) -> Release:
+    """Put a model on the idle color by hand, without a pipeline. Where nothing is live yet, it becomes live. Raises: as `deploy_green`.
+
+    Args:
+        test: have every server answer the prompts. Off: that it serves this release's digest is enough.
+    """
+    probes = checks.short_prompts(prompts)
+    with target.lease(run_id, "deploy_green"):
+        reached("deploy_green.leased", "the lease of service %s is ours", target.service)
+        finish_interrupted(target, run_id)
+        live = live_again(target, run_id)
+        wanted = release_of(target, source, OTHER[live.color] if live else "blue", run_id, engine, replicas)
+        if live and live.digest == wanted.digest and wanted.engine in ("auto", live.engine):
+            log.warning("live is this model already: %s", live.release_id)
+        if found := running_already(target, wanted):
+            return found
+        target.check_files(wanted)
+        try:
+            target.commit(target.read().emptied(wanted.color))
+            reached("deploy_green.emptied", "%s is free for release %s", wanted.color, wanted.release_id)
+            started = target.start(wanted)
+            reached("deploy_green.started", "loading %s on %s", wanted.release_id, wanted.color)
+            target.open_endpoint()
+            release = proven(target, started, probes if test else [])
+            return _record(target, release, probes, run_id) if live else _go_live(target, release, probes, run_id)
+        except BaseException:
+            end_unproven(target, wanted.color)
+            raise
+
+
+def switch(target: Target, color: Color, run_id: str = "") -> Promotion:
+    """Move the traffic to a color by hand, without a decision: its release must run, or come up again, and answer. Watched as any move is.
+
+    Raises:
+        GreenlightError: the color holds no release.
+        DeployError: it does not come up, or does not answer. Nothing was moved.
+        ConflictError: somebody else is rolling out.
+    """
+    with target.lease(run_id, "switch"):
+        reached("switch.leased", "the lease of service %s is ours", target.service)
+        finish_interrupted(target, run_id)
+        state = target.read()
+        release, live = state.slot(color), state.live_release
+        if release is None:
+            raise GreenlightError(f"{color} holds no release. Nothing was moved. `greenlight deploy` puts one there.")
+        target.open_endpoint()
+        if live and state.live == color:
+            return Promotion(outcome="already_live", live=live, previous=state.previous, reason=f"{live.release_id} is live on {color} already")
+        release = warm(target, release, run_id)
+        checks.prove(target, release)
+        release = checks.matched(target, release, live, state.prompts) if live else release
+        reached("switch.checked", "%s: release %s serves, with as many servers as live", color, release.release_id)
+        move = Switch(action="promote", release=release, back=live, run_id=run_id)
+        flip(target, target.commit(target.read().having(switch=move)), move)
+        reached("switch.switched", "the traffic goes to %s, release %s", color, release.release_id, figure=f"live is {color}")
+        return settle_promotion(target, run_id)
+
+
 def promote(target: Target, decision: Decision, run_id: str = "") -> Promotion:
     """Move the traffic to the candidate that was measured, watch it, and move it back by itself if it does badly.
 

@@ -5,7 +5,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.errors import IntegrityError
+from components.errors import InputError, IntegrityError
 from components.records import Color, Model, Release
 from rollout import checks
 from rollout.points import reached
@@ -16,10 +16,22 @@ log = logging.getLogger("greenlight.rollout")
 
 @dataclass(frozen=True)
 class Source:
-    """A Model artifact: the folder it can be read from here, and the URI that the target loads it from."""
+    """A Model artifact: the folder or gs:// prefix that its record can be read from here, and the URI that the target loads it from."""
 
-    folder: Path
+    folder: Path | str
     uri: str
+
+    @property
+    def model(self) -> Model:
+        """Its record. Raises InputError where there is none."""
+        if not str(self.folder).startswith("gs://"):
+            return Model.load(self.folder)
+        from components.download.bucket import ArtifactSource
+
+        found = ArtifactSource.at(str(self.folder))
+        if found is None:
+            raise InputError("model-path", str(self.folder), "there is no Model artifact here (no record.json); `greenlight quantize` makes one")
+        return found.record
 
     @property
     def where(self) -> str:
@@ -29,7 +41,7 @@ class Source:
 
 def release_of(target: Target, source: Source, color: Color, run_id: str, engine: str, replicas: int, fingerprint: str = "") -> Release:
     """The release that a model becomes on a color. Its id is the same whenever the same run deploys the same thing there."""
-    model = Model.load(source.folder)
+    model = source.model
     what = "baseline" if model.role == "baseline" else f"{model.method}{model.bits}"
     key = f"{model.digest} {engine} {replicas} {fingerprint} {color} {run_id}"
     return Release(
@@ -69,7 +81,7 @@ def warm(target: Target, previous: Release, run_id: str) -> Release:
     """The previous release, ready: as it is, or started again. Another release on its color makes way."""
     held = target.read().slot(previous.color)
     if held and held.release_id == previous.release_id and target.healthy(held):
-        return held
+        return held.model_copy(update={"instances": target.runs(held)})
     return bring_up(target, previous, run_id)
 
 

@@ -14,7 +14,7 @@ from components.records import Color, Decision, Instance, Part, Release, utc_now
 HISTORY_LIMIT = 200
 OTHER: dict[Color, Color] = {"blue": "green", "green": "blue"}
 
-Action = Literal["deploy_green", "promote", "rollback", "retire", "recover", "down"]
+Action = Literal["deploy_green", "promote", "rollback", "switch", "retire", "recover", "down"]
 What = Literal["went_live", "deployed", "promoted", "rolled_back", "rollback", "retired", "interrupted", "restarted", "scaled_down", "down"]
 
 

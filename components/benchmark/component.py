@@ -9,21 +9,38 @@ from components.image import COMPONENTS_IMAGE
 def benchmark(
     release: dsl.Input[dsl.Artifact],
     result: dsl.Output[dsl.Artifact],
+    target: str,
+    service: str,
+    namespace: str,
+    home: str,
+    port: int,
     prompts: str,
     gate_file: str,
     run_id: str,
     history: str,
 ) -> None:
     """Measure the candidate and live side by side, as the gate asks for."""
+    from pathlib import Path
+
     from components.benchmark.run import run_benchmark
     from components.benchmark.workload import Workload
     from components.gate.objectives import load_gate
     from components.records import Deployment
     from components.step import step
+    from components.storage import join
+    from rollout.kubernetes.target import KubernetesTarget
+    from rollout.target import open_target
 
     with step("benchmark", run_id, history) as running:
         workload = Workload(prompts=prompts, **load_gate(gate_file).benchmark.model_dump())
-        record = run_benchmark(Deployment.load(release.path), [], [], result.path, workload).model_copy(update={"samples_uri": result.uri})
+        deployment, place = Deployment.load(release.path), open_target(target, service, namespace, home, int(port))
+        if isinstance(place, KubernetesTarget):  # its pods are only reached from inside
+            from components.benchmark.job import run_in_cluster
+
+            measured = run_in_cluster(place, deployment, workload, join(history, run_id, "benchmark-job"), Path(result.path))
+        else:
+            measured = run_benchmark(deployment, [], [], result.path, workload)
+        record = measured.model_copy(update={"samples_uri": result.uri})
         rates = [f"{side.output_tokens_per_second:,.0f}" for side in (record.candidate, record.live) if side]
         figure = f"{' vs '.join(rates)} tok/s" if record.complete else "not complete"
         running.finish(record, result.path, figure=figure)

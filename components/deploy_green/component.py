@@ -26,6 +26,7 @@ def deploy_green(
     from pathlib import Path
 
     from components.benchmark.prompts import load_prompts
+    from components.deploy_green.upload import in_bucket
     from components.records import Model
     from components.step import step
     from rollout.bluegreen import deploy_green
@@ -33,10 +34,14 @@ def deploy_green(
     from rollout.target import open_target
 
     with step("deploy_green", run_id, history) as running:
+        place = open_target(target, service, namespace, home, int(port))
+        sources = [
+            Source(Path(model.path), model.uri if place.kind == "local" else in_bucket(Path(model.path), model.uri, history)) for model in (candidate, baseline)
+        ]
         deployment = deploy_green(
-            open_target(target, service, namespace, home, int(port)),
-            candidate=Source(Path(candidate.path), candidate.uri),
-            baseline=Source(Path(baseline.path), baseline.uri),
+            place,
+            candidate=sources[0],
+            baseline=sources[1],
             run_id=run_id,
             engine=engine,
             replicas=int(replicas),

@@ -21,7 +21,7 @@ class Parameters(BaseModel):
     gate: str = Field("default", description="Objectives that decide: the name of a shipped gate, a path, a gs:// URI, or the YAML itself.")
     prompts: str = Field("builtin", description="Prompts of the benchmark: a JSONL path or gs:// URI, or builtin.")
     text: str = Field("builtin", description="Held-out text of the evaluation: a JSONL path or gs:// URI, or builtin.")
-    target: str = Field("local", description="Where serving runs: local.")
+    target: str = Field("local", description="Where serving runs: local; kubernetes, or kubernetes:CONTEXT; projects/P/locations/L/clusters/C.")
     service: str = Field("llm-inference", description="Name of the stable endpoint.")
     namespace: str = Field("default", description="Kubernetes namespace of the service. Ignored by the local target.")
     replicas: int = Field(1, description="Serving processes or pods a color.")
@@ -59,5 +59,7 @@ class Parameters(BaseModel):
         load_gate(self.gate)
         check_prompts(self.prompts)
         check_text(self.text)
+        if self.target != "local" and not self.history.startswith("gs://"):
+            raise InputError("history", self.history, "a cluster needs a bucket for models and results; give a gs:// prefix")
         open_target(self.target, self.service, self.namespace, self.home, self.port).check()
         check_source(self.model, self.revision)

@@ -10,6 +10,7 @@ from components.errors import DeployError, GreenlightError, InputError, Integrit
 from components.records import Color, Instance, Release
 from rollout.kubernetes import manifests
 from rollout.kubernetes.connection import Connection, Json
+from rollout.kubernetes.jobs import run_job
 from rollout.kubernetes.pods import PORT, Pod, color_selector, gone_or_going, last_lines, owner, pods_of
 from rollout.kubernetes.store import COLOR_KEY, PREFIX, Store
 from rollout.state import OTHER, Action, Holder, ServiceState
@@ -208,6 +209,10 @@ class KubernetesTarget(Target):
             self.connection.merge(f"{self.apps}/{owner(release.color, self.service)}/scale", {"spec": {"replicas": wanted}})
         self._hand_over(release.color, live.color)
         return self.wait_ready(release)
+
+    def run_job(self, kind: str, environment: dict[str, str], key: bytes, seconds: float) -> None:
+        """Run a Job made from the CronJob `<service>-<kind>`. See jobs.run_job."""
+        run_job(self.connection, self.namespace, f"{self.service}-{kind}", environment, key, seconds, self.timings.poll)
 
     def _hand_over(self, color: Color, live: Color) -> None:
         """The bounds of live's autoscaler hold for the next live too, which must not shrink below what live needs now."""

@@ -1,0 +1,182 @@
+"""The commands that look at a service, and move its traffic by hand."""
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from components.errors import GreenlightError, InputError
+from components.records import Color, Promotion
+from pipelines.outcome import held_run, show_promotion, show_status, watch_status
+
+HOME = os.environ.get("GREENLIGHT_HOME", ".greenlight")
+EXIT_NOT_PROMOTED = 3
+
+TargetOption = Annotated[
+    str, typer.Option(envvar="GREENLIGHT_TARGET", help="Where serving runs: local; kubernetes, or kubernetes:CONTEXT; projects/P/locations/L/clusters/C.")
+]
+ServiceOption = Annotated[str, typer.Option(envvar="GREENLIGHT_SERVICE", help="Name of the stable endpoint.")]
+NamespaceOption = Annotated[str, typer.Option(envvar="GREENLIGHT_NAMESPACE", help="Kubernetes namespace of the service.")]
+HomeOption = Annotated[Path, typer.Option(envvar="GREENLIGHT_HOME", help="Folder of the local target's state and of the runs.")]
+HistoryOption = Annotated[str, typer.Option(envvar="GREENLIGHT_HISTORY", help="Folder or gs:// prefix of the runs. Default: `history` in the home folder.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, also at a terminal.")]
+
+
+def register(app: typer.Typer) -> None:
+    for command in (status, deploy, switch, promote, rollback, recover, down):
+        app.command()(command)
+
+
+def status(
+    target: TargetOption = "local",
+    service: ServiceOption = "llm-inference",
+    namespace: NamespaceOption = "default",
+    home: HomeOption = Path(HOME),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on showing it, with pods and history, until Ctrl-C.")] = False,
+) -> None:
+    """Show what is live where, since when, from which run, and whether it answers; who works on it, and how a bake goes."""
+    from rollout import bluegreen
+
+    place, console = _open(target, service, namespace, home), Console(highlight=False)
+    if watch:
+        watch_status(console, lambda: bluegreen.status(place))
+    elif as_json:
+        print(bluegreen.status(place).model_dump_json(indent=2))
+    else:
+        show_status(console, bluegreen.status(place))
+
+
+def deploy(
+    model_path: Annotated[str, typer.Option(help="Model artifact: a folder, or a gs:// prefix.")],
+    target: TargetOption = "local",
+    service: ServiceOption = "llm-inference",
+    namespace: NamespaceOption = "default",
+    replicas: Annotated[int, typer.Option(min=1, help="Serving processes or pods.")] = 1,
+    engine: Annotated[str, typer.Option(help="auto (from the artifact), openvino, transformers, vllm.")] = "auto",
+    prompts: Annotated[str, typer.Option(help="Prompts that it must answer: a JSONL path or gs:// URI, or builtin.")] = "builtin",
+    skip_tests: Annotated[bool, typer.Option("--skip-tests", help="Do not ask it the prompts.")] = False,
+    auto_switch: Annotated[bool, typer.Option("--auto-switch", help="Move the traffic to it when it serves.")] = False,
+    port: Annotated[int, typer.Option(help="Port of the stable endpoint on the local target, when it is not open yet.")] = 8080,
+    home: HomeOption = Path(HOME),
+    history: HistoryOption = "",
+) -> None:
+    """Put a model on the idle color without a pipeline. No gate judges it; `greenlight switch` moves the traffic."""
+    from components.benchmark.prompts import load_prompts
+    from components.deploy_green.upload import in_bucket
+    from rollout import bluegreen
+    from rollout.releases import Source
+
+    place = _open(target, service, namespace, home, port)
+    texts = load_prompts(prompts)
+    remote = model_path.startswith("gs://")
+    folder = model_path if remote else str(Path(model_path).absolute())
+    source = Source(folder, folder)
+    source.model  # noqa: B018  refuses what is no artifact, before anything is done
+    place.check()
+    if not remote and place.kind != "local":
+        source = Source(folder, in_bucket(Path(folder), folder, history))
+    run_id = f"deploy-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    release = bluegreen.deploy(place, source, run_id=run_id, engine=engine, replicas=replicas, prompts=texts, test=not skip_tests)
+    print(f"deployed   {release.release_id} on {release.color}")
+    if auto_switch:
+        _ended(bluegreen.switch(place, release.color, run_id))
+
+
+def switch(
+    color: Annotated[str, typer.Argument(help="blue or green.")],
+    target: TargetOption = "local",
+    service: ServiceOption = "llm-inference",
+    namespace: NamespaceOption = "default",
+    home: HomeOption = Path(HOME),
+    yes: YesOption = False,
+) -> None:
+    """Move the traffic to a color by hand, without a gate. It must serve and answer, or the traffic goes back."""
+    from rollout import bluegreen
+
+    to: Color
+    match color:
+        case "blue" | "green":
+            to = color
+        case _:
+            raise InputError("color", color, "use blue or green")
+    place = _open(target, service, namespace, home)
+    _ask(f"Move the traffic of {service} to {color}?", yes)
+    _ended(bluegreen.switch(place, to))
+
+
+def promote(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run whose decision to carry out. Default: the newest that was held.")] = "",
+    target: TargetOption = "local",
+    service: ServiceOption = "llm-inference",
+    namespace: NamespaceOption = "default",
+    home: HomeOption = Path(HOME),
+    history: HistoryOption = "",
+    yes: YesOption = False,
+) -> None:
+    """Move the traffic to the green that a run with --no-auto-promote left up and that its gate passed."""
+    from components import storage
+    from components.report.work import write_report
+    from rollout import bluegreen
+
+    history = history or str(home.absolute() / "history")
+    run_id, decision = held_run(history, run_id, service)
+    candidate, live = decision.deployment.candidate, decision.deployment.live
+    _ask(f"The gate says {decision.verdict}. Move the traffic of {service} from {live.release_id} to {candidate.release_id} on {candidate.color}?", yes)
+    promotion = bluegreen.promote(_open(target, service, namespace, home), decision, run_id)
+    storage.write_bytes(storage.join(history, run_id, "promote.json"), promotion.model_dump_json(indent=2).encode())
+    report = Path(history) / run_id / "report.html" if not storage.is_remote(history) else home.absolute() / f"report-{run_id}.html"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    write_report(history, run_id, report, None)
+    print(f"report     {report}")
+    _ended(promotion)
+
+
+def rollback(
+    target: TargetOption = "local", service: ServiceOption = "llm-inference", namespace: NamespaceOption = "default", home: HomeOption = Path(HOME)
+) -> None:
+    """Give the traffic back to the release that was live before. At once while it is still warm."""
+    from rollout import bluegreen
+
+    show_promotion(Console(highlight=False), bluegreen.rollback(_open(target, service, namespace, home)))
+
+
+def recover(
+    target: TargetOption = "local", service: ServiceOption = "llm-inference", namespace: NamespaceOption = "default", home: HomeOption = Path(HOME)
+) -> None:
+    """Finish what a run that died left undone, and scale down an old color that was kept warm long enough. Safe at any time."""
+    from rollout import bluegreen
+
+    if finished := bluegreen.recover(_open(target, service, namespace, home)):
+        show_promotion(Console(highlight=False), finished)
+
+
+def down(
+    target: TargetOption = "local", service: ServiceOption = "llm-inference", namespace: NamespaceOption = "default", home: HomeOption = Path(HOME)
+) -> None:
+    """Stop serving: both colors and the endpoint. What was live is remembered; the next run or a rollback brings it back."""
+    from rollout import bluegreen
+
+    bluegreen.down(_open(target, service, namespace, home))
+    print(f"{service} is down")
+
+
+def _open(target: str, service: str, namespace: str, home: Path, port: int = 0):
+    from rollout.target import open_target
+
+    return open_target(target, service, namespace, str(home.absolute()), port)
+
+
+def _ask(question: str, yes: bool) -> None:
+    """Ask a person at a terminal. A script is not asked."""
+    if not yes and sys.stdin.isatty() and sys.stdout.isatty() and not typer.confirm(question):
+        raise GreenlightError("nothing was moved.")
+
+
+def _ended(promotion: Promotion) -> None:
+    show_promotion(Console(highlight=False), promotion)
+    raise SystemExit(0 if promotion.outcome in ("promoted", "already_live") else EXIT_NOT_PROMOTED)

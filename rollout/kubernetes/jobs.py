@@ -1,0 +1,97 @@
+"""Jobs made from the suspended CronJobs of k8s/base: whoever runs the cluster decides there about image, resources and nodes."""
+
+import hashlib
+import logging
+import time
+
+from components.errors import DeployError, InputError
+from rollout.kubernetes.connection import ApiError, Connection, Json
+from rollout.kubernetes.pods import last_lines
+
+log = logging.getLogger("greenlight.rollout")
+
+FINISHED_TTL_S = 3600
+PENDING_S = 300.0  # a Job whose pod does not run by then says why
+
+
+def run_job(connection: Connection, namespace: str, template: str, environment: dict[str, str], key: bytes, seconds: float, poll: float) -> None:
+    """Make the Job that does this, or find the one that was made for the same `key`, and wait for its end.
+
+    Raises:
+        InputError: there is no such template.
+        DeployError: it failed or did not end in time. Holds the reason and the last lines of its log.
+    """
+    batch = f"/apis/batch/v1/namespaces/{namespace}"
+    found = connection.find(f"{batch}/cronjobs/{template}")
+    if found is None:
+        raise InputError("namespace", namespace, f"there is no CronJob {template}, the template of its Jobs; `kubectl apply -k k8s/overlays/cpu` makes it")
+    name = f"{template}-{hashlib.sha256(key).hexdigest()[:10]}"
+    earlier = connection.find(f"{batch}/jobs/{name}")
+    if earlier and _ended(earlier) == "Failed":
+        connection.delete(f"{batch}/jobs/{name}")
+        _wait_gone(connection, f"{batch}/jobs/{name}", poll)
+        earlier = None
+    if earlier is None:
+        try:
+            connection.create(f"{batch}/jobs", _job(found, name, environment, seconds))
+        except ApiError as error:
+            if error.status != 409:  # the answer to an earlier try was lost
+                raise
+    _wait(connection, namespace, name, seconds, poll)
+
+
+def _job(template: Json, name: str, environment: dict[str, str], seconds: float) -> Json:
+    spec = template["spec"]["jobTemplate"]["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    kept = [entry for entry in container.get("env", []) if entry["name"] not in environment]
+    container["env"] = kept + [{"name": key, "value": value} for key, value in environment.items()]
+    spec |= {"activeDeadlineSeconds": int(seconds), "backoffLimit": 0, "ttlSecondsAfterFinished": FINISHED_TTL_S}
+    labels = {"app.kubernetes.io/managed-by": "greenlight", "app.kubernetes.io/component": "benchmark"}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "labels": labels}, "spec": spec}
+
+
+def _wait(connection: Connection, namespace: str, name: str, seconds: float, poll: float) -> None:
+    began = said = time.monotonic()
+    path = f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}"
+    while True:
+        job = connection.get(path)
+        ended = _ended(job)
+        if ended == "Complete":
+            return
+        elapsed = time.monotonic() - began
+        stuck = _stuck(connection, namespace, name) if elapsed > PENDING_S and not job.get("status", {}).get("ready") else ""
+        if ended or stuck or elapsed > seconds + PENDING_S:
+            reason = next((one.get("message", "") for one in job.get("status", {}).get("conditions", []) if one["type"] == "Failed"), "") or stuck
+            lines = "".join(last_lines(connection, namespace, pod, container) for pod, container in _pods(connection, namespace, name)[:1])
+            raise DeployError(f"Job {name} failed: {reason or 'it did not end in time'}.{lines}")
+        if time.monotonic() - said >= 2.0:
+            said = time.monotonic()
+            log.info("Job %s runs for %.0f s", name, elapsed, extra={"figure": f"job runs {elapsed:.0f} s"})
+        time.sleep(poll)
+
+
+def _ended(job: Json) -> str:
+    done = [one["type"] for one in job.get("status", {}).get("conditions", []) if one["status"] == "True" and one["type"] in ("Complete", "Failed")]
+    return done[0] if done else ""
+
+
+def _pods(connection: Connection, namespace: str, job: str) -> list[tuple[str, str]]:
+    """Pods of a Job, with the name of their container."""
+    found = connection.get(f"/api/v1/namespaces/{namespace}/pods", labelSelector=f"batch.kubernetes.io/job-name={job}")["items"]
+    return [(pod["metadata"]["name"], pod["spec"]["containers"][0]["name"]) for pod in found]
+
+
+def _stuck(connection: Connection, namespace: str, job: str) -> str:
+    """Why its pod does not run."""
+    found = connection.get(f"/api/v1/namespaces/{namespace}/pods", labelSelector=f"batch.kubernetes.io/job-name={job}")["items"]
+    if not found:
+        return "the cluster makes no pod for it; `kubectl describe job` says why"
+    status = found[0]["status"]
+    waiting = [one["state"]["waiting"] for one in status.get("containerStatuses", []) if "waiting" in one.get("state", {})]
+    conditions = [one.get("message", "") for one in status.get("conditions", []) if one["type"] == "PodScheduled" and one["status"] == "False"]
+    return "; ".join([*conditions, *(f"{one.get('reason')}: {one.get('message', '')}" for one in waiting)])
+
+
+def _wait_gone(connection: Connection, path: str, poll: float) -> None:
+    while connection.find(path) is not None:
+        time.sleep(poll)
