@@ -116,3 +116,18 @@ def test_an_init_container_brings_the_model_before_the_server_starts(artifact: s
     assert main(folder, {"MODEL_URI": artifact, "MODEL_DIGEST": "0" * 64}) == 1
     assert "not 000000000000" in capsys.readouterr().err
     assert main(folder, {}) == 2
+
+
+def test_an_init_container_links_to_a_mounted_bucket(artifact: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mount, folder = tmp_path / "bucket", tmp_path / "models/model"
+    prefix = artifact.removeprefix("gs://").partition("/")[2]
+    (mount / prefix).parent.mkdir(parents=True)
+    (tmp_path / "artifact").rename(mount / prefix)
+    settings = {"MODEL_URI": artifact, "MODEL_DIGEST": Model.load(mount / prefix).digest, "MODEL_MOUNT": str(mount)}
+    for _ in range(2):  # an init container may run again
+        assert main(str(folder), settings) == 0
+    assert folder.is_symlink() and Artifact.open(str(folder)).digest == settings["MODEL_DIGEST"]
+    assert main(str(folder), settings | {"MODEL_URI": "org/name"}) == 2
+    next((mount / prefix / "model").glob("*.bin")).write_bytes(b"changed")
+    assert main(str(folder), settings) == 1
+    assert "is not what its record says" in capsys.readouterr().err
