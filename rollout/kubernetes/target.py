@@ -104,6 +104,8 @@ class KubernetesTarget(Target):
             seen = deployment.get("status", {}).get("observedGeneration", 0) >= deployment["metadata"]["generation"]
             wanted = deployment["spec"]["replicas"]
             if seen and len(ready) >= wanted and len(ready) == len(pods) > 0:
+                if not deployment["spec"].get("paused"):  # from here on no edit by hand restarts what is measured, and what serves
+                    self.connection.merge(f"{self.apps}/{name}", {"spec": {"paused": True}})
                 return release.model_copy(update={"instances": [pod.instance for pod in ready], "replicas": release.replicas})
             elapsed = time.monotonic() - began
             trouble = _worst(pods)
