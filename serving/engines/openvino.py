@@ -7,7 +7,7 @@ import openvino_genai as genai
 from serving.engines.base import Engine, EngineConfig, Request, Update
 
 BLOCK_TOKENS = 32  # the CPU plugin's KV cache is handed out in blocks of so many tokens
-KERNELS = 256  # compiled kernels that are kept, by the shapes of a batch. The plugin's own 5000 would grow by hundreds of MB over days of mixed requests
+KERNELS = 64  # compiled kernels that are kept, by the shapes of a batch. The plugin's own 5000 would grow by hundreds of MB over days of mixed requests
 TOKENS_A_STEP = 256  # prompts longer than this are read in several steps, so that streams in flight keep moving
 
 
