@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ EXTENSIONS = {
     "gateway.networking.k8s.io/v1/Gateway": ["gatewayClassName", "listeners.0.name", "listeners.0.port", "listeners.0.protocol"],
     "gateway.networking.k8s.io/v1/HTTPRoute": ["parentRefs.0.name", "hostnames.0", "rules.0.matches.0.path.value", "rules.0.backendRefs.0.port"],
     "networking.gke.io/v1/GCPBackendPolicy": ["targetRef.name", "default.timeoutSec"],
-    "networking.gke.io/v1/HealthCheckPolicy": ["targetRef.name", "default.config.httpHealthCheck.requestPath"],
+    "networking.gke.io/v1/HealthCheckPolicy": ["default.config.httpHealthCheck.requestPath", "default.config.httpHealthCheck.portSpecification"],
 }
 COLORS = ["blue", "green"]
 
@@ -70,10 +69,19 @@ def deployments(objects: list[Object]) -> list[Object]:
     return [only(objects, "Deployment", f"llm-inference-{color}") for color in COLORS]
 
 
-def containers(deployment: Object) -> Iterator[Object]:
-    pod = deployment["spec"]["template"]["spec"]
-    yield from pod["initContainers"]
-    yield from pod["containers"]
+def templates(objects: list[Object]) -> dict[str, Object]:
+    """Every pod that would be made, by the name of what makes it."""
+    found = {}
+    for item in objects:
+        if item["kind"] == "Deployment":
+            found[item["metadata"]["name"]] = item["spec"]["template"]
+        elif item["kind"] == "CronJob":
+            found[item["metadata"]["name"]] = item["spec"]["jobTemplate"]["spec"]["template"]
+    return found
+
+
+def containers(template: Object) -> list[Object]:
+    return [*template["spec"].get("initContainers", []), *template["spec"]["containers"]]
 
 
 def kind_of(item: Object) -> str:
@@ -150,14 +158,14 @@ def test_pods_are_restricted(name: str) -> None:
     objects = render(name)
     labels = only(objects, "Namespace", "llm-serving")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
-    for deployment in deployments(objects):
-        pod = deployment["spec"]["template"]["spec"]
-        assert pod["automountServiceAccountToken"] is False
+    for owner, template in templates(objects).items():
+        pod = template["spec"]
+        assert pod["automountServiceAccountToken"] is (owner == "llm-inference-recover")  # which alone talks to the Kubernetes API
         context = pod["securityContext"]
         assert context["runAsNonRoot"] and context["runAsUser"] > 0 and context["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
         assert all(volume.keys() & {"emptyDir", "csi"} for volume in pod["volumes"])
-        for container in containers(deployment):
+        for container in containers(template):
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
             }  # fmt: skip
@@ -168,11 +176,12 @@ def test_pods_are_restricted(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RENDERED)
-def test_images_are_pinned(name: str) -> None:
-    for deployment in deployments(render(name)):
-        images = {container["image"] for container in containers(deployment)}
-        assert len(images) == 1
-        assert re.fullmatch(r"\S+:\d+\.\d+\.\d+(-[cg]pu)?", images.pop())
+def test_images_are_pinned_and_an_overlay_names_them_all(name: str) -> None:
+    for owner, template in templates(render(name)).items():
+        for container in containers(template):
+            repository, _, tag = container["image"].rpartition(":")
+            assert re.fullmatch(r"\d+\.\d+\.\d+(-[cg]pu)?", tag), owner
+            assert name == "base" or repository.startswith("REGION-docker.pkg.dev/PROJECT/greenlight/"), owner
 
 
 @pytest.mark.parametrize("name", RENDERED)
@@ -203,7 +212,7 @@ def test_the_rollout_has_its_fields_to_itself() -> None:
     for deployment in deployments(load("deployment-blue.yaml") + load("deployment-green.yaml")):
         assert "replicas" not in deployment["spec"] and deployment["spec"]["paused"] is True
         assert "annotations" not in deployment["metadata"] and "annotations" not in deployment["spec"]["template"]["metadata"]
-        variables = {variable["name"] for container in containers(deployment) for variable in container["env"]}
+        variables = {variable["name"] for container in containers(deployment["spec"]["template"]) for variable in container["env"]}
         assert not variables & {"MODEL_URI", "MODEL_DIGEST", "RELEASE_ID", "ENGINE", "STABLE_URL"}
 
 
@@ -273,4 +282,7 @@ def test_the_mounted_bucket_is_read_only() -> None:
     for deployment in deployments(render("overlays/gpu + gcs-fuse")):
         (bucket,) = [volume for volume in deployment["spec"]["template"]["spec"]["volumes"] if "csi" in volume]
         assert bucket["csi"]["driver"] == "gcsfuse.csi.storage.gke.io" and bucket["csi"]["readOnly"] is True
-        assert all({"name": "bucket", "mountPath": "/bucket", "readOnly": True} in container["volumeMounts"] for container in containers(deployment))
+        assert all(
+            {"name": "bucket", "mountPath": "/bucket", "readOnly": True} in container["volumeMounts"]
+            for container in containers(deployment["spec"]["template"])
+        )
