@@ -1,10 +1,9 @@
-"""A real object store for the tests: fake-gcs-server, built once into `.cache/bin` of the repository.
+"""A real object store for the tests: fake-gcs-server, built once a machine by tests/cluster/build.sh.
 
 Use it by importing the fixtures: `from tests.gcs import bucket, gcs_server`.
 """
 
-import os
-import shutil
+import contextlib
 import signal
 import socket
 import subprocess
@@ -15,55 +14,49 @@ from pathlib import Path
 
 import pytest
 
-MODULE = "github.com/fsouza/fake-gcs-server"
-VERSION = "v1.56.1"
-BINARY = Path(__file__).parents[1] / ".cache" / "bin" / f"fake-gcs-server-{VERSION}"
+BUILD = Path(__file__).parent / "cluster/build.sh"
+CANNOT = 3  # how build.sh ends where something is missing that it cannot make
 READY_SECONDS = 20
 
 
 def build() -> Path:
     """The server's binary, built when it is not there yet (about a minute). Skips the test where it cannot be."""
-    if BINARY.exists():
-        return BINARY
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip(f"go is not installed, so {MODULE} cannot be built")
-    BINARY.parent.mkdir(parents=True, exist_ok=True)
-    own = BINARY.parent / f"build-{uuid.uuid4().hex}"  # two test runs may build at once
-    environment = {**os.environ, "GOBIN": str(own), "CGO_ENABLED": "0"}
-    built = subprocess.run([go, "install", f"{MODULE}@{VERSION}"], env=environment, capture_output=True, text=True, check=False)
-    if built.returncode != 0:
-        shutil.rmtree(own, ignore_errors=True)
-        pytest.skip(f"{MODULE} could not be built: {built.stderr.strip().splitlines()[-1]}")
-    os.replace(own / "fake-gcs-server", BINARY)
-    own.rmdir()
-    return BINARY
+    built = subprocess.run([BUILD, "fake-gcs-server"], capture_output=True, text=True, check=False)
+    if built.returncode == CANNOT:
+        pytest.skip(f"fake-gcs-server cannot be built: {built.stderr.strip().splitlines()[-1]}")
+    assert built.returncode == 0, built.stderr
+    return Path(built.stdout.strip()) / "fake-gcs-server"
 
 
-@pytest.fixture(scope="session")
-def gcs_server() -> Iterator[str]:
-    """The address of a running server."""
+@contextlib.contextmanager
+def running_server(host: str) -> Iterator[str]:
+    """A server that listens on one address of this machine, at a free port. Gives its URL."""
     binary = build()
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    process = subprocess.Popen(
-        [binary, "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-public-host", f"127.0.0.1:{port}", "-backend", "memory", "-log-level", "error"]
-    )
+        probe.bind((host, 0))
+        address = f"{host}:{probe.getsockname()[1]}"
+    port = address.rpartition(":")[2]
+    process = subprocess.Popen([binary, "-scheme", "http", "-host", host, "-port", port, "-public-host", address, "-backend", "memory", "-log-level", "error"])
     try:
         deadline = time.monotonic() + READY_SECONDS
         while True:
             assert process.poll() is None and time.monotonic() < deadline, "fake-gcs-server did not start"
             try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                socket.create_connection((host, int(port)), timeout=1).close()
                 break
             except OSError:
                 time.sleep(0.05)
-        yield address
+        yield f"http://{address}"
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[str]:
+    """The address of a running server."""
+    with running_server("127.0.0.1") as address:
+        yield address
 
 
 @pytest.fixture
