@@ -35,7 +35,7 @@ class KubernetesTarget(Target):
 
     def __init__(self, service: str, namespace: str, cluster: str = "", timings: Timings | None = None) -> None:
         self.service, self.namespace = service, namespace
-        self.timings = timings or Timings(ready=3600.0, poll=0.5, switched=30.0)
+        self.timings = timings or Timings(ready=3600.0, poll=0.5, drain=300.0, switched=30.0)
         self.connection = Connection(cluster)
         self.store = Store(self.connection, service, namespace)
         self.apps = f"/apis/apps/v1/namespaces/{namespace}/deployments"
@@ -103,6 +103,8 @@ class KubernetesTarget(Target):
             ready = [pod for pod in pods if pod.ready]
             seen = deployment.get("status", {}).get("observedGeneration", 0) >= deployment["metadata"]["generation"]
             wanted = deployment["spec"]["replicas"]
+            if deployment["spec"].get("paused") and not pods:  # somebody applied the manifests just now
+                self.connection.merge(f"{self.apps}/{name}", {"spec": {"paused": False}})
             if seen and len(ready) >= wanted and len(ready) == len(pods) > 0:
                 if not deployment["spec"].get("paused"):  # from here on no edit by hand restarts what is measured, and what serves
                     self.connection.merge(f"{self.apps}/{name}", {"spec": {"paused": True}})

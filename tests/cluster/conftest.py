@@ -10,6 +10,7 @@ import pytest
 
 from tests.cluster.cluster import NODE_ADDRESS, Cluster, running_cluster
 from tests.cluster.host_environment import host_volumes, load_host_image
+from tests.cluster.stage import Stage
 from tests.gcs import running_server
 
 
@@ -70,3 +71,11 @@ def serving_image(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
 def volumes(cluster: Cluster, namespace: str) -> dict[str, list[dict[str, Any]]]:
     """What pods of `serving_image` in `namespace` need: merge it with `with_host_environment`."""
     return host_volumes(cluster, namespace)
+
+
+@pytest.fixture
+def stage(inside: Cluster, namespace: str, bucket: Any, serving_image: str, volumes: dict[str, list[dict[str, Any]]]) -> Stage:
+    """The shipped manifests, applied in a namespace of its own."""
+    stage = Stage(inside, namespace, bucket, serving_image, volumes)
+    stage.install()
+    return stage

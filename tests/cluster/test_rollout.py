@@ -1,0 +1,117 @@
+"""The rollout on a real cluster: with the shipped manifests, real servers in its pods, and a bucket."""
+
+from pathlib import Path
+
+import pytest
+
+from components.errors import ConflictError, DeployError, InputError
+from rollout import bluegreen
+from rollout.kubernetes.target import KubernetesTarget
+from tests.cluster.cluster import Cluster, wait_until
+from tests.cluster.stage import SERVICE, Stage
+from tests.rollout.stage import decision_on
+from tests.serving.conftest import openvino_model  # noqa: F401
+
+
+def live_color(stage: Stage) -> str:
+    return str(stage.get(f"api/v1/{{ns}}/services/{SERVICE}")["spec"]["selector"]["version"])
+
+
+def test_a_release_goes_live_is_promoted_and_rolled_back(stage: Stage, openvino_model: Path) -> None:  # noqa: F811
+    target = stage.target
+    target.check()
+    baseline, candidate = stage.artifact(openvino_model, "one", "baseline"), stage.artifact(openvino_model, "two")
+    deployment = stage.deploy(candidate, baseline)
+    assert (deployment.live.color, deployment.candidate.color, live_color(stage)) == ("blue", "green", "blue")
+    assert deployment.candidate.engine == "openvino"
+    assert target.ask_stable("Hello", 4).color == "blue"
+    measured = {instance.name for instance in deployment.candidate.instances}
+
+    again = stage.deploy(candidate, baseline)
+    assert again.candidate == deployment.candidate.model_copy(update={"model_uri": again.candidate.model_uri})
+
+    promotion = bluegreen.promote(target, decision_on(deployment, bake_seconds=2), "run-1")
+    assert promotion.outcome == "promoted" and live_color(stage) == "green"
+    assert target.ask_stable("Hello", 4).color == "green"
+    assert {pod.name for pod in target._pods("green")} == measured, "promotion restarts nothing"
+    assert bluegreen.promote(target, decision_on(deployment, bake_seconds=2), "run-1").outcome == "already_live"
+
+    service = stage.get(f"api/v1/{{ns}}/services/{SERVICE}")
+    assert service["metadata"]["annotations"]["greenlight.dev/live-release"] == deployment.candidate.release_id
+    reasons = {event["reason"] for event in stage.get("api/v1/{ns}/events")["items"] if event["involvedObject"]["name"] == SERVICE}
+    assert {"WentLive", "Deployed", "Promoted"} <= reasons
+    assert stage.get(f"apis/apps/v1/{{ns}}/deployments/{SERVICE}-green")["spec"]["paused"] is True
+
+    assert bluegreen.rollback(target).outcome == "rolled_back" and live_color(stage) == "blue"
+    assert target.ask_stable("Hello", 4).color == "blue"
+    retired = bluegreen.retire(target, deployment.candidate)
+    assert retired.outcome == "retired" and target.running("green") == []
+    status = bluegreen.status(target)
+    assert status.live == "blue" and status.endpoint_open and status.holder is None
+
+
+def test_pods_that_were_replaced_are_validated_and_those_of_another_build_are_not_promoted(stage: Stage, openvino_model: Path) -> None:  # noqa: F811
+    target = stage.target
+    deployment = stage.deploy(stage.artifact(openvino_model, "two"), stage.artifact(openvino_model, "one", "baseline"))
+    (measured,) = deployment.candidate.instances
+    stage.target.connection.delete(f"/api/v1/namespaces/{stage.namespace}/pods/{measured.name}")
+    target.connection.merge(f"/apis/apps/v1/namespaces/{stage.namespace}/deployments/{SERVICE}-blue/scale", {"spec": {"replicas": 2}})
+    wait_until(lambda: len(target.running("blue")) == 2, "a second pod of live")
+    promotion = bluegreen.promote(target, decision_on(deployment), "run-1")
+    assert promotion.outcome == "promoted"
+    assert measured.name not in {instance.name for instance in promotion.live.instances}
+    assert len(promotion.live.instances) == 2, "as many as live had"
+
+    other = stage.deploy(stage.artifact(openvino_model, "three"), stage.artifact(openvino_model, "one", "baseline"), "run-2")
+    template = {"spec": {"paused": False, "template": {"metadata": {"annotations": {"edited": "by hand"}}}}}
+    target.connection.merge(f"/apis/apps/v1/namespaces/{stage.namespace}/deployments/{SERVICE}-blue", template)
+    wait_until(lambda: other.candidate.instances[0].name not in {pod.name for pod in target._pods("blue")}, "the pods of the edited template", 120)
+    with pytest.raises(ConflictError, match="another build"):
+        bluegreen.promote(target, decision_on(other), "run-2")
+    assert live_color(stage) == "green"
+
+
+def test_a_release_that_does_not_come_up_is_named_with_its_reason_and_leaves_live_alone(stage: Stage, openvino_model: Path) -> None:  # noqa: F811
+    good = stage.artifact(openvino_model, "one", "baseline")
+    stage.deploy(stage.artifact(openvino_model, "two"), good)
+    broken = stage.artifact(openvino_model, "broken")
+    stage.bucket.blob("models/broken/model/openvino_model.bin").upload_from_string(b"truncated")
+    with pytest.raises(DeployError, match=r"(?s)fetch crashes.*openvino_model.bin"):
+        stage.deploy(broken, good, "run-2")
+    assert live_color(stage) == "blue" and stage.target.running("green") == []
+
+    name = f"{SERVICE}-green"
+    patch = {"spec": {"template": {"spec": {"containers": [{"name": "server", "image": "localhost/none:1"}]}}}}
+    stage.target.connection.call(
+        "PATCH", f"{stage.target.apps}/{name}", patch, "application/strategic-merge-patch+json"
+    )  # fmt: skip
+    with pytest.raises(DeployError, match="ErrImageNeverPull"):
+        stage.deploy(stage.artifact(openvino_model, "four"), good, "run-3")
+    assert live_color(stage) == "blue" and stage.target.ask_stable("Hello", 4).color == "blue"
+
+
+def test_what_is_missing_is_named(inside: Cluster, namespace: str, stage: Stage) -> None:
+    with pytest.raises(InputError, match="nothing-here"):
+        KubernetesTarget("nothing-here", namespace).check()
+    with pytest.raises(InputError, match="no-such-context"):
+        KubernetesTarget(SERVICE, namespace, "no-such-context").check()
+
+
+def test_one_works_at_a_time(stage: Stage) -> None:
+    other = KubernetesTarget(SERVICE, stage.namespace, "", stage.target.timings)
+    with stage.target.lease("run-1", "promote"):
+        assert other.holder() and other.holder().run_id == "run-1"  # type: ignore[union-attr]
+        with pytest.raises(ConflictError, match="run run-1"), other.lease("run-2", "promote"):
+            pass
+    with other.lease("run-2", "promote"):
+        pass
+    assert other.holder() is None
+
+
+def test_applying_the_manifests_again_moves_and_restarts_nothing(stage: Stage, openvino_model: Path) -> None:  # noqa: F811
+    deployment = stage.deploy(stage.artifact(openvino_model, "two"), stage.artifact(openvino_model, "one", "baseline"))
+    bluegreen.promote(stage.target, decision_on(deployment, bake_seconds=0))
+    before = {pod.name for color in ("blue", "green") for pod in stage.target._pods(color)}  # type: ignore[arg-type]
+    stage.install()
+    assert live_color(stage) == "green"
+    assert {pod.name for color in ("blue", "green") for pod in stage.target._pods(color)} == before  # type: ignore[arg-type]
