@@ -42,6 +42,9 @@ bench-serving-scale: .venv/clients .venv-openvino/installed  ## Measure our serv
 	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt matplotlib
 	$(PY) -m benchmarks.serving.scale $(ARGS)
 
+chaos: install kubernetes  ## Break a rollout on a real cluster in every way we know, under a constant load, and show what that load saw of it (10 minutes)
+	$(PY) -m benchmarks.chaos $(ARGS)
+
 tiny: install  ## Train the built-in model again (2 to 7 minutes)
 	OMP_NUM_THREADS=1 GOMP_SPINCOUNT=0 $(PY) -m components.download.builtin.train
 
@@ -89,4 +92,4 @@ $(UV):
 	$(UV) pip install --quiet --python .venv-vllm/bin/python --override <(echo torch==2.13.0) --constraint constraints-vllm.txt $(VLLM_SERVER)
 	@touch $@
 
-.PHONY: browser help kubernetes run test test-cluster lint format loadtest bench-serving bench-serving-scale tiny vllm down clean install
+.PHONY: browser chaos help kubernetes run test test-cluster lint format loadtest bench-serving bench-serving-scale tiny vllm down clean install

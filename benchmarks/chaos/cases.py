@@ -1,108 +1,146 @@
-"""The cases. Each leaves the service as it found it: a proven candidate beside live, both warm."""
+"""The cases. Each begins with release `one` live on blue and release `two` proven beside it on green, or the other way round after a promotion."""
 
-import contextlib
+import json
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
+from components.benchmark.run import run_benchmark
+from components.benchmark.workload import Workload
 from components.errors import GreenlightError
-from components.records import Deployment
-from rollout import bluegreen
+from components.records import BenchmarkResult, Deployment
 from rollout.points import Point
 from tests.cluster.cluster import wait_until
 from tests.cluster.stage import SERVICE, Stage
 from tests.rollout.stage import decision_on
 
-BAKE_SECONDS = 2.0
-KILLED = [point for point in get_args(Point) if point.startswith(("promote.", "rollback."))]
+BAKE_SECONDS, LONG_BAKE_SECONDS = 1.5, 9.0
+PROMOTE = [point for point in get_args(Point) if point.startswith("promote.")]
+ROLLBACK = [point for point in get_args(Point) if point.startswith("rollback.")]
 
 
 @dataclass
 class Case:
-    """One thing that goes wrong, and how the service must end: `live` names the release (`one` or `two`) and nothing is left half done."""
+    """One thing that goes wrong. `run` does it and says what was not as it should be; `ends` is the release that must be live then."""
 
     name: str
     run: Callable[["World"], str]
     ends: str
+    starts: str = "one"
     began: float = 0.0
     ended: float = 0.0
     live: str = ""
     problem: str = ""
-    marks: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass
+class Flip:
+    """An undisturbed switch: when it was accepted, and to which release."""
+
+    at: float
+    release: str
+
+
+@dataclass
 class World:
-    """A stage on which release `one` and release `two` are up, blue and green, and one of them is live."""
-
-    def __init__(self, stage: Stage, deployment: Deployment) -> None:
-        self.stage, self.target = stage, stage.target
-        self.names = {deployment.live.release_id: "one", deployment.candidate.release_id: "two"}
-        self.deployment = deployment
-        self.folder = Path(tempfile.mkdtemp(prefix="greenlight-chaos-"))
-        self.decision = str(self.folder / "decision")
-        decision_on(deployment, bake_seconds=BAKE_SECONDS).save(self.folder / "decision")
-
-    def live(self) -> str:
-        state = self.target.read()
-        release = state.live_release
-        return self.names.get(release.release_id, release.release_id) if release else "nobody"
-
-    def problem(self) -> str:
-        """What is left half done; empty when nothing is."""
-        state = self.target.read()
-        selected = self.stage.get(f"api/v1/{{ns}}/services/{SERVICE}")["spec"]["selector"].get("version")
-        if selected != state.live:
-            return f"the Service selects {selected}, the state says {state.live}"
-        if state.switch:
-            return "a switch is left unfinished"
-        if self.target.holder():
-            return "the lease is held"
-        strangers = self.target._behind() - {instance.name for instance in self.target.running(state.live)} if state.live else set()
-        return f"behind the Service: {sorted(strangers)}" if strangers else ""
+    stage: Stage
+    uris: dict[str, str]
+    flips: list[Flip] = field(default_factory=list)
+    deployment: Deployment | None = None
+    decisions: int = 0
 
     def act(self, action: str, *arguments: str, point: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run an action in a process of its own, as a runner does. With `check`, raises GreenlightError when it fails."""
         done = subprocess.run(self.stage.command(action, *arguments, point=point), capture_output=True, text=True, timeout=400, check=False)
         if check and done.returncode != 0:
             raise GreenlightError(f"{action} failed: {done.stderr[-1500:]}")
         return done
 
-    def promote(self) -> None:
-        self.act("promote", self.decision)
+    def start(self, action: str, *arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(self.stage.command(action, *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def deploy(self) -> None:
+        """Both releases up; `one` becomes live where nothing is."""
+        self.act("deploy_green", self.uris["two"], self.uris["one"])
+        state = self.stage.target.read()
+        assert state.blue and state.green
+        self.deployment = Deployment(candidate=state.green, live=state.blue)
+
+    def decision(self, bake_seconds: float = BAKE_SECONDS) -> str:
+        """A decision that was never acted on."""
+        assert self.deployment
+        self.decisions += 1
+        state = self.stage.target.read()
+        assert state.blue and state.green
+        made = decision_on(Deployment(candidate=state.green, live=state.blue), bake_seconds=bake_seconds)
+        folder = Path(tempfile.mkdtemp(prefix="greenlight-chaos-"))
+        made.model_copy(update={"reason": f"as tested, {self.decisions}"}).save(folder)
+        return str(folder)
+
+    def name(self, release_id: str) -> str:
+        assert self.deployment
+        return {self.deployment.live.release_id: "one", self.deployment.candidate.release_id: "two"}.get(release_id, release_id or "nobody")
+
+    def live(self) -> str:
+        release = self.stage.target.read().live_release
+        return self.name(release.release_id if release else "")
 
     def restore(self, live: str) -> None:
-        """The named release live, the other one warm beside it."""
-        bluegreen.recover(self.target)
         if self.live() != live:
-            bluegreen.switch(self.target, self.deployment.live.color if live == "one" else self.deployment.candidate.color)
-        state = self.target.read()
-        if state.previous and live == "one":
-            self.target.commit(state.having(previous=None))
+            self.act("rollback") if live == "one" else self.act("promote", self.decision())
+
+    def flip(self, action: str, *arguments: str) -> None:
+        """An undisturbed switch, whose moment is kept."""
+        reached = json.loads(self.act(action, *arguments).stdout.splitlines()[-1])["reached"]
+        live = self.stage.target.read().live_release
+        assert live
+        self.flips.append(Flip(reached[f"{action}.switched"], live.release_id))
+
+    def left_over(self) -> str:
+        """What is half done; empty when nothing is."""
+        target = self.stage.target
+        state = target.read()
+        selected = self.stage.get(f"api/v1/{{ns}}/services/{SERVICE}")["spec"]["selector"].get("version")
+        if selected != state.live or state.live is None:
+            return f"the Service selects {selected}, the state says {state.live}"
+        if state.switch or target.holder():
+            return "a switch is unfinished" if state.switch else "the lease is held"
+        strangers = target.behind() - {instance.name for instance in target.running(state.live)}
+        return f"behind the Service are also {', '.join(sorted(strangers))}" if strangers else ""
+
+
+def undisturbed(world: World) -> str:
+    for _ in range(3):
+        world.flip("promote", world.decision())
+        time.sleep(2)
+        world.flip("rollback")
+        time.sleep(2)
+    return ""
 
 
 def killed(point: str) -> Case:
-    """The runner dies at a named point; the same command is given again."""
+    """The runner dies right after a named point; then the same command is given again."""
     action = point.split(".")[0]
 
     def run(world: World) -> str:
-        arguments = (world.decision,) if action == "promote" else ()
+        arguments = [world.decision(3 * BAKE_SECONDS)] if action == "promote" else []
         died = world.act(action, *arguments, point=point, check=False)
         if died.returncode != -9:
             return f"not killed: exit code {died.returncode}: {died.stderr[-300:]}"
         world.act(action, *arguments)
         return ""
 
-    return Case(f"runner killed at {point}", run, "two" if action == "promote" else "one")
+    return Case(f"runner killed at {point}", run, *(("two", "one") if action == "promote" else ("one", "two")))
 
 
 def api_server_restarts(world: World) -> str:
-    running = subprocess.Popen(world.stage.command("promote", world.decision), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(3)
+    running = world.start("promote", world.decision(LONG_BAKE_SECONDS / 2))
+    time.sleep(2.5)
     world.stage.cluster.restart_apiserver(4)
     _, errors = running.communicate(timeout=300)
     return "" if running.returncode == 0 else errors[-500:]
@@ -111,7 +149,7 @@ def api_server_restarts(world: World) -> str:
 def kubelet_stops(world: World) -> str:
     world.stage.cluster.stop_kubelet()
     try:
-        world.promote()
+        world.act("promote", world.decision())
         time.sleep(10)
     finally:
         world.stage.cluster.start_kubelet()
@@ -119,116 +157,93 @@ def kubelet_stops(world: World) -> str:
 
 
 def pods_of_green_are_deleted(world: World) -> str:
-    """During the benchmark: the candidate's pods are replaced, proven anew, and promoted."""
-    for instance in world.target.running("green"):
-        world.target.connection.delete(f"{world.target.core}/pods/{instance.name}")
-    world.promote()
-    return ""
-
-
-def green_is_never_ready(world: World) -> str:
-    """Its model is truncated: the init container refuses it. The candidate before it made way, and comes back with the next run."""
-    bad = world.stage.artifact(next(iter(world.stage.models.values())), "truncated")
-    world.stage.bucket.blob("models/truncated/model/openvino_model.bin").upload_from_string(b"half")
-    return _fails(world, bad, "fetch crashes")
-
-
-def image_of_green_is_missing(world: World) -> str:
-    path = f"{world.target.apps}/{SERVICE}-green"
-    good = world.stage.image
-
-    def use(image: str) -> None:
-        patch = {"spec": {"template": {"spec": {"containers": [{"name": "server", "image": image}]}}}}
-        world.target.connection.call("PATCH", path, patch, "application/strategic-merge-patch+json")
-
-    use("localhost/no-such-image:1")
-    try:
-        return _fails(world, world.stage.uris["three"], "ErrImageNeverPull")
-    finally:
-        use(good)
-
-
-def _fails(world: World, candidate: str, reason: str) -> str:
-    done = world.act("deploy_green", candidate, world.stage.uris["one"], check=False)
-    if done.returncode == 0 or reason not in done.stderr:
-        return f"expected {reason}: exit code {done.returncode}: {done.stderr[-500:]}"
+    """The benchmark is not complete, which promotes nothing. A decision made before stands: the new pods are of the same build, and are validated."""
+    assert world.deployment
+    decision = world.decision()
+    state, results = world.stage.target.read(), list[BenchmarkResult]()
+    assert state.blue and state.green
+    deployment = Deployment(candidate=state.green, live=state.blue)
+    workload = Workload(pairs=400, throughput_blocks=0)
+    with tempfile.TemporaryDirectory() as folder:
+        measuring = threading.Thread(target=lambda: results.append(run_benchmark(deployment, [], [], folder, workload)))
+        measuring.start()
+        time.sleep(4)
+        for instance in world.stage.target.running("green"):
+            world.stage.admin.delete(f"{world.stage.target.core}/pods/{instance.name}")
+        measuring.join()
+    if results[0].complete:
+        return "the benchmark counts as complete"
+    world.act("promote", decision)
     return ""
 
 
 def second_run(world: World) -> str:
     """Two promotions at once: one wins, the other fails and names the holder."""
-    ends: list[subprocess.CompletedProcess[str]] = []
-    threads = [threading.Thread(target=lambda: ends.append(world.act("promote", world.decision, check=False))) for _ in range(2)]
+    decision, ends = world.decision(LONG_BAKE_SECONDS), list[subprocess.CompletedProcess[str]]()
+    threads = [threading.Thread(target=lambda: ends.append(world.act("promote", decision, check=False))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     losers = [end for end in ends if end.returncode != 0]
-    if len(losers) > 1 or (losers and "is being rolled out by" not in losers[0].stderr):
-        return f"{len(losers)} failed: {losers[0].stderr[-300:]}"
-    return ""
+    return "" if len(losers) == 1 and "is being rolled out by run acted" in losers[0].stderr else f"{len(losers)} failed: {ends[-1].stderr[-300:]}"
 
 
-def service_edited_by_hand(world: World) -> str:
-    """While a promotion bakes, somebody points the Service back at the old color: the promotion must not fight for it."""
-    running = subprocess.Popen(world.stage.command("promote", world.decision), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: world.target.read().live == "green", "the switch", 60)
-    world.target.connection.merge(world.target.store.path, {"spec": {"selector": {"version": "blue"}}})
-    running.communicate(timeout=300)
-    return ""
-
-
-def service_broken_by_hand(world: World) -> str:
-    """Somebody labels the Service and changes its ports' names of nothing: fields that are not ours do not disturb a promotion."""
-    running = subprocess.Popen(world.stage.command("promote", world.decision), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    for number in range(20):
-        world.target.connection.merge(world.target.store.path, {"metadata": {"annotations": {"somebody.else/counter": str(number)}}})
-        time.sleep(0.3)
+def service_is_annotated(world: World) -> str:
+    """Somebody else's controller writes to the Service all the time: that is no conflict."""
+    running = world.start("promote", world.decision())
+    number = 0
+    while running.poll() is None:
+        number += 1
+        world.stage.admin.merge(world.stage.target.store.path, {"metadata": {"annotations": {"somebody.else/counter": str(number)}}})
     _, errors = running.communicate(timeout=300)
     return "" if running.returncode == 0 else errors[-500:]
 
 
-def undisturbed(world: World) -> str:
-    done = world.act("promote", world.decision)
-    import json
+def service_is_pointed_back(world: World) -> str:
+    """While a promotion bakes, somebody points the Service at the old color. The bake notices, and that is where the traffic stays."""
+    running = world.start("promote", world.decision(LONG_BAKE_SECONDS))
+    wait_until(lambda: world.stage.target.read().live == "green", "the switch", 60)
+    world.stage.admin.merge(world.stage.target.store.path, {"spec": {"selector": {"version": "blue"}}})
+    output, errors = running.communicate(timeout=300)
+    return "" if '"rolled_back"' in output else errors[-500:]
 
-    world.marks = json.loads(done.stdout.splitlines()[-1])["reached"]  # type: ignore[attr-defined]
-    return ""
+
+def green_is_never_ready(world: World) -> str:
+    """A truncated model: the init container refuses it."""
+    return _does_not_come_up(world, world.uris["truncated"], "fetch crashes")
+
+
+def image_of_green_is_missing(world: World) -> str:
+    path = f"{world.stage.target.apps}/{SERVICE}-green"
+
+    def use(image: str) -> None:
+        patch = {"spec": {"template": {"spec": {"containers": [{"name": "server", "image": image}]}}}}
+        world.stage.admin.call("PATCH", path, patch, "application/strategic-merge-patch+json")
+
+    use("localhost/no-such-image:1")
+    try:
+        return _does_not_come_up(world, world.uris["three"], "ErrImageNeverPull")
+    finally:
+        use(world.stage.image)
+
+
+def _does_not_come_up(world: World, candidate: str, reason: str) -> str:
+    done = world.act("deploy_green", candidate, world.uris["one"], check=False)
+    return "" if done.returncode != 0 and reason in done.stderr else f"expected {reason}: exit code {done.returncode}: {done.stderr[-500:]}"
 
 
 def all_cases() -> Iterator[Case]:
-    """Those that end on release two are followed by one that brings release one back, so that the next can begin."""
-    back = [killed(point) for point in KILLED if point.startswith("rollback.")]
-    there = [
-        Case("undisturbed", undisturbed, "two"),
-        *(killed(point) for point in KILLED if point.startswith("promote.")),
-        Case("API server restarts during promote", api_server_restarts, "two"),
-        Case("kubelet stops for a while", kubelet_stops, "two"),
-        Case("green's pods are deleted during the benchmark", pods_of_green_are_deleted, "two"),
-        Case("a second run is started", second_run, "two"),
-        Case("somebody annotates the Service all the time", service_broken_by_hand, "two"),
-    ]
-    for number, case in enumerate(there):
-        yield case
-        if number < len(back):
-            yield back[number]
-    yield Case("the Service is edited by hand during the bake", service_edited_by_hand, "one")
+    yield Case("undisturbed, three times there and back", undisturbed, "one")
+    for number, point in enumerate(PROMOTE):
+        yield killed(point)
+        if number < len(ROLLBACK):
+            yield killed(ROLLBACK[number])
+    yield Case("API server restarts during a promotion", api_server_restarts, "two")
+    yield Case("kubelet is stopped for a while", kubelet_stops, "two")
+    yield Case("green's pods are deleted during the benchmark", pods_of_green_are_deleted, "two")
+    yield Case("a second run is started", second_run, "two")
+    yield Case("a controller writes to the Service all the time", service_is_annotated, "two")
+    yield Case("the Service is edited by hand during the bake", service_is_pointed_back, "one")
     yield Case("green is never ready", green_is_never_ready, "one")
     yield Case("green's image is missing", image_of_green_is_missing, "one")
-
-
-@contextlib.contextmanager
-def load(stage: Stage, users: int, tokens: int, seconds: float, output: Path) -> Iterator[None]:
-    """The load on the stable Service, from outside the pods but inside the cluster's network."""
-    url = f"http://{stage.cluster.service_ip(stage.namespace, SERVICE)}"
-    command = [sys.executable, "-m", "tests.cluster.load", url, str(users), str(tokens), str(seconds), str(output)]
-    process = subprocess.Popen(command)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(90)
-
-
-def describe(world: Any) -> str:
-    return f"live is {world.live()}"

@@ -174,12 +174,12 @@ class KubernetesTarget(Target):
         """The Service stays; with no pods behind it nobody answers."""
 
     def endpoint_open(self) -> bool:
-        return bool(self._behind())
+        return bool(self.behind())
 
     def ask_stable(self, prompt: str, max_length: int) -> Answer:
         """Through the Service, after a look at its endpoints: they must all belong to what is live."""
         live = self.store.object()["spec"]["selector"].get(COLOR_KEY)
-        strangers = sorted(name for name in self._behind() if name not in {pod.name for pod in self._pods(live)}) if live in OTHER else []
+        strangers = sorted(name for name in self.behind() if name not in {pod.name for pod in self._pods(live)}) if live in OTHER else []
         if strangers:
             raise DeployError(f"Service {self.service} still has {', '.join(strangers)} behind it, not only {live}.")
         answer = self._generate(f"{self.core}/services/{self.service}:http/proxy/generate", prompt, max_length, f"Service {self.service}")
@@ -238,7 +238,7 @@ class KubernetesTarget(Target):
     def _pods(self, color: Color) -> list[Pod]:
         return pods_of(self.connection, self.namespace, color_selector(self._deployment(color)))
 
-    def _behind(self) -> set[str]:
+    def behind(self) -> set[str]:
         """Names of the pods behind the stable Service that get connections."""
         path = f"/apis/discovery.k8s.io/v1/namespaces/{self.namespace}/endpointslices"
         slices = self.connection.get(path, labelSelector=f"kubernetes.io/service-name={self.service}")["items"]

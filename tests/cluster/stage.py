@@ -17,6 +17,7 @@ import yaml
 from components.download.integrity import content_digest, describe_files
 from components.records import Deployment, Model
 from rollout import bluegreen
+from rollout.kubernetes.connection import Connection
 from rollout.kubernetes.target import KubernetesTarget
 from rollout.releases import Source
 from rollout.target import Timings
@@ -35,6 +36,9 @@ class Stage:
 
     def __init__(self, cluster: Cluster, namespace: str, bucket: Any, image: str, volumes: dict[str, list[dict[str, Any]]]) -> None:
         self.cluster, self.namespace, self.bucket, self.image, self.volumes = cluster, namespace, bucket, image, volumes
+        self.admin = Connection()
+        self.admin.find(f"/api/v1/namespaces/{namespace}")  # connects, as the administrator that KUBECONFIG names now
+        self.kubeconfig = Path(tempfile.mkdtemp(prefix="greenlight-account-")) / "kubeconfig"
         self.target = KubernetesTarget(SERVICE, namespace, "", TIMINGS)
         self.history = f"gs://{bucket.name}/history"
 
@@ -48,8 +52,19 @@ class Stage:
                 if item["kind"] not in NOT_HERE:
                     fitted.append(self._fitted(item))
         document = json.dumps({"apiVersion": "v1", "kind": "List", "items": fitted})
-        done = subprocess.run(["kubectl", "apply", "-f", "-"], input=document, capture_output=True, text=True, timeout=120, check=False)
+        own = os.environ | {"KUBECONFIG": str(self.cluster.kubeconfig)}
+        done = subprocess.run(["kubectl", "apply", "-f", "-"], input=document, capture_output=True, text=True, timeout=120, check=False, env=own)
         assert done.returncode == 0, done.stderr
+        self.become_the_pipeline()
+
+    def become_the_pipeline(self) -> None:
+        """From here on, the target and every command act as the pipeline's own service account, with the rights that are shipped."""
+        path = f"/api/v1/namespaces/{self.namespace}/serviceaccounts/greenlight-pipeline/token"
+        token = self.admin.create(path, {"spec": {"expirationSeconds": 7200}})["status"]["token"]
+        config = yaml.safe_load(self.cluster.kubeconfig.read_text())
+        config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
+        self.kubeconfig.write_text(yaml.safe_dump(config))
+        os.environ["KUBECONFIG"] = str(self.kubeconfig)  # until the test leaves the cluster's network, which puts back what was there
 
     def _fitted(self, item: dict[str, Any]) -> dict[str, Any]:
         item = copy.deepcopy(item)
@@ -122,7 +137,7 @@ class Stage:
         assert done.returncode == -9, f"not killed at {point}: {done.returncode} {done.stdout} {done.stderr[-2000:]}"
 
     def get(self, path: str) -> dict[str, Any]:
-        return self.target.connection.get(f"/{path}".replace("{ns}", f"namespaces/{self.namespace}"))
+        return self.admin.get(f"/{path}".replace("{ns}", f"namespaces/{self.namespace}"))
 
 
 def _folder_with(name: str) -> Path:

@@ -54,8 +54,8 @@ def test_pods_that_were_replaced_are_validated_and_those_of_another_build_are_no
     target = stage.target
     deployment = stage.deploy(stage.artifact(openvino_model, "two"), stage.artifact(openvino_model, "one", "baseline"))
     (measured,) = deployment.candidate.instances
-    stage.target.connection.delete(f"/api/v1/namespaces/{stage.namespace}/pods/{measured.name}")
-    target.connection.merge(f"/apis/apps/v1/namespaces/{stage.namespace}/deployments/{SERVICE}-blue/scale", {"spec": {"replicas": 2}})
+    stage.admin.delete(f"/api/v1/namespaces/{stage.namespace}/pods/{measured.name}")
+    stage.admin.merge(f"/apis/apps/v1/namespaces/{stage.namespace}/deployments/{SERVICE}-blue/scale", {"spec": {"replicas": 2}})
     wait_until(lambda: len(target.running("blue")) == 2, "a second pod of live")
     promotion = bluegreen.promote(target, decision_on(deployment), "run-1")
     assert promotion.outcome == "promoted"
@@ -64,7 +64,7 @@ def test_pods_that_were_replaced_are_validated_and_those_of_another_build_are_no
 
     other = stage.deploy(stage.artifact(openvino_model, "three"), stage.artifact(openvino_model, "one", "baseline"), "run-2")
     template = {"spec": {"paused": False, "template": {"metadata": {"annotations": {"edited": "by hand"}}}}}
-    target.connection.merge(f"/apis/apps/v1/namespaces/{stage.namespace}/deployments/{SERVICE}-blue", template)
+    stage.admin.merge(f"/apis/apps/v1/namespaces/{stage.namespace}/deployments/{SERVICE}-blue", template)
     wait_until(lambda: other.candidate.instances[0].name not in {pod.name for pod in target._pods("blue")}, "the pods of the edited template", 120)
     with pytest.raises(ConflictError, match="another build"):
         bluegreen.promote(target, decision_on(other), "run-2")
@@ -82,7 +82,7 @@ def test_a_release_that_does_not_come_up_is_named_with_its_reason_and_leaves_liv
 
     name = f"{SERVICE}-green"
     patch = {"spec": {"template": {"spec": {"containers": [{"name": "server", "image": "localhost/none:1"}]}}}}
-    stage.target.connection.call(
+    stage.admin.call(
         "PATCH", f"{stage.target.apps}/{name}", patch, "application/strategic-merge-patch+json"
     )  # fmt: skip
     with pytest.raises(DeployError, match="ErrImageNeverPull"):
@@ -115,3 +115,29 @@ def test_applying_the_manifests_again_moves_and_restarts_nothing(stage: Stage, o
     stage.install()
     assert live_color(stage) == "green"
     assert {pod.name for color in ("blue", "green") for pod in stage.target._pods(color)} == before  # type: ignore[arg-type]
+
+
+def test_the_pipelines_account_may_do_nothing_else(stage: Stage) -> None:
+    """What it must be able to do, every other test here does with it."""
+    own, other = f"/api/v1/namespaces/{stage.namespace}", "/api/v1/namespaces/default"
+    stage.admin.create(f"{own}/secrets", {"metadata": {"name": "llm-inference-keys"}, "stringData": {"API_KEYS": "k"}})
+    refused = [
+        ("GET", f"{own}/secrets/llm-inference-keys"),
+        ("GET", f"{own}/secrets"),
+        ("GET", f"{own}/configmaps"),
+        ("GET", f"{other}/pods"),
+        ("GET", f"{other}/services"),
+        ("GET", "/api/v1/namespaces"),
+        ("GET", "/api/v1/nodes"),
+        ("DELETE", f"/api/v1/namespaces/{stage.namespace}"),
+        ("DELETE", f"{own}/services/{SERVICE}"),
+        ("DELETE", f"{stage.target.apps}/{SERVICE}-blue"),
+        ("PATCH", f"{own}/services/{SERVICE}-blue-svc"),
+        ("POST", f"{own}/pods"),
+        ("POST", f"{own}/serviceaccounts/default/token"),
+        ("POST", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{stage.namespace}/roles"),
+    ]
+    for method, path in refused:
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        status, text, _ = stage.target.connection.once(method, path, None if method == "GET" else {}, kind)
+        assert status == 403, f"{method} {path} was answered {status}: {text[:200]}"
