@@ -147,7 +147,7 @@ def _client_of(cluster: str) -> Any:
         elif cluster == IN_CLUSTER or (not cluster and "KUBERNETES_SERVICE_HOST" in os.environ and not os.path.exists(_kubeconfig())):
             config.load_incluster_config(configuration)
         else:
-            config.load_kube_config(context=cluster or None, client_configuration=configuration)
+            config.load_kube_config(_kubeconfig(), context=cluster or None, client_configuration=configuration)
     except config.ConfigException as error:
         reason = str(error).rstrip(".").replace("\n", " ")
         fix = f"{reason}; name a context of {_kubeconfig()}, {IN_CLUSTER}, or projects/P/locations/L/clusters/C"
