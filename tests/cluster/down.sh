@@ -58,6 +58,8 @@ for _ in 1 2; do
   done
 done
 [ ! -e "/var/run/netns/$netns" ] || ip netns del "$netns"
+# `ip netns` keeps its folder mounted on itself; this fails, as it should, while anybody has a namespace there.
+umount /var/run/netns 2>/dev/null && rmdir /var/run/netns 2>/dev/null
 for group in "${cgroups[@]}"; do
   for root in /sys/fs/cgroup /sys/fs/cgroup/*/; do
     [ -d "$root/$group" ] && find "$root/$group" -depth -type d -exec rmdir {} + 2>/dev/null
