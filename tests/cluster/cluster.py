@@ -70,11 +70,16 @@ class Cluster:
         with self.inside():
             return subprocess.run(argv, timeout=timeout, **{"check": True, "capture_output": True, "text": True, **options})
 
-    def client(self) -> Any:
-        """A new kubernetes.client.ApiClient of the administrator. Make it and use it inside."""
-        from kubernetes import config
+    def client(self, token: str = "") -> Any:
+        """A new kubernetes.client.ApiClient of the administrator, or of whoever has the token. Make it and use it inside."""
+        from kubernetes import client, config
 
-        return config.new_client_from_config(str(self.kubeconfig))
+        configuration = client.Configuration()
+        config.load_kube_config(str(self.kubeconfig), client_configuration=configuration)
+        if token:
+            configuration.refresh_api_key_hook = None  # it would bring back the administrator's
+            configuration.api_key = {"authorization": f"Bearer {token}"}
+        return client.ApiClient(configuration)
 
     def core(self) -> Any:
         """A new CoreV1Api of the administrator."""

@@ -1,6 +1,7 @@
 """A real Kubernetes for the tests of this folder, started once a session when the first of them asks for it."""
 
 import contextlib
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,9 +23,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The session's cluster. After a failure its logs are kept in pytest's folder of temporary files."""
     with running_cluster() as running:
         yield running
+        if running.state and request.session.testsfailed:
+            shutil.copytree(running.state / "logs", tmp_path_factory.mktemp("cluster") / "logs")
 
 
 @pytest.fixture
