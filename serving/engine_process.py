@@ -192,6 +192,7 @@ def _quiet(threads: int) -> dict[str, str]:
     """Environment of the engine's process: libraries that stay silent and offline, and thread pools that do not spin."""
     return {
         "BITSANDBYTES_NOWELCOME": "1",
+        "CI": "true",  # else each import of openvino is reported to Google Analytics
         "DO_NOT_TRACK": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_OFFLINE": "1",

@@ -150,6 +150,11 @@ def test_what_outlasts_the_grace_period_is_cut_with_an_error(start: Callable[...
     assert server.wait() == 0
 
 
+def test_the_engine_reports_to_nobody(start: Callable[..., Server], tmp_path: Path) -> None:
+    start(home=tmp_path)
+    assert not list(tmp_path.iterdir()), "openvino_telemetry keeps ~/intel"
+
+
 def test_a_second_sigterm_ends_at_once(start: Callable[..., Server]) -> None:
     server = start()
     engine = server.engine_pid
