@@ -9,7 +9,7 @@ from serving.artifact import Artifact
 from serving.engine_process import EngineProcess
 from serving.engines.base import EngineConfig
 from serving.engines.registry import EngineKind
-from serving.fetch import on_this_machine
+from serving.fetch import end_on_sigterm, on_this_machine
 from serving.logs import start_logging
 from serving.settings import Settings, available_cores, available_memory, help_text
 
@@ -81,6 +81,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 if __name__ == "__main__":
+    end_on_sigterm()
     code = main()
     sys.stderr.flush()
     os._exit(code)  # nothing is left to do that could hold up the end

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,6 +70,11 @@ def link(uri: str, mount: Path, folder: Path) -> Model:
     return record
 
 
+def end_on_sigterm() -> None:
+    """While nothing is served yet. Without a handler, a process that is the first of its container ignores the signal."""
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(128 + number))
+
+
 def main(folder: str, environment: Mapping[str, str] = os.environ) -> int:
     """What an init container runs: MODEL_URI, whose digest must be MODEL_DIGEST, is brought to a folder before the server starts.
 
@@ -90,4 +96,5 @@ def main(folder: str, environment: Mapping[str, str] = os.environ) -> int:
 
 
 if __name__ == "__main__":
+    end_on_sigterm()
     sys.exit(main(sys.argv[1] if sys.argv[1:] else "/models/model"))

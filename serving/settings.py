@@ -92,7 +92,7 @@ def help_text() -> str:
     lines += [
         "",
         "SIGTERM drains: not ready at once, streams in flight finish within GRACE_SECONDS, then exit 0. A second one exits at once.",
-        "Exit codes: 0 drained, 1 the engine failed, 2 a setting is unusable, 143 ended by a second SIGTERM.",
+        "Exit codes: 0 drained, 1 the engine failed, 2 a setting is unusable, 143 ended by a second SIGTERM, or by one before it served.",
     ]
     return "\n".join(lines)
 

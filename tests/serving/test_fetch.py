@@ -1,6 +1,10 @@
 """MODEL_ID on the hub or in a bucket: fetched once, verified, kept."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +17,7 @@ from serving.fetch import main, on_this_machine
 from serving.settings import Settings
 from tests.components.download.hub_server import HubServer
 from tests.gcs import bucket, gcs_server  # noqa: F401  fixtures
-from tests.serving.server_process import TINY
+from tests.serving.server_process import ROOT, TINY
 
 FILES = {path.name: path.read_bytes() for path in TINY.iterdir() if path.is_file()}
 
@@ -131,3 +135,14 @@ def test_an_init_container_links_to_a_mounted_bucket(artifact: str, tmp_path: Pa
     next((mount / prefix / "model").glob("*.bin")).write_bytes(b"changed")
     assert main(str(folder), settings) == 1
     assert "is not what its record says" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["serving"], ["serving.fetch", "model"]])
+def test_sigterm_ends_what_still_fetches(tmp_path: Path, command: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hub = {"HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}", "HF_HOME": str(tmp_path), "MODEL_CACHE": str(tmp_path), "PORT": "0"}
+        environment = os.environ | hub | {"MODEL_ID": "org/name", "MODEL_URI": "org/name", "PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen([sys.executable, "-m", *command], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+        silent.accept()
+        process.terminate()
+        assert process.wait(5) == 143, "it does not handle the signal, and would ignore it as the first process of a container"
