@@ -1,5 +1,6 @@
 """Questions to a server of this project over HTTP."""
 
+import os
 from typing import Any
 
 from components.errors import DeployError
@@ -61,4 +62,5 @@ def _call(method: str, url: str, seconds: float, body: dict[str, Any] | None = N
 
     with requests.Session() as session:
         session.trust_env = False  # a proxy set for the internet must not see, or break, traffic on this machine
-        return session.request(method, url, json=body, timeout=seconds, allow_redirects=False)
+        headers = {"X-API-Key": key} if (key := os.environ.get("GREENLIGHT_API_KEY")) else {}
+        return session.request(method, url, json=body, timeout=seconds, allow_redirects=False, headers=headers)

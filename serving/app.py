@@ -146,7 +146,8 @@ def create_app(service: Service) -> FastAPI:
         app.add_middleware(CORSMiddleware, allow_origins=service.settings.cors_origins.split(","), allow_methods=["GET", "POST"], allow_headers=["*"])
 
     def authorize(request: Request) -> None:
-        service.check_key(request.headers.get("authorization", ""))
+        # An API server that passes a request on to a pod takes `Authorization` for itself.
+        service.check_key(request.headers.get("authorization") or request.headers.get("x-api-key", ""))
 
     async def body_of(request: Request) -> bytes:
         authorize(request)

@@ -7,6 +7,7 @@ Under gevent, which Locust switches on, many clients run in one process.
 
 import http.client
 import json
+import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 HEADERS = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+if _key := os.environ.get("GREENLIGHT_API_KEY"):  # of servers that want one
+    HEADERS["X-API-Key"] = _key
 CHUNK = 65536
 DETAIL = 200  # characters kept of an error
 

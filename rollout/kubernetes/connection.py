@@ -105,6 +105,8 @@ class Connection:
 
         client = self._connected()
         headers = {"Accept": "application/json, */*", "Content-Type": content_type, "User-Agent": "greenlight"}
+        if "/proxy/" in path and (key := os.environ.get("GREENLIGHT_API_KEY")):  # of servers with API_KEYS
+            headers["X-API-Key"] = key
         try:
             if token := client.configuration.get_api_key_with_prefix("authorization"):  # fetches a new one when it ran out
                 headers["Authorization"] = token

@@ -72,7 +72,7 @@ def test_the_most_new_tokens(guarded: Server) -> None:
     refused = ask(guarded, "/generate", max_length=17)
     assert refused.status == 400 and refused.json["error"]["param"] == "max_length" and "16" in refused.json["error"]["message"]
     connection = guarded.connect()
-    connection.request("POST", "/generate", json.dumps({"prompt": "x", "ignore_eos": True, "stream": False}), {"Authorization": "Bearer first-key"})
+    connection.request("POST", "/generate", json.dumps({"prompt": "x", "ignore_eos": True, "stream": False}), {"X-API-Key": "first-key"})
     assert Answer(connection.getresponse()).json["usage"]["completion_tokens"] == 16
 
 
