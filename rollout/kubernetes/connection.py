@@ -128,7 +128,9 @@ class Connection:
 
     def _connected(self) -> Any:
         if self._client is None:
-            self._client = _client_of(self.cluster)
+            from kubernetes.client import ApiClient
+
+            self._client = ApiClient(client_configuration(self.cluster), pool_threads=1)
         return self._client
 
 
@@ -138,8 +140,8 @@ def _say(method: str, path: str, status: int, text: str) -> str:
     return f"the API server answered {status} to {method} {path}: {text[:500].strip().rstrip('.')}."
 
 
-def _client_of(cluster: str) -> Any:
-    """An ApiClient. Raises InputError that says how to name a cluster."""
+def client_configuration(cluster: str) -> Any:
+    """Where a cluster's API server is, and how to be let in. Raises InputError that says how to name a cluster."""
     from kubernetes import client, config
 
     configuration = client.Configuration()
@@ -154,7 +156,7 @@ def _client_of(cluster: str) -> Any:
         reason = str(error).rstrip(".").replace("\n", " ")
         fix = f"{reason}; name a context of {_kubeconfig()}, {IN_CLUSTER}, or projects/P/locations/L/clusters/C"
         raise InputError("target", f"kubernetes:{cluster}" if cluster else "kubernetes", fix) from None
-    return client.ApiClient(configuration, pool_threads=1)
+    return configuration
 
 
 def _kubeconfig() -> str:
