@@ -51,7 +51,7 @@ vllm: .venv-vllm/installed  ## Make a third environment, .venv-vllm, in which th
 
 # Docker where its daemon answers, else buildah.
 BUILD_IMAGE = $(shell docker info >/dev/null 2>&1 && echo docker build || echo buildah build --layers --format docker) \
-	--file Dockerfile.serving --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+	--file Dockerfile.serving --label org.opencontainers.image.revision=$(shell git rev-parse HEAD)
 
 image:  ## Build the image that serves OpenVINO artifacts on CPU (ARGS="--build-arg PYTHON_IMAGE=..." takes another base)
 	$(BUILD_IMAGE) --target cpu --tag greenlight-serving:0.1.0-cpu $(ARGS) .
