@@ -163,7 +163,7 @@ def pods_of_green_are_deleted(world: World) -> str:
     state, results = world.stage.target.read(), list[BenchmarkResult]()
     assert state.blue and state.green
     deployment = Deployment(candidate=state.green, live=state.blue)
-    workload = Workload(pairs=400, throughput_blocks=0)
+    workload = Workload(pairs=400, throughput_blocks=0, timeout=10)
     with tempfile.TemporaryDirectory() as folder:
         measuring = threading.Thread(target=lambda: results.append(run_benchmark(deployment, [], [], folder, workload)))
         measuring.start()

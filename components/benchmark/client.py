@@ -20,6 +20,7 @@ if _key := os.environ.get("GREENLIGHT_API_KEY"):  # of servers that want one
     HEADERS["X-API-Key"] = _key
 CHUNK = 65536
 DETAIL = 200  # characters kept of an error
+CONNECT_SECONDS = 5.0  # a machine that is there accepts at once; one that is gone, such as a pod that was deleted, never says so
 
 
 @dataclass(slots=True)
@@ -67,7 +68,7 @@ class Client:
             self._exchange(body, reply, chunks)
         except (OSError, http.client.HTTPException) as error:
             reply.ended = perf_counter()
-            reply.error = "timeout" if isinstance(error, TimeoutError) else "broken" if connected else "connect"
+            reply.error = "connect" if not connected else "timeout" if isinstance(error, TimeoutError) else "broken"
             reply.detail = f"{type(error).__name__}: {error}"[:DETAIL]
             self.connection.close()
         if reply.status == 200:
@@ -92,7 +93,9 @@ class Client:
             except OSError:
                 pass
             self.connection.close()
+        self.connection.timeout = min(CONNECT_SECONDS, self.timeout)
         self.connection.connect()
+        self.connection.sock.settimeout(self.timeout)
 
     def _exchange(self, body: bytes, reply: Reply, chunks: list[tuple[float, bytes]]) -> None:
         deadline = reply.sent + self.timeout

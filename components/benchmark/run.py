@@ -23,6 +23,7 @@ log = logging.getLogger("greenlight.benchmark")
 GENERATOR_FOLDER = "generator"
 PROGRESS_SECONDS = 1.0
 POLL_SECONDS = 0.1
+GONE_AFTER, GONE_WINDOW = 5, 200
 
 
 def run_benchmark(
@@ -130,6 +131,8 @@ def _generate(job: Job) -> tuple[list[Request], list[CountedBlock], str]:
                 _log_progress(generator, job)
             if asked_to_end.is_set():
                 reason = "it was asked to end (SIGTERM)"
+            elif gone := _gone(generator.requests):
+                reason = f"{gone} does not accept connections any more, {GONE_AFTER} times in a row"
             elif time.monotonic() > deadline:
                 reason = f"the time limit of {plan.time_limit:g} s was over"
             if reason:
@@ -171,6 +174,14 @@ def _log_progress(generator: Generator, job: Job) -> None:
             figure += f", {last.role} {last.tokens_per_second:,.0f} tok/s"
     failed = sum(1 for request in requests if request.error)
     log.info(figure + (f", {failed} failed" if failed else ""), extra={"figure": figure})
+
+
+def _gone(requests: Sequence[Request]) -> str:
+    """An endpoint that its latest requests could not connect to; empty when there is none. Waiting for a thousand more of them would show nothing."""
+    seen: dict[str, list[str]] = {}
+    for request in requests[-GONE_WINDOW:]:
+        seen.setdefault(request.endpoint, []).append(request.error)
+    return next((endpoint for endpoint, errors in seen.items() if errors[-GONE_AFTER:] == ["connect"] * GONE_AFTER), "")
 
 
 def _full_pairs(requests: Sequence[Request], sides: int) -> int:

@@ -161,6 +161,14 @@ def test_a_server_killed_half_way(deployed: tuple[Deployment, Stub, Stub], start
     assert len(live.requests(12)) >= 12
 
 
+def test_a_server_that_is_gone_is_not_waited_for(deployed: tuple[Deployment, Stub, Stub], start_stub: StartStub, prompts: str, tmp_path: Path) -> None:
+    _, _, live = deployed
+    dying = start_stub(release="new", digest="sha-new", die_after=6 + 8)
+    result = run_benchmark(deployment_of(dying, live), [], [], tmp_path / "result", workload(prompts, pairs=100_000))
+    assert not result.complete and f"{dying.url} does not accept connections any more" in result.reason
+    assert 8 < result.pairs < 1000
+
+
 def test_another_release_is_not_measured(deployed: tuple[Deployment, Stub, Stub], start_stub: StartStub, prompts: str, tmp_path: Path) -> None:
     _, _, live = deployed
     other = start_stub(release="new", digest="sha-other")
