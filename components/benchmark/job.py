@@ -54,7 +54,7 @@ def run_in_cluster(target: "KubernetesTarget", deployment: Deployment, workload:
     order = JobOrder(deployment=deployment, plan=plan, prompts=load_prompts(workload.prompts)).model_dump_json().encode()
     place = storage.join(store, deployment.candidate.release_id)
     storage.write_bytes(storage.join(place, ORDER), order)
-    target.run_job("benchmark", {"BENCHMARK_STORE": place}, key=order, seconds=workload.time_limit + MARGIN_S)
+    target.run_job("benchmark", {"BENCHMARK_STORE": place}, key=place.encode() + order, seconds=workload.time_limit + MARGIN_S)
     folder.mkdir(parents=True, exist_ok=True)
     for name in (REQUESTS, BLOCKS, LOG):
         storage.download_file(storage.join(place, name), folder / name)

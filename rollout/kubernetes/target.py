@@ -215,7 +215,7 @@ class KubernetesTarget(Target):
         return self.wait_ready(release)
 
     def run_job(self, kind: str, environment: dict[str, str], key: bytes, seconds: float) -> None:
-        """Run a Job made from the CronJob `<service>-<kind>`. See jobs.run_job."""
+        """Run a Job made from the CronJob `<service>-<kind>`, once for the same `key`. See jobs.run_job."""
         run_job(self.connection, self.namespace, f"{self.service}-{kind}", environment, key, seconds, self.timings.poll)
 
     def _hand_over(self, color: Color, live: Color) -> None:
