@@ -19,6 +19,8 @@ from rollout.target import Answer, Served, Target, Timings
 log = logging.getLogger("greenlight.rollout")
 
 SHORT_S = 5.0
+MIN_REPLICAS = f"{PREFIX}/min-replicas"
+"""Of an autoscaler that holds a warm color at its size: the bound that it had before."""
 
 
 class KubernetesTarget(Target):
@@ -203,6 +205,9 @@ class KubernetesTarget(Target):
 
     def scale_down(self, color: Color) -> None:
         self.stop(color)
+        found = self.connection.find(self._autoscaler(color))
+        if found and (low := found["metadata"].get("annotations", {}).get(MIN_REPLICAS)):
+            self.connection.merge(self._autoscaler(color), {"metadata": {"annotations": {MIN_REPLICAS: None}}, "spec": {"minReplicas": int(low)}})
 
     def match(self, release: Release, live: Release) -> Release:
         """As many pods as live has now. Those that are new are proven by the caller."""
@@ -219,13 +224,19 @@ class KubernetesTarget(Target):
         run_job(self.connection, self.namespace, f"{self.service}-{kind}", environment, key, seconds, self.timings.poll)
 
     def _hand_over(self, color: Color, live: Color) -> None:
-        """The bounds of live's autoscaler hold for the next live too, which must not shrink below what live needs now."""
-        path = f"/apis/autoscaling/v2/namespaces/{self.namespace}/horizontalpodautoscalers"
-        theirs, ours = (self.connection.find(f"{path}/{owner(one, self.service)}") for one in (live, color))
-        if theirs and ours:
-            bounds = {key: theirs["spec"][key] for key in ("minReplicas", "maxReplicas") if key in theirs["spec"]}
-            if any(ours["spec"].get(key) != value for key, value in bounds.items()):
-                self.connection.merge(f"{path}/{owner(color, self.service)}", {"spec": bounds})
+        """The bounds of live's autoscaler become the next live's. Live's own holds it at its size from now on: it must not shrink while warm."""
+        theirs, ours = (self.connection.find(self._autoscaler(one)) for one in (live, color))
+        if not theirs or not ours:
+            return
+        low = int(theirs["metadata"].get("annotations", {}).get(MIN_REPLICAS) or theirs["spec"].get("minReplicas", 1))
+        held = max(low, min(len(self._pods(live)), theirs["spec"]["maxReplicas"]))
+        for one, found, least, kept in ((color, ours, low, None), (live, theirs, held, str(low))):
+            spec = {"minReplicas": least, "maxReplicas": theirs["spec"]["maxReplicas"]}
+            if any(found["spec"].get(key) != value for key, value in spec.items()):
+                self.connection.merge(self._autoscaler(one), {"metadata": {"annotations": {MIN_REPLICAS: kept}}, "spec": spec})
+
+    def _autoscaler(self, color: Color) -> str:
+        return f"/apis/autoscaling/v2/namespaces/{self.namespace}/horizontalpodautoscalers/{owner(color, self.service)}"
 
     def _deployment(self, color: Color) -> Json:
         name = owner(color, self.service)

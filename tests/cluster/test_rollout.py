@@ -57,8 +57,12 @@ def test_pods_that_were_replaced_are_validated_and_those_of_another_build_are_no
     stage.admin.delete(f"/api/v1/namespaces/{stage.namespace}/pods/{measured.name}")
     stage.admin.merge(f"/apis/apps/v1/namespaces/{stage.namespace}/deployments/{SERVICE}-blue/scale", {"spec": {"replicas": 2}})
     wait_until(lambda: len(target.running("blue")) == 2, "a second pod of live")
+    scalers = f"/apis/autoscaling/v2/namespaces/{stage.namespace}/horizontalpodautoscalers"
+    stage.admin.merge(f"{scalers}/{SERVICE}-blue", {"spec": {"maxReplicas": 7}})
     promotion = bluegreen.promote(target, decision_on(deployment), "run-1")
     assert promotion.outcome == "promoted"
+    bounds = {color: [stage.admin.get(f"{scalers}/{SERVICE}-{color}")["spec"][key] for key in ("minReplicas", "maxReplicas")] for color in ("blue", "green")}
+    assert bounds == {"green": [1, 7], "blue": [2, 7]}, "the bounds are handed over, and the old color is held at its size while it is warm"
     assert measured.name not in {instance.name for instance in promotion.live.instances}
     assert len(promotion.live.instances) == 2, "as many as live had"
 
