@@ -115,3 +115,8 @@ def color_selector(deployment: Json) -> dict[str, str]:
 def owner(color: Color, service: str) -> str:
     """The name of a color's Deployment."""
     return f"{service}-{color}"
+
+
+def preview(name: str) -> str:
+    """The preview Service of a color, which people and dashboards use to look at it."""
+    return f"{name}-svc"

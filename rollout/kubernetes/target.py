@@ -11,7 +11,7 @@ from components.records import Color, Instance, Release
 from rollout.kubernetes import manifests
 from rollout.kubernetes.connection import Connection, Json
 from rollout.kubernetes.jobs import run_job
-from rollout.kubernetes.pods import PORT, Pod, color_selector, gone_or_going, last_lines, owner, pods_of
+from rollout.kubernetes.pods import PORT, Pod, color_selector, gone_or_going, last_lines, owner, pods_of, preview
 from rollout.kubernetes.store import COLOR_KEY, PREFIX, Store
 from rollout.state import OTHER, Action, Holder, ServiceState
 from rollout.target import Answer, Served, Target, Timings
@@ -48,7 +48,11 @@ class KubernetesTarget(Target):
     def check(self) -> None:
         self.store.read()
         for color in OTHER:
-            self._deployment(color)
+            name = preview(str(self._deployment(color)["metadata"]["name"]))
+            if self.connection.find(f"{self.core}/services/{name}") is None:
+                raise InputError(
+                    "service", self.service, f"there is no Service {name} in namespace {self.namespace}; `kubectl apply -k k8s/overlays/cpu` makes it"
+                )
 
     def read(self) -> ServiceState:
         return self.store.read()
@@ -107,7 +111,7 @@ class KubernetesTarget(Target):
             wanted = deployment["spec"]["replicas"]
             if deployment["spec"].get("paused") and not pods:  # somebody applied the manifests just now
                 self.connection.merge(f"{self.apps}/{name}", {"spec": {"paused": False}})
-            if seen and len(ready) >= wanted and len(ready) == len(pods) > 0:
+            if seen and len(ready) >= wanted and len(ready) == len(pods) > 0 and {pod.name for pod in ready} <= self.behind(preview(name)):
                 if not deployment["spec"].get("paused"):  # from here on no edit by hand restarts what is measured, and what serves
                     self.connection.merge(f"{self.apps}/{name}", {"spec": {"paused": True}})
                 return release.model_copy(update={"instances": [pod.instance for pod in ready], "replicas": release.replicas})
@@ -249,10 +253,10 @@ class KubernetesTarget(Target):
     def _pods(self, color: Color) -> list[Pod]:
         return pods_of(self.connection, self.namespace, color_selector(self._deployment(color)))
 
-    def behind(self) -> set[str]:
-        """Names of the pods behind the stable Service that get connections."""
+    def behind(self, service: str = "") -> set[str]:
+        """Names of the pods behind a Service that get connections; empty: the stable one."""
         path = f"/apis/discovery.k8s.io/v1/namespaces/{self.namespace}/endpointslices"
-        slices = self.connection.get(path, labelSelector=f"kubernetes.io/service-name={self.service}")["items"]
+        slices = self.connection.get(path, labelSelector=f"kubernetes.io/service-name={service or self.service}")["items"]
         endpoints = [one for piece in slices for one in piece.get("endpoints") or [] if one.get("conditions", {}).get("ready") is not False]
         return {one["targetRef"]["name"] for one in endpoints if one.get("targetRef")}
 

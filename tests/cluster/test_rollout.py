@@ -17,7 +17,7 @@ def live_color(stage: Stage) -> str:
     return str(stage.get(f"api/v1/{{ns}}/services/{SERVICE}")["spec"]["selector"]["version"])
 
 
-def test_a_release_goes_live_is_promoted_and_rolled_back(stage: Stage, openvino_model: Path) -> None:  # noqa: F811
+def test_a_release_goes_live_is_promoted_and_rolled_back(stage: Stage, openvino_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     target = stage.target
     target.check()
     baseline, candidate = stage.artifact(openvino_model, "one", "baseline"), stage.artifact(openvino_model, "two")
@@ -42,7 +42,9 @@ def test_a_release_goes_live_is_promoted_and_rolled_back(stage: Stage, openvino_
     assert {"WentLive", "Deployed", "Promoted"} <= reasons
     assert stage.get(f"apis/apps/v1/{{ns}}/deployments/{SERVICE}-green")["spec"]["paused"] is True
 
-    assert bluegreen.rollback(target).outcome == "rolled_back" and live_color(stage) == "blue"
+    with monkeypatch.context() as without_bucket:
+        without_bucket.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+        assert bluegreen.rollback(target).outcome == "rolled_back" and live_color(stage) == "blue"
     assert target.ask_stable("Hello", 4).color == "blue"
     retired = bluegreen.retire(target, deployment.candidate)
     assert retired.outcome == "retired" and target.running("green") == []
@@ -145,3 +147,24 @@ def test_the_pipelines_account_may_do_nothing_else(stage: Stage) -> None:
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         status, text, _ = stage.target.connection.once(method, path, None if method == "GET" else {}, kind)
         assert status == 403, f"{method} {path} was answered {status}: {text[:200]}"
+
+
+def test_the_schedule_in_the_cluster_finishes_a_dead_run_and_scales_down_the_old_color(stage: Stage, openvino_model: Path) -> None:  # noqa: F811
+    """The CronJob `recover`, as a pod with its own account and token."""
+    target = stage.target
+    deployment = stage.deploy(stage.artifact(openvino_model, "two"), stage.artifact(openvino_model, "one", "baseline"))
+    decision_on(deployment, bake_seconds=1).model_copy(update={"keep_warm_seconds": 0.0}).save(stage.kubeconfig.parent / "decision")
+    stage.killed("promote.switched", "promote", str(stage.kubeconfig.parent / "decision"))
+    assert target.read().switch
+
+    def recover(name: str) -> None:
+        template = stage.get(f"apis/batch/v1/{{ns}}/cronjobs/{SERVICE}-recover")["spec"]["jobTemplate"]
+        stage.admin.create(f"/apis/batch/v1/namespaces/{stage.namespace}/jobs", {"metadata": {"name": name}, "spec": template["spec"]})
+        wait_until(lambda: bool(stage.get(f"apis/batch/v1/{{ns}}/jobs/{name}")["status"].get("succeeded")), f"Job {name}", 120)
+
+    recover("first")
+    state = target.read()
+    assert (state.switch, state.live, state.history[-1].what) == (None, "green", "scaled_down")
+    assert target.running("blue") == [] and target.ask_stable("Hello", 4).color == "green"
+    assert bluegreen.rollback(target).live.color == "blue", "it is brought up again"
+    assert target.ask_stable("Hello", 4).color == "blue"
