@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ from rich.table import Table
 from benchmarks.chaos.cases import Case, World, all_cases
 from benchmarks.serving.model import openvino_model
 from components.errors import GreenlightError
-from tests.cluster.cluster import NODE_ADDRESS, running_cluster
+from tests.cluster.cluster import NODE_ADDRESS, running_cluster, wait_until
 from tests.cluster.host_environment import host_volumes, load_host_image
 from tests.cluster.stage import SERVICE, Stage
 from tests.gcs import running_server
@@ -35,7 +36,7 @@ def main(
     tokens: Annotated[int, typer.Option(help="Tokens of each stream.")] = 16,
 ) -> None:
     """What goes wrong in a rollout, and what a constant load sees of it."""
-    console = Console()
+    console = Console(width=140)
     with world() as here, tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "load.jsonl"
         here.deploy()
@@ -88,12 +89,21 @@ def world() -> Iterator[World]:
 def load(stage: Stage, users: int, tokens: int, output: Path) -> Iterator[None]:
     """A constant load of streams on the stable Service, from inside the cluster's network."""
     url = f"http://{stage.cluster.service_ip(stage.namespace, SERVICE)}"
+    wait_until(lambda: answers(url), "the stable Service", 30)  # the node's rules follow the first switch of a new Service a moment later
     process = subprocess.Popen([sys.executable, "-m", "tests.cluster.load", url, str(users), str(tokens), str(LONGEST), str(output)])
     try:
         yield
     finally:
         process.terminate()
         process.wait(90)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/ready", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def right(case: Case) -> bool:
@@ -142,7 +152,7 @@ def switch_times(here: World, rows: list[Row]) -> dict[str, Any]:
         late = [row for row in old if row["kept"] and row["sent"] > flip.at]
         found["first_new_ms"].append(1000 * (min(row["first"] for row in new) - flip.at))
         for name, kept in (("last_old_ms", False), ("last_old_keepalive_ms", True)):
-            found[name].append(1000 * (max(row["sent"] for row in old if row["kept"] == kept) - flip.at))
+            found[name].append(1000 * (max((row["sent"] for row in old if row["kept"] == kept), default=flip.at) - flip.at))
         found["old_keepalive_requests"].append(max([sum(row["user"] == user for row in late) for user in {row["user"] for row in late}], default=0))
     return {name: round(statistics.median(values), 1) for name, values in found.items() if values}
 

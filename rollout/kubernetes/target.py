@@ -97,7 +97,7 @@ class KubernetesTarget(Target):
         if not mine:
             self.stop(color)
         replicas = max(release.replicas, now["spec"].get("replicas") or 0) if mine else release.replicas
-        self.connection.apply(f"{self.apps}/{name}", manifests.deployment(release, name, self.endpoint, replicas))
+        self.connection.apply(f"{self.apps}/{name}", manifests.deployment(release, name, self._stable_address(), replicas))
         return release
 
     def wait_ready(self, release: Release) -> Release:
@@ -241,6 +241,12 @@ class KubernetesTarget(Target):
 
     def _autoscaler(self, color: Color) -> str:
         return f"/apis/autoscaling/v2/namespaces/{self.namespace}/horizontalpodautoscalers/{owner(color, self.service)}"
+
+    def _stable_address(self) -> str:
+        """Where pods ask who is live: the Service's address, which stays for as long as it does, and needs no DNS."""
+        spec = self.store.object()["spec"]
+        address = spec.get("clusterIP")
+        return f"http://{address}:{spec['ports'][0]['port']}" if address and address != "None" else self.endpoint
 
     def _deployment(self, color: Color) -> Json:
         name = owner(color, self.service)
