@@ -19,6 +19,7 @@ from rollout.target import Answer, Served, Target, Timings
 log = logging.getLogger("greenlight.rollout")
 
 SHORT_S = 5.0
+STRAGGLER_S = 60.0  # an autoscaler may have asked for a pod that no node has room for: as many as the release wants are enough then
 MIN_REPLICAS = f"{PREFIX}/min-replicas"
 """Of an autoscaler that holds a warm color at its size: the bound that it had before."""
 
@@ -111,11 +112,12 @@ class KubernetesTarget(Target):
             wanted = deployment["spec"]["replicas"]
             if deployment["spec"].get("paused") and not pods:  # somebody applied the manifests just now
                 self.connection.merge(f"{self.apps}/{name}", {"spec": {"paused": False}})
-            if seen and len(ready) >= wanted and len(ready) == len(pods) > 0 and {pod.name for pod in ready} <= self.behind(preview(name)):
+            elapsed = time.monotonic() - began
+            enough = len(ready) >= release.replicas and (len(ready) == len(pods) or elapsed > STRAGGLER_S)
+            if seen and enough and {pod.name for pod in ready} <= self.behind(preview(name)):
                 if not deployment["spec"].get("paused"):  # from here on no edit by hand restarts what is measured, and what serves
                     self.connection.merge(f"{self.apps}/{name}", {"spec": {"paused": True}})
-                return release.model_copy(update={"instances": [pod.instance for pod in ready], "replicas": release.replicas})
-            elapsed = time.monotonic() - began
+                return release.model_copy(update={"instances": [pod.instance for pod in ready]})
             trouble = _worst(pods)
             reason = f"{trouble.name}: {trouble.trouble}" if trouble else _refusal(deployment)
             if (trouble and trouble.hopeless) or elapsed > self.timings.ready:
@@ -215,13 +217,13 @@ class KubernetesTarget(Target):
 
     def match(self, release: Release, live: Release) -> Release:
         """As many pods as live has now. Those that are new are proven by the caller."""
-        wanted = max(len(self._pods(live.color)), release.replicas)
+        wanted = max(sum(pod.ready for pod in self._pods(live.color)), release.replicas)
         deployment = self._deployment(release.color)
         if (deployment["spec"].get("replicas") or 0) < wanted:
             log.info("%s: scaling to %d pods, as many as %s has", release.color, wanted, live.color)
             self.connection.merge(f"{self.apps}/{owner(release.color, self.service)}/scale", {"spec": {"replicas": wanted}})
         self._hand_over(release.color, live.color)
-        return self.wait_ready(release)
+        return self.wait_ready(release.model_copy(update={"replicas": wanted})).model_copy(update={"replicas": release.replicas})
 
     def run_job(self, kind: str, environment: dict[str, str], key: bytes, seconds: float) -> None:
         """Run a Job made from the CronJob `<service>-<kind>`, once for the same `key`. See jobs.run_job."""
