@@ -21,6 +21,7 @@ IN_CLUSTER = "in-cluster"
 MERGE, APPLY = "application/merge-patch+json", "application/apply-patch+yaml"
 FIELD_MANAGER = "greenlight"
 RETRY_SECONDS = 60.0  # an API server that restarts is back within that
+STARTING_SECONDS = 10.0  # one that has just started refuses everybody until it has read the roles and tokens
 PASSING = (429, 500, 502, 503, 504)
 LONGEST_PAUSE_S = 2.0
 CONNECT_SECONDS = 5.0
@@ -44,6 +45,7 @@ class Connection:
     def __init__(self, cluster: str = "") -> None:
         self.cluster = cluster
         self._client: Any = None
+        self._welcome = False  # something was allowed on this connection before
 
     def get(self, path: str, **query: str) -> Json:
         return self.call("GET", path, query=query)
@@ -86,10 +88,13 @@ class Connection:
         while True:
             status, text, _ = self.once(method, path, body, content_type, query)
             if 200 <= status < 300:
+                self._welcome = True
                 return text
-            if status and status not in PASSING:
+            waited = time.monotonic() - began
+            starting = status in (401, 403) and self._welcome and waited < STARTING_SECONDS
+            if status and status not in PASSING and not starting:
                 raise ApiError(status, _say(method, path, status, text))
-            if time.monotonic() - began > RETRY_SECONDS:
+            if waited > RETRY_SECONDS:
                 reason = _say(method, path, status, text) if status else f"the API server of {self.name} cannot be reached: {text}"
                 raise ApiError(status, f"{reason} Check the network and the cluster, then run this again.")
             log.debug("the API server answers %d (%s): trying again", status, text[:120])

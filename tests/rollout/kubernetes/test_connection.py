@@ -89,6 +89,16 @@ def test_what_is_refused_is_not(api: Api, connection: Connection) -> None:
     connection.delete("/x")
 
 
+def test_an_api_server_that_has_just_started_knows_nobody_yet(api: Api, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection.get("/x")
+    api.answers = [(403, {}), (401, {}), (200, {"a": 1})]
+    assert connection.get("/x") == {"a": 1}
+    monkeypatch.setattr(module, "STARTING_SECONDS", 0.2)
+    api.answers = [(403, {"message": "no"})]
+    with pytest.raises(ApiError, match="403"):
+        connection.get("/x")
+
+
 def test_an_api_server_that_stays_away_is_named(api: Api, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.3)
     api.shutdown()
