@@ -21,7 +21,7 @@ IN_CLUSTER = "in-cluster"
 MERGE, APPLY = "application/merge-patch+json", "application/apply-patch+yaml"
 FIELD_MANAGER = "greenlight"
 RETRY_SECONDS = 60.0  # an API server that restarts is back within that
-STARTING_SECONDS = 10.0  # one that has just started refuses everybody until it has read the roles and tokens
+STARTING_SECONDS = 20.0  # one that has just started refuses everybody until it has read the roles and tokens
 PASSING = (429, 500, 502, 503, 504)
 LONGEST_PAUSE_S = 2.0
 CONNECT_SECONDS = 5.0
@@ -45,7 +45,6 @@ class Connection:
     def __init__(self, cluster: str = "") -> None:
         self.cluster = cluster
         self._client: Any = None
-        self._welcome = False  # something was allowed on this connection before
 
     def get(self, path: str, **query: str) -> Json:
         return self.call("GET", path, query=query)
@@ -84,14 +83,14 @@ class Connection:
 
     def text(self, method: str, path: str, body: Any = None, content_type: str = "application/json", query: dict[str, str] | None = None) -> str:
         """The same, for answers that are not JSON."""
-        began, pause = time.monotonic(), 0.1
+        began, pause, refused = time.monotonic(), 0.1, False
         while True:
             status, text, _ = self.once(method, path, body, content_type, query)
             if 200 <= status < 300:
-                self._welcome = True
                 return text
             waited = time.monotonic() - began
-            starting = status in (401, 403) and self._welcome and waited < STARTING_SECONDS
+            refused_before, refused = refused, status in (401, 403) and self._started()
+            starting = status in (401, 403) and waited < STARTING_SECONDS and not (refused and refused_before)
             if status and status not in PASSING and not starting:
                 raise ApiError(status, _say(method, path, status, text))
             if waited > RETRY_SECONDS:
@@ -100,6 +99,10 @@ class Connection:
             log.debug("the API server answers %d (%s): trying again", status, text[:120])
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _started(self) -> bool:
+        """Has the API server read its roles and tokens? Until then it refuses everybody."""
+        return self.once("GET", "/readyz", None, "application/json")[0] == 200
 
     def once(
         self, method: str, path: str, body: Any, content_type: str, query: dict[str, str] | None = None, seconds: float = 30.0
