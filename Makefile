@@ -22,8 +22,8 @@ test: install .venv/clients browser kubernetes lint  ## Install what is missing,
 test-cluster: install kubernetes  ## Start a real one-node Kubernetes in a network namespace and run the tests that need it (root, Go; GREENLIGHT_TEST_KUBECONFIG=... takes another)
 	$(PY) -m pytest tests/cluster $(ARGS)
 
-test-terraform: install .cache/checkov/bin/checkov  ## Check the Terraform configuration, without a cloud (GREENLIGHT_TERRAFORM_MIRROR=... takes the providers from there)
-	$(PY) -m pytest tests/terraform $(ARGS)
+test-terraform: install .cache/checkov/bin/checkov  ## Check the Terraform configuration and the workflows, without a cloud (GREENLIGHT_TERRAFORM_MIRROR=... takes the providers from there)
+	$(PY) -m pytest tests/terraform tests/test_workflows.py $(ARGS)
 
 lint: install  ## Lint and check types
 	.venv/bin/ruff check .
