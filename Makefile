@@ -62,6 +62,13 @@ image:  ## Build the image that serves OpenVINO artifacts on CPU (ARGS="--build-
 image-gpu:  ## Build the image that serves on GPUs, on vLLM's own (ARGS="--build-arg VLLM_IMAGE=..." takes another)
 	$(BUILD_IMAGE) --target gpu --tag greenlight-serving:0.1.0-gpu $(ARGS) .
 
+ENVIRONMENT ?= dev
+bootstrap:  ## From an empty Google Cloud project to a first promotion on GKE: docs/cloud.md (PROJECT_ID=... ENVIRONMENT=dev ARGS=--yes)
+	@terraform/bootstrap.sh "$(PROJECT_ID)" $(ENVIRONMENT) $(ARGS)
+
+destroy:  ## Delete all of that, models included. Asks first (PROJECT_ID=... ENVIRONMENT=dev ARGS=--yes)
+	@terraform/destroy.sh "$(PROJECT_ID)" $(ENVIRONMENT) $(ARGS)
+
 # The report is tested in a real browser where there is one, or where apt can install it; else those tests skip and say so.
 browser:
 	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
@@ -110,4 +117,4 @@ $(UV):
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .cache/checkov
 	$(UV) pip install --quiet --python .cache/checkov/bin/python checkov==3.3.30 || true
 
-.PHONY: browser chaos help image image-gpu kubernetes run test test-cluster test-terraform lint format loadtest bench-serving bench-serving-scale tiny vllm down clean install
+.PHONY: bootstrap browser chaos destroy help image image-gpu kubernetes run test test-cluster test-terraform lint format loadtest bench-serving bench-serving-scale tiny vllm down clean install
