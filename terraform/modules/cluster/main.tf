@@ -11,7 +11,7 @@ resource "google_container_cluster" "this" {
   name     = var.name
   location = var.region # the control plane lies in three zones, whatever the nodes do
 
-  node_locations           = var.zones
+  node_locations           = length(var.zones) > 0 ? var.zones : null # null, and not none: then Google picks
   remove_default_node_pool = true
   initial_node_count       = 1
   deletion_protection      = var.deletion_protection
@@ -86,8 +86,7 @@ resource "google_container_cluster" "this" {
     enabled = true # what each namespace costs, on the bill
   }
   security_posture_config {
-    mode               = "BASIC"
-    vulnerability_mode = "VULNERABILITY_BASIC"
+    mode = "BASIC" # images are scanned where they lie, in the registry
   }
 
   release_channel {
