@@ -46,6 +46,7 @@ if [ -n "$cluster" ]; then
   export KUBECONFIG=$PWD/$folder/kubeconfig
   # Load balancers that the cluster made are not in the state of terraform, and would keep the network from going: the cluster must take them away itself.
   if gcloud container clusters get-credentials "$cluster" --location "$region" --project "$project" --dns-endpoint; then
+    kubectl -n llm-serving patch cronjob llm-inference-recover -p '{"spec": {"suspend": true}}' || true # it would bring them up again
     kubectl -n llm-serving scale deployment --all --replicas 0 || true
     kubectl delete namespace llm-serving --ignore-not-found --timeout 15m
   else

@@ -125,7 +125,8 @@ run "cluster_is_private" {
   assert {
     condition = (
       google_container_cluster.this.control_plane_endpoints_config[0].dns_endpoint_config[0].allow_external_traffic &&
-      !google_container_cluster.this.control_plane_endpoints_config[0].ip_endpoints_config[0].enabled
+      !google_container_cluster.this.control_plane_endpoints_config[0].ip_endpoints_config[0].enabled &&
+      google_container_cluster.this.private_cluster_config[0].enable_private_endpoint
     )
     error_message = "The control plane must be reached by its DNS name, and by no IP address."
   }

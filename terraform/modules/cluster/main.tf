@@ -32,7 +32,8 @@ resource "google_container_cluster" "this" {
   }
 
   private_cluster_config {
-    enable_private_nodes = true
+    enable_private_nodes    = true
+    enable_private_endpoint = true # follows from the endpoints below; unsaid, every plan would want to change it
   }
   control_plane_endpoints_config {
     dns_endpoint_config {
