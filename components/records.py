@@ -221,6 +221,16 @@ class ObjectiveResult(Part):
     reason: str
 
 
+class Look(Part):
+    """One planned look of the gate at the pairs measured until then."""
+
+    pairs: int = Field(description="That the look had.")
+    fraction: float = Field(description="Of the planned pairs.")
+    passed: int
+    failed: int
+    verdict: Verdict = Field(description="Of this look; the first that is not inconclusive ends it.")
+
+
 class Decision(Record):
     """What the gate says, and from what."""
 
@@ -231,6 +241,9 @@ class Decision(Record):
     deployment: Deployment
     gate_name: str
     gate_digest: str
+    gate: str = Field("", description="The gate as JSON, whole, for a replay.")
+    looks: list[Look] = Field(default_factory=list, description="In order, up to the one that decided.")
+    planned_pairs: int = 0
     evaluation_digest: str = Field(description="sha256 of the Evaluation record judged.")
     benchmark_digest: str = Field(description="sha256 of the BenchmarkResult record judged.")
     bake_seconds: float = 0.0

@@ -2,12 +2,14 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from components.errors import InputError
 
 Role = Literal["candidate", "live"]
 ROLES: tuple[Role, Role] = ("candidate", "live")
+
+MOST_LOOKS = 20
 
 
 def _refuse_bool(value: object) -> object:
@@ -41,7 +43,27 @@ class Plan(BaseModel):
     block_tokens: Count = Field(128, ge=1, le=1_000_000, description="Output tokens of a request in a throughput block: as long as answers usually are.")
     timeout: Number = Field(60, gt=0, le=86_400, description="Seconds after which a request has failed.")
     time_limit: Number = Field(1800, gt=0, le=7 * 86_400, description="Seconds after which the benchmark is cut short, and not judged.")
+    looks: Count | list[Count] = Field(
+        1, description="Planned looks of the gate: how many, evenly spaced, or after how many pairs each; the last is after all."
+    )
     seed: Count = Field(1, ge=0, le=2**32 - 1, description="Of the order of prompts and colors.")
+
+    @property
+    def look_pairs(self) -> tuple[int, ...]:
+        """After how many pairs the gate looks; whole blocks, except the last, which is all pairs."""
+        if isinstance(self.looks, list):
+            return tuple(self.looks)
+        block = self.pairs_per_block
+        return (*(round(self.pairs * look / self.looks / block) * block for look in range(1, self.looks)), self.pairs)
+
+    @model_validator(mode="after")
+    def _looks_rise(self) -> Self:
+        if isinstance(self.looks, int) and not 1 <= self.looks <= MOST_LOOKS:
+            raise ValueError(f"looks is {self.looks}; plan 1 to {MOST_LOOKS}, or list after how many pairs each is")
+        looks = self.look_pairs
+        if not looks or looks[0] < 1 or list(looks) != sorted(set(looks)) or looks[-1] != self.pairs or len(looks) > MOST_LOOKS:
+            raise ValueError(f"looks after {list(looks)} pairs cannot be: they must rise and end with pairs, {self.pairs}; at most {MOST_LOOKS}")
+        return self
 
 
 class Workload(Plan):

@@ -8,7 +8,7 @@ Source = Literal["requests", "blocks", "errors", "documents"]
 Comparison = Literal["ratio", "difference"]
 
 PERCENTILES = {"p50": 50, "p90": 90, "p95": 95}
-STATISTICS = (*PERCENTILES, "mean")
+STATISTICS = (*PERCENTILES, "mean", "over_slo")
 
 
 @dataclass(frozen=True)

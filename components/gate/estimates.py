@@ -1,23 +1,20 @@
-"""Point estimates with one-sided confidence bounds on both sides. Numpy arrays in, floats out; nothing here knows of gates or files.
+"""Point estimates and their one-sided confidence bounds, for counts and rates. Numbers in, numbers out; nothing here knows of gates or files.
 
 Every `low` and `high` is a one-sided bound at the confidence asked for: each alone is right with that probability, both together
-form a two-sided interval of `2 * confidence - 1`. Resampling is seeded: the same samples give the same bounds. (Sums over
-documents have theirs in `components.evaluate.bootstrap`.)
+form a two-sided interval of `2 * confidence - 1`. (Sums over documents have theirs in `components.evaluate.bootstrap`, latencies of paired requests in
+`components.gate.latencies`.)
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-RESAMPLES = 2000
-SEED = 20_260_101
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Draws = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -29,72 +26,56 @@ class Estimate:
     high: float
 
 
-@lru_cache(maxsize=4)
-def _multiplicities(units: int) -> Draws:
-    """How often each of `units` is drawn, in each of RESAMPLES resamples with replacement. Shape (RESAMPLES, units)."""
-    drawn = np.random.default_rng(SEED).multinomial(units, np.full(units, 1 / units), size=RESAMPLES).astype(np.int32)
-    drawn.flags.writeable = False  # shared by all callers
-    return drawn
+class Measure(ABC):
+    """A value that is known from samples, and what they show of it at a confidence (one-sided)."""
+
+    value: float
+
+    @abstractmethod
+    def below(self, limit: float, confidence: float) -> bool:
+        """Whether the upper bound is at most the limit."""
+
+    @abstractmethod
+    def above(self, limit: float, confidence: float) -> bool:
+        """Whether the lower bound is at least the limit."""
+
+    @abstractmethod
+    def high(self, confidence: float, limit: float) -> float:
+        """The upper bound: at most the limit exactly when `below` says so."""
+
+    @abstractmethod
+    def low(self, confidence: float, limit: float) -> float:
+        """The lower bound: at least the limit exactly when `above` says so."""
 
 
-def _bounds(resampled: Floats, confidence: float, fallback_low: float, fallback_high: float) -> tuple[float, float]:
-    """Percentile bounds of a bootstrap (Efron and Tibshirani 1993, section 13.3), without interpolation, which infinities would spoil.
-
-    A resample that is NaN could be anything: it counts as `fallback_low` for the low bound and as `fallback_high` for the high one.
-    """
-    unknown = np.isnan(resampled)
-    low = np.quantile(np.where(unknown, fallback_low, resampled), 1 - confidence, method="inverted_cdf")
-    high = np.quantile(np.where(unknown, fallback_high, resampled), confidence, method="higher")
-    return float(low), float(high)
-
-
-def _statistic(values: Floats, blocks: Ints, drawn: Draws, statistic: float | None) -> Floats:
-    """A quantile (0 to 1), or the mean when None, of every resample of whole blocks. Shape (len(drawn),).
-
-    The quantile is the smallest value with at least that share of the sample at or below it.
-    """
-    if statistic is None:
-        counts = np.bincount(blocks, minlength=drawn.shape[1])
-        sums = np.bincount(blocks, weights=values, minlength=drawn.shape[1])
-        with np.errstate(invalid="ignore"):
-            totals = np.where(drawn > 0, drawn * sums, 0.0).sum(axis=1)  # 0 * inf would be NaN
-        return totals / (drawn @ counts)
-    order = np.argsort(values, kind="stable")
-    below = np.cumsum(drawn[:, blocks[order]], axis=1, dtype=np.int32)
-    wanted = np.ceil(statistic * below[:, -1] - 1e-9)
-    return values[order][(below < wanted[:, None]).sum(axis=1)]
-
-
-def latency(values: Floats, blocks: Ints, statistic: float | None, confidence: float) -> Estimate:
-    """A quantile or the mean of one color, resampled by blocks.
+class Interval(Measure):
+    """A measure whose bounds come from a formula.
 
     Args:
-        values: a value a request, seconds; infinite for a failed one.
-        blocks: the number of the block of each, from 0 without gaps.
-        statistic: 0.5 for the median and so on; None for the mean.
+        estimate: the estimate at a confidence.
+        confidence: a first one, for the value.
     """
-    units = int(blocks.max()) + 1
-    point = _statistic(values, blocks, np.ones((1, units), dtype=np.int32), statistic)
-    low, high = _bounds(_statistic(values, blocks, _multiplicities(units), statistic), confidence, -np.inf, np.inf)
-    return Estimate(float(point[0]), low, high)
 
+    def __init__(self, estimate: Callable[[float], Estimate], confidence: float) -> None:
+        self._estimate, self._known = estimate, {confidence: estimate(confidence)}
+        self.value = self._known[confidence].value
 
-def latency_ratio(candidate: Floats, live: Floats, blocks: Ints, statistic: float | None, confidence: float) -> Estimate:
-    """The same statistic of both colors, as the ratio candidate to live, by a bootstrap over blocks of pairs.
+    def _at(self, confidence: float) -> Estimate:
+        if confidence not in self._known:
+            self._known[confidence] = self._estimate(confidence)
+        return self._known[confidence]
 
-    Blocks of neighbouring pairs are drawn whole, and both colors with the same draw, so that drift and bursts, which hit the two
-    requests of a pair alike, cancel (Künsch 1989 on blocks; the statistic is plug-in). Where live's statistic is infinite (too many
-    failures) or zero there is no ratio: the value is NaN.
-    """
-    units = int(blocks.max()) + 1
+    def below(self, limit: float, confidence: float) -> bool:
+        return self._at(confidence).high <= limit
 
-    def ratio(drawn: Draws) -> Floats:
-        numerator, denominator = (_statistic(values, blocks, drawn, statistic) for values in (candidate, live))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(np.isfinite(denominator) & (denominator > 0), numerator / denominator, np.nan)
+    def above(self, limit: float, confidence: float) -> bool:
+        return self._at(confidence).low >= limit
 
-    low, high = _bounds(ratio(_multiplicities(units)), confidence, 0.0, np.inf)
-    return Estimate(float(ratio(np.ones((1, units), dtype=np.int32))[0]), low, high)
+    def high(self, confidence: float, limit: float) -> float:
+        return self._at(confidence).high
+
+    def low(self, confidence: float, limit: float) -> float:
+        return self._at(confidence).low
 
 
 def rate_ratio(candidate: Floats, live: Floats, confidence: float) -> Estimate:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from components import storage
 from components.benchmark.workload import Count, Number, Plan
 from components.errors import InputError
-from components.gate.catalogue import METRICS, PERCENTILES, MetricKind, Scope
+from components.gate.catalogue import METRICS, PERCENTILES, Comparison, MetricKind, Scope
 
 MIN_TAIL_PAIRS = 5
 """Requests that must lie beyond a percentile for its bound to mean anything: p95 needs 100 pairs, p90 needs 50."""
@@ -36,7 +36,8 @@ class Objective(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     metric: str
-    statistic: str = Field("", description="p50, p90, p95 or mean, for metrics of single requests.")
+    statistic: str = Field("", description="p50, p90, p95, mean or over_slo, for metrics of single requests.")
+    slo: Number | None = Field(None, gt=0, description="Of over_slo: the seconds that a request should not take longer than.")
     scope: Scope = Field("absolute", description="absolute: the value itself. vs_live: as ratio to, or difference from, the live color.")
     max: Number | None = Field(None, description="Limit for what must not be larger.")
     min: Number | None = Field(None, description="Limit for what must not be smaller.")
@@ -52,11 +53,22 @@ class Objective(BaseModel):
         return self.max if self.max is not None else self.min  # type: ignore[return-value]  # one of them is there
 
     @property
+    def at_most(self) -> bool:
+        """Whether the limit is an upper one."""
+        return self.max is not None
+
+    @property
+    def comparison(self) -> Comparison:
+        return "difference" if self.statistic == "over_slo" else self.kind.comparison
+
+    @property
     def title(self) -> str:
         return self.name or self.phrase + (" vs live" if self.scope == "vs_live" else "")
 
     @property
     def phrase(self) -> str:
+        if self.statistic == "over_slo":
+            return f"share of {self.kind.label} over {1000 * (self.slo or 0):g} ms"
         return f"{self.statistic} of {self.kind.label}" if self.statistic else self.kind.label
 
     def need(self, key: str, given: int, least: int) -> None:
@@ -76,18 +88,22 @@ class Objective(BaseModel):
         kind = self.kind
         if self.statistic and self.statistic not in kind.statistics:
             if self.statistic in ("p99", "p99.9", "p999") and kind.statistics:
-                raise ValueError(f"statistic {self.statistic} cannot be judged: its bound needs tens of thousands of pairs; use p95, or metric longest_gap")
+                raise ValueError(
+                    f"statistic {self.statistic} cannot be judged: its bound needs tens of thousands of pairs; use p95, over_slo, or metric longest_gap"
+                )
             allowed = f"use one of {', '.join(kind.statistics)}" if kind.statistics else f"{self.metric} is one number; leave statistic out"
             raise ValueError(f"statistic {self.statistic} is not known for {self.metric}; {allowed}")
         if kind.statistics and not self.statistic:
             raise ValueError(f"statistic is missing; use one of {', '.join(kind.statistics)}")
+        if (self.statistic == "over_slo") != (self.slo is not None):
+            raise ValueError("slo is missing; add the seconds that a request should take at most" if self.slo is None else "slo belongs to statistic over_slo")
         if self.scope not in kind.scopes:
             raise ValueError(f"scope {self.scope} is not known for {self.metric}, which compares with the baseline already; leave scope out")
         if self.max is None and self.min is None:
             raise ValueError("the limit is missing; add max: or min:")
         if self.max is not None and self.min is not None:
             raise ValueError("has both max and min; make two objectives of it")
-        if self.scope == "vs_live" and kind.comparison == "ratio" and self.limit <= 0:
+        if self.scope == "vs_live" and self.comparison == "ratio" and self.limit <= 0:
             raise ValueError(f"limit {self.limit:g} is not a ratio; 1.10 means at most 10% more than live")
         return self
 
