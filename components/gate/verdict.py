@@ -56,37 +56,52 @@ class _Judged:
         return not math.isnan(self.breaks_at)
 
 
-def judge_samples(samples: Samples, gate: Gate) -> Judgement:
-    """Judge at each planned look until one says promote or reject.
+@dataclass(frozen=True)
+class Decided:
+    """Where the looks ended. `judged` holds every objective, on the samples `part` of the last look."""
+
+    verdict: Verdict
+    judged: list["_Judged"]
+    part: Samples
+    looks: list[Look]
+
+
+def decide(samples: Samples, gate: Gate) -> Decided:
+    """Judge at each planned look until one says promote or reject. Bad or missing samples are `inconclusive`, never an error.
 
     Args:
         samples: of all pairs. More than the gate plans are left out when it plans looks, as a run may not be extended.
-
-    Returns:
-        The judgement; bad or missing samples are `inconclusive`, never an error.
     """
     planned = gate.benchmark.look_pairs
     have = len(samples.pairs) if samples.pairs is not None else 0
-    reached = tuple(pairs for pairs in planned if pairs <= have) if len(planned) > 1 else ()
     if len(planned) == 1:
         sizes: tuple[int, ...] = (max(have, planned[0]),)
-    else:  # what a run that was cut short has beyond its last look is looked at too: it may speak against the candidate
-        sizes = reached if reached[-1:] == planned[-1:] else (*reached, max(have, 1)) if have not in reached else reached
-    fractions = (1.0,) if len(planned) == 1 else tuple(size / planned[-1] for size in sizes)
+        fractions: tuple[float, ...] = (1.0,)
+    else:
+        sizes = tuple(pairs for pairs in planned if pairs <= have)
+        if sizes[-1:] not in (planned[-1:], (have,)):  # what a run that was cut short has beyond its last look may still speak against the candidate
+            sizes = (*sizes, max(have, 1))
+        fractions = tuple(size / planned[-1] for size in sizes)
     looks: list[Look] = []
     for number, size in enumerate(sizes):
         part = samples.first(size)
         judged = [_judge(objective, part, fractions, number) for objective in gate.objectives]
-        _name_failures(judged, part, fractions, number)
+        _name_failures(judged, fractions, number)
         verdict = _verdict(judged, samples.flaw)
         seen = len(part.pairs) if part.pairs is not None else 0
         passed, failed = sum(each.keeps for each in judged), sum(each.fails for each in judged)
         looks.append(Look(pairs=seen, fraction=fractions[number], passed=passed, failed=failed, verdict=verdict))
-        if verdict != "inconclusive" or number == len(sizes) - 1:
+        if verdict != "inconclusive":
             break
-    where = f" (look {len(looks)} of {len(planned)})" if len(planned) > 1 else ""
-    results = [_result(each, part, where) for each in judged]
-    return Judgement(verdict, _reason(verdict, results, samples.flaw), results, looks)
+    return Decided(verdict, judged, part, looks)
+
+
+def judge_samples(samples: Samples, gate: Gate) -> Judgement:
+    """The verdict with its numbers and reasons; see `decide`."""
+    decided, planned = decide(samples, gate), len(gate.benchmark.look_pairs)
+    where = f" (look {len(decided.looks)} of {planned})" if planned > 1 else ""
+    results = [_result(each, where) for each in decided.judged]
+    return Judgement(decided.verdict, _reason(decided.verdict, results, samples.flaw), results, decided.looks)
 
 
 def _error(objective: Objective, fractions: tuple[float, ...], number: int, share: int = 1) -> float:
@@ -104,12 +119,12 @@ def _judge(objective: Objective, samples: Samples, fractions: tuple[float, ...],
             raise NoEvidence("the samples give no number")
     except NoEvidence as problem:
         return _Judged(objective, None, str(problem), False, confidence)
-    keeps = measure.below(objective.limit, confidence) if objective.at_most else measure.above(objective.limit, confidence)
+    keeps = _shows(measure, objective.limit, objective.at_most, confidence)
     doubted = keeps and samples.doubt and objective.kind.source != "documents"
     return _Judged(objective, measure, f"that cannot count, because {samples.doubt}" if doubted else "", keeps and not doubted, confidence)
 
 
-def _name_failures(judged: list[_Judged], samples: Samples, fractions: tuple[float, ...], number: int) -> None:
+def _name_failures(judged: list[_Judged], fractions: tuple[float, ...], number: int) -> None:
     """Mark those that are shown to break their limit, by Holm's (1979) steps: each has its error divided by those not named yet.
 
     At a look each step uses its own spending of the smaller error (Glimm, Maurer and Bretz 2010; Ye, Li, Liu and Yao 2013).
@@ -126,9 +141,15 @@ def _name_failures(judged: list[_Judged], samples: Samples, fractions: tuple[flo
 
 
 def _breaks(judged: _Judged, confidence: float) -> bool:
-    objective, measure = judged.objective, judged.measure
-    assert measure is not None
-    return measure.above(objective.limit, confidence) if objective.at_most else measure.below(objective.limit, confidence)
+    assert judged.measure is not None
+    return _shows(judged.measure, judged.objective.limit, not judged.objective.at_most, confidence)
+
+
+def _shows(measure: Measure, limit: float, below: bool, confidence: float) -> bool:
+    """Whether the bound is below the limit (or above); not tested where the estimate is on the other side already."""
+    if below:
+        return measure.value <= limit and measure.below(limit, confidence)
+    return measure.value >= limit and measure.above(limit, confidence)
 
 
 def _verdict(judged: list[_Judged], flaw: str) -> Verdict:
@@ -145,7 +166,7 @@ def _reason(verdict: Verdict, results: list[ObjectiveResult], flaw: str) -> str:
     return f"all objectives pass, but {flaw}" if verdict != "promote" else f"all {len(results)} objectives pass"
 
 
-def _result(judged: _Judged, samples: Samples, look: str) -> ObjectiveResult:
+def _result(judged: _Judged, look: str) -> ObjectiveResult:
     objective, measure, confidence = judged.objective, judged.measure, judged.confidence
     status, bound, value = "pass" if judged.keeps else "fail" if judged.fails else "inconclusive", None, None
     if measure is None:
