@@ -244,6 +244,8 @@ class Decision(Record):
     gate: str = Field("", description="The gate as JSON, whole, for a replay.")
     looks: list[Look] = Field(default_factory=list, description="In order, up to the one that decided.")
     planned_pairs: int = 0
+    evaluation_uri: str = Field("", description="Folder or prefix of the Evaluation artifact.")
+    benchmark_uri: str = Field("", description="The same of the BenchmarkResult.")
     evaluation_digest: str = Field(description="sha256 of the Evaluation record judged.")
     benchmark_digest: str = Field(description="sha256 of the BenchmarkResult record judged.")
     bake_seconds: float = 0.0

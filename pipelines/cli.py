@@ -11,7 +11,7 @@ from rich.console import Console
 
 from components.errors import GreenlightError, InputError
 from components.resolve.parameters import Parameters
-from pipelines import service_commands, step_commands
+from pipelines import gate_commands, service_commands, step_commands
 from pipelines.options import takes
 from pipelines.service_commands import HOME, HomeOption
 
@@ -113,6 +113,7 @@ def report(
 
 service_commands.register(app)
 step_commands.register(app)
+app.add_typer(gate_commands.app)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ class MetricKind:
         unit: of its absolute value.
         scopes: `absolute`: its own value; `vs_live`: compared with the live color.
         comparison: how it is compared with live.
+        better: which values of it are.
         statistics: that must be chosen from; none for a metric that is one number.
     """
 
@@ -31,6 +32,7 @@ class MetricKind:
     scopes: tuple[Scope, ...] = ("absolute",)
     comparison: Comparison = "ratio"
     statistics: tuple[str, ...] = ()
+    better: Literal["lower", "higher"] = "lower"
 
 
 BOTH: tuple[Scope, ...] = ("absolute", "vs_live")
@@ -40,10 +42,12 @@ METRICS = {
     "itl": MetricKind("ITL", "Mean gap between the tokens of a request.", "requests", "s", BOTH, statistics=STATISTICS),
     "longest_gap": MetricKind("longest gap", "Longest gap between tokens of a request: how a stream stutters.", "requests", "s", BOTH, statistics=STATISTICS),
     "e2e": MetricKind("E2E", "Time from sending a request to its last byte.", "requests", "s", BOTH, statistics=STATISTICS),
-    "output_tokens_per_second": MetricKind("output tokens/s", "Output tokens a second of a color under full load.", "blocks", "tokens/s", BOTH),
+    "output_tokens_per_second": MetricKind(
+        "output tokens/s", "Output tokens a second of a color under full load.", "blocks", "tokens/s", BOTH, better="higher"
+    ),
     "error_rate": MetricKind("error rate", "Share of requests that failed or came back incomplete.", "errors", "", BOTH, "difference"),
     "kl_mean": MetricKind("mean KL divergence", "KL divergence from the baseline's next-token distribution, a token.", "documents", "nats"),
-    "top1_agreement": MetricKind("top-1 agreement", "Share of tokens at which candidate and baseline would choose the same.", "documents"),
+    "top1_agreement": MetricKind("top-1 agreement", "Share of tokens at which candidate and baseline would choose the same.", "documents", better="higher"),
     "perplexity_ratio": MetricKind("perplexity ratio", "Perplexity of the candidate over that of the baseline.", "documents", "x"),
     "bits_per_byte": MetricKind("bits per byte", "Bits that the candidate needs for a byte of the held-out text.", "documents", "bits"),
 }

@@ -28,7 +28,8 @@ def gate(
 
     with step("gate", run_id, history) as running:
         loaded = load_gate(gate_file)
-        record = judge(evaluation.path, result.path, Deployment.load(release.path), loaded, auto_promote, code_version)
+        judged = judge(evaluation.path, result.path, Deployment.load(release.path), loaded, auto_promote, code_version)
+        record = judged.model_copy(update={"evaluation_uri": evaluation.uri, "benchmark_uri": result.uri})  # for a replay
         with contextlib.suppress(IntegrityError):  # a broken record has been judged as no evidence
             running.publish("evaluate.json", Evaluation.load(evaluation.path).model_dump_json(indent=2).encode())  # a cached step does not know the run
         passed = sum(objective.status == "pass" for objective in record.objectives)

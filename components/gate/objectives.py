@@ -41,6 +41,7 @@ class Objective(BaseModel):
     scope: Scope = Field("absolute", description="absolute: the value itself. vs_live: as ratio to, or difference from, the live color.")
     max: Number | None = Field(None, description="Limit for what must not be larger.")
     min: Number | None = Field(None, description="Limit for what must not be smaller.")
+    better_by: Number | None = Field(None, gt=0, lt=1, description="Instead of a limit, for ratios to live: 0.1 means at least 10% better than live.")
     confidence: Confidence = Field(description="One-sided. The gate's when left out.")
     name: str = Field("", description="As tables show it. Made from the rest when left out.")
 
@@ -50,12 +51,14 @@ class Objective(BaseModel):
 
     @property
     def limit(self) -> float:
+        if self.better_by is not None:
+            return 1 - self.better_by if self.at_most else 1 + self.better_by
         return self.max if self.max is not None else self.min  # type: ignore[return-value]  # one of them is there
 
     @property
     def at_most(self) -> bool:
         """Whether the limit is an upper one."""
-        return self.max is not None
+        return self.max is not None if self.better_by is None else self.kind.better == "lower"
 
     @property
     def comparison(self) -> Comparison:
@@ -99,6 +102,12 @@ class Objective(BaseModel):
             raise ValueError("slo is missing; add the seconds that a request should take at most" if self.slo is None else "slo belongs to statistic over_slo")
         if self.scope not in kind.scopes:
             raise ValueError(f"scope {self.scope} is not known for {self.metric}, which compares with the baseline already; leave scope out")
+        if self.better_by is not None:
+            if self.scope != "vs_live" or self.comparison != "ratio":
+                raise ValueError("better_by compares with live as a ratio; use it with scope: vs_live, and not with error_rate or over_slo")
+            if self.max is not None or self.min is not None:
+                raise ValueError("has better_by and a limit; that it is better implies that it is no worse, so leave max and min out")
+            return self
         if self.max is None and self.min is None:
             raise ValueError("the limit is missing; add max: or min:")
         if self.max is not None and self.min is not None:
