@@ -107,7 +107,7 @@ def read_documents(folder: Path, evaluation: Evaluation) -> Documents:
 def read_pairs(folder: Path, result: BenchmarkResult) -> tuple[Pairs, Counts]:
     """The paired requests, and the failed ones among all requests, those of the throughput blocks included."""
     table = _read(folder / REQUESTS, result.requests_digest)
-    rows = _columns(table, ["phase", "pair", "block", "order", "role", "prompt", "ttft", "e2e", "itls", "tokens_out", "error"])
+    rows = _columns(table, ["phase", "pair", "block", "order", "role", "prompt", "intended", "ttft", "e2e", "itls", "tokens_out", "error"])
     roles = ["candidate", "live"] if result.live else ["candidate"]
     counts: Counts = {}
     pairs: dict[int, dict[str, int]] = {}
@@ -129,6 +129,9 @@ def read_pairs(folder: Path, result: BenchmarkResult) -> tuple[Pairs, Counts]:
     for pair in full:
         if len({rows["prompt"][index] for index in pairs[pair].values()}) > 1 or len({rows["order"][index] for index in pairs[pair].values()}) < len(roles):
             raise NoEvidence(f"{REQUESTS}: the requests of pair {pair} do not belong together")
+        times = [rows["intended"][index] for index in sorted(pairs[pair].values(), key=lambda index: rows["order"][index])]
+        if not (all(map(math.isfinite, times)) and times == sorted(times)):
+            raise NoEvidence(f"{REQUESTS}: the second request of pair {pair} was sent before the first; the clock went backwards")
     latencies: dict[str, dict[str, Floats]] = {metric: {} for metric in LATENCIES}
     for role in roles:
         values = np.array([_latencies(rows, pairs[pair][role], result.max_tokens) for pair in full])

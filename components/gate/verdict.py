@@ -205,6 +205,8 @@ def _measure(objective: Objective, samples: Samples, confidence: float) -> Measu
         return _latency(objective, samples.need(source, samples.pairs))
     if source == "errors":
         counts = samples.need(source, samples.counts)
+        if not all(trials for _, trials in counts.values()):
+            raise NoEvidence("there is no request yet")
         if against_live:
             live_counts = _live(counts)
             return Interval(lambda at: estimates.proportion_difference(counts["candidate"], live_counts, at), confidence)
@@ -227,7 +229,7 @@ def _latency(objective: Objective, pairs: Pairs) -> Measure:
     if beyond < MIN_TAIL_PAIRS - 1e-9:
         raise NoEvidence(f"{len(pairs)} pairs leave {beyond:.3g} requests beyond {objective.statistic or 'it'}, and {MIN_TAIL_PAIRS} are needed")
     candidate = values["candidate"]
-    if np.isnan(candidate).any():
+    if any(np.isnan(each).any() for each in values.values()):
         raise NoEvidence("single tokens have no gaps between them")
     if objective.statistic == "over_slo":
         if objective.scope == "vs_live":

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from components.gate.judge import judge
-from components.gate.objectives import load_gate
+from components.gate.objectives import Gate, load_gate
 from components.records import RECORD_FILE
 from tests.components.gate.artifacts import DEPLOYMENT, World, make_artifacts
 
@@ -37,6 +37,7 @@ GATE = load_gate("""
       - {metric: output_tokens_per_second, scope: vs_live, min: 0.95}
       - {metric: error_rate, scope: vs_live, max: 0.04}
 """)
+LOOKS = GATE.model_copy(update={"benchmark": GATE.benchmark.model_validate({"looks": [40, 60, 100]})})
 REQUESTS, BLOCKS, DOCUMENTS = "benchmark/requests.parquet", "benchmark/blocks.parquet", "evaluation/documents.parquet"
 EVALUATION, BENCHMARK = f"evaluation/{RECORD_FILE}", f"benchmark/{RECORD_FILE}"
 MEASURED = {
@@ -45,7 +46,7 @@ MEASURED = {
     DOCUMENTS: ["tokens", "bytes", "nll_baseline", "nll_candidate", "kl_sum", "top1_agree"],
 }
 NEEDED = {
-    REQUESTS: [*MEASURED[REQUESTS], "phase", "pair", "block", "order", "role", "prompt", "error"],
+    REQUESTS: [*MEASURED[REQUESTS], "phase", "pair", "block", "order", "role", "prompt", "intended", "error"],
     BLOCKS: [*MEASURED[BLOCKS], "pair", "role"],
     DOCUMENTS: MEASURED[DOCUMENTS],
 }
@@ -56,8 +57,9 @@ tables = st.sampled_from([REQUESTS, BLOCKS, DOCUMENTS])
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     evaluation, benchmark = make_artifacts(folder, World(slower=0.3, throughput=5))
-    decision = judge(evaluation, benchmark, DEPLOYMENT, GATE)
-    assert decision.verdict == "promote", decision.reason
+    for gate in (GATE, LOOKS):
+        decision = judge(evaluation, benchmark, DEPLOYMENT, gate)
+        assert decision.verdict == "promote", decision.reason
     return folder
 
 
@@ -183,10 +185,10 @@ def all_failed(draw: st.DrawFn) -> Damage:
 
 @st.composite
 def clock_backwards(draw: st.DrawFn) -> Damage:
-    row, step = draw(st.integers(0, 199)), draw(st.floats(1, 1e6))
+    row, step, column = draw(st.integers(0, 199)), draw(st.floats(1, 1e6)), draw(st.sampled_from(["e2e", "intended"]))
 
     def change(rows: list[dict[str, Any]]) -> None:
-        rows[row]["e2e"] -= step
+        rows[row | 1 if column == "intended" else row][column] -= step  # the second request of a pair before the first
 
     return lambda folder: edit_table(folder, REQUESTS, change)
 
@@ -229,12 +231,12 @@ KINDS = [truncated, removed, flipped, impossible_value, missing_column, other_ro
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
-@given(damage=st.one_of([kind() for kind in KINDS]))
-def test_broken_evidence_is_never_promoted(whole: Path, damage: Damage) -> None:
+@given(damage=st.one_of([kind() for kind in KINDS]), gate=st.sampled_from([GATE, LOOKS]))
+def test_broken_evidence_is_never_promoted(whole: Path, damage: Damage, gate: Gate) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(shutil.copytree(whole, Path(name) / "copy"))
         damage(folder)
-        decision = judge(folder / "evaluation", folder / "benchmark", DEPLOYMENT, GATE)
+        decision = judge(folder / "evaluation", folder / "benchmark", DEPLOYMENT, gate)
     assert decision.verdict != "promote"
     assert decision.action == "retire"
     assert all(objective.reason for objective in decision.objectives)
