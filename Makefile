@@ -44,6 +44,11 @@ bench-serving-scale: .venv/clients .venv-openvino/installed  ## Measure our serv
 	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt matplotlib
 	$(PY) -m benchmarks.serving.scale $(ARGS)
 
+RUNS ?= 1000
+gate-study: install  ## Simulate how often the gate is right, beside a threshold and Mann-Whitney (20 minutes; RUNS=100 for a quick look; ARGS="--figure x.svg" plots it)
+	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt matplotlib
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.gate_study --runs $(RUNS) $(ARGS)
+
 chaos: install kubernetes  ## Break a rollout on a real cluster in every way we know, under a constant load, and show what that load saw of it (10 minutes)
 	$(PY) -m benchmarks.chaos $(ARGS)
 
@@ -117,4 +122,4 @@ $(UV):
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .cache/checkov
 	$(UV) pip install --quiet --python .cache/checkov/bin/python checkov==3.3.30 || true
 
-.PHONY: bootstrap browser chaos destroy help image image-gpu kubernetes run test test-cluster test-terraform lint format loadtest bench-serving bench-serving-scale tiny vllm down clean install
+.PHONY: bootstrap browser chaos destroy gate-study help image image-gpu kubernetes run test test-cluster test-terraform lint format loadtest bench-serving bench-serving-scale tiny vllm down clean install

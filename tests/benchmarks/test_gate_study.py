@@ -1,0 +1,39 @@
+"""The study of the gate on a few simulated runs: that it ends with its line, goes on where it stopped, and that its worlds are what they say."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.gate_study import __main__ as study
+from benchmarks.gate_study.worlds import METRICS, MODELS, NOISES, Model, simulate
+
+
+def test_it_ends_with_its_line_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "ROUND", 1)
+    for runs in (1, 2):
+        study.main(runs=runs, counts=tmp_path / "counts.json", figure=None, tables=tmp_path / "tables.md")
+        last = capsys.readouterr().out.splitlines()[-1]
+        numbers = json.loads(last.removeprefix("BENCH "))
+        assert (numbers["cells"], numbers["runs_per_cell"]) == (len(NOISES) * len(MODELS), runs)
+        assert 0 <= numbers["beyond_promoted_max"] <= 1 and 0 < numbers["pairs_used_mean"] <= 1
+    assert all(f"| {noise.name} |" in (tmp_path / "tables.md").read_text() for noise in NOISES)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_the_truth_of_a_model_is_what_its_name_says(model: Model) -> None:
+    pairs = 100_000
+    found = simulate(np.random.default_rng(1), NOISES[0], model, pairs, 5)
+    assert found.pairs and found.counts
+    ratios = {
+        (metric, share): np.quantile(roles["candidate"], share) / np.quantile(roles["live"], share)
+        for metric, roles in found.pairs.latencies.items()
+        for share in (0.5, 0.95)
+    }
+    extra = 0.01 if model.failing else 0.0  # a failed request is infinitely slow, which moves the tail
+    assert ratios["ttft", 0.5] == pytest.approx(model.ttft * model.everything, abs=0.01 + extra)
+    assert ratios["itl", 0.5] == pytest.approx(model.everything, abs=0.01 + extra)
+    assert ratios["itl", 0.95] == pytest.approx(model.tail * model.everything, abs=0.02 + 8 * extra)
+    assert found.counts["candidate"][0] / pairs == pytest.approx(0.0005 + model.failing, abs=0.001)
+    assert set(found.pairs.latencies) == set(METRICS)
