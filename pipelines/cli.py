@@ -13,7 +13,7 @@ from components.errors import GreenlightError, InputError
 from components.resolve.parameters import Parameters
 from pipelines import gate_commands, service_commands, step_commands
 from pipelines.options import takes
-from pipelines.service_commands import HOME, HomeOption
+from pipelines.service_commands import HOME, HistoryOption, HomeOption
 
 EXIT_INTERRUPTED = 130
 
@@ -42,8 +42,14 @@ def main() -> None:
         raise SystemExit(EXIT_INTERRUPTED) from None
 
 
+# What GREENLIGHT_TARGET and the like say for every command.
+FROM_ENVIRONMENT = {
+    name: os.environ[f"GREENLIGHT_{name.upper()}"] for name in ("target", "service", "namespace", "history") if os.environ.get(f"GREENLIGHT_{name.upper()}")
+}
+
+
 @app.command()
-@takes(Parameters, home=HOME)
+@takes(Parameters, home=HOME, **FROM_ENVIRONMENT)
 def run(values: Parameters) -> None:
     """Run the whole pipeline: from a model id to moved traffic.
 
@@ -96,17 +102,19 @@ def compile_command(output: Annotated[Path, typer.Argument(help="Where to write 
 def report(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run to report. Default: the newest.")] = "",
     home: HomeOption = Path(HOME),
-    output: Annotated[Path | None, typer.Option(help="Where to write the HTML. Default: beside the run's records.")] = None,
+    history: HistoryOption = "",
+    output: Annotated[Path | None, typer.Option(help="Where to write the HTML. Default: beside the run's records; here, where those are in a bucket.")] = None,
 ) -> None:
     """Write a run's report again from its records, and print where it is."""
     from components import history as runs
+    from components import storage
     from components.report.work import write_report
 
-    history = str(home.absolute() / "history")
+    history = history or str(home.absolute() / "history")
     run_id = run_id or next(iter(runs.runs(history)), "")
     if not run_id:
         raise InputError("home", str(home), "name a folder that holds runs; `greenlight run` makes the first")
-    path = output or Path(history) / run_id / "report.html"
+    path = output or (Path(f"report-{run_id}.html") if storage.is_remote(history) else Path(history) / run_id / "report.html")
     write_report(history, run_id, path, None)
     print(path)
 
