@@ -59,7 +59,8 @@ class Parameters(BaseModel):
         load_gate(self.gate)
         check_prompts(self.prompts)
         check_text(self.text)
-        if self.target != "local" and not self.history.startswith("gs://"):
+        target = open_target(self.target, self.service, self.namespace, self.home, self.port)
+        if target.kind != "local" and not self.history.startswith("gs://"):
             raise InputError("history", self.history, "a cluster needs a bucket for models and results; give a gs:// prefix")
-        open_target(self.target, self.service, self.namespace, self.home, self.port).check()
+        target.check()
         check_source(self.model, self.revision)
