@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import ConflictError, DeployError, InputError
+from components.errors import ConflictError, DeployError, GreenlightError, InputError
 from rollout import bluegreen
 from rollout.kubernetes.target import KubernetesTarget
 from tests.cluster.cluster import Cluster, wait_until
@@ -96,7 +96,10 @@ def test_a_release_that_does_not_come_up_is_named_with_its_reason_and_leaves_liv
     assert live_color(stage) == "blue" and stage.target.ask_stable("Hello", 4).color == "blue"
 
 
-def test_what_is_missing_is_named(inside: Cluster, namespace: str, stage: Stage) -> None:
+def test_what_is_missing_is_named(inside: Cluster, namespace: str, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(GreenlightError, match=r"403 to GET .*nothing-here"):
+        KubernetesTarget("nothing-here", namespace).check()  # the pipeline's account may not even know
+    monkeypatch.setenv("KUBECONFIG", str(inside.kubeconfig))
     with pytest.raises(InputError, match="nothing-here"):
         KubernetesTarget("nothing-here", namespace).check()
     with pytest.raises(InputError, match="no-such-context"):
