@@ -60,6 +60,8 @@ class Plan(BaseModel):
     def _looks_rise(self) -> Self:
         if isinstance(self.looks, int) and not 1 <= self.looks <= MOST_LOOKS:
             raise ValueError(f"looks is {self.looks}; plan 1 to {MOST_LOOKS}, or list after how many pairs each is")
+        if self.pairs == 0:  # by hand, without end: nobody looks
+            return self
         looks = self.look_pairs
         if not looks or looks[0] < 1 or list(looks) != sorted(set(looks)) or looks[-1] != self.pairs or len(looks) > MOST_LOOKS:
             raise ValueError(f"looks after {list(looks)} pairs cannot be: they must rise and end with pairs, {self.pairs}; at most {MOST_LOOKS}")
