@@ -185,7 +185,9 @@ class Store:
             renewing.join()
             self._lost.clear()
             with contextlib.suppress(GreenlightError):
-                self._write(None, "", self._find())
+                found = self._find()
+                if found and found["spec"].get("holderIdentity") == identity:  # one that was lost belongs to whoever took it
+                    self._write(None, "", found)
 
     def holder(self) -> Holder | None:
         """Who has the lease, unless it was not renewed in time (by this machine's clock, which is good enough to be shown)."""

@@ -201,3 +201,4 @@ class TestLease:
                 store.commit(live.having(live="green"))
             lost.set()
         assert lost.is_set() and store.read().live == "blue"
+        assert memory.objects[LEASE]["spec"]["holderIdentity"] == "another", "it is not taken away from whoever has it now"
