@@ -24,11 +24,7 @@ def ready(url: str) -> bool:
 
 def version(url: str) -> Served:
     """What the server says it serves. Raises DeployError."""
-    body = _json("GET", f"{url}/version", SHORT_S)[0]
-    try:
-        return Served(release_id=body["release_id"], digest=body["model_digest"], engine=body["engine"], pid=int(body["pid"]))
-    except (KeyError, TypeError, ValueError):
-        raise DeployError(f"{url}/version says neither release nor digest: {str(body)[:200]}. Something else listens there.") from None
+    return served_of(_json("GET", f"{url}/version", SHORT_S)[0], url)
 
 
 def generate(url: str, prompt: str, max_length: int, seconds: float) -> Answer:
@@ -37,12 +33,29 @@ def generate(url: str, prompt: str, max_length: int, seconds: float) -> Answer:
     Raises:
         DeployError: no answer within `seconds`, an error, or an empty text.
     """
-    wish = {"prompt": prompt, "max_length": max_length, "temperature": 0.0, "stream": False, "ignore_eos": True}
-    body, headers = _json("POST", f"{url}/generate", seconds, wish)
+    body, headers = _json("POST", f"{url}/generate", seconds, wish(prompt, max_length))
+    return Answer(text_of(body, url), headers.get(COLOR_HEADER, ""), headers.get(RELEASE_HEADER, ""))
+
+
+def wish(prompt: str, max_length: int) -> dict[str, Any]:
+    """The request for a greedy generation that does not stop early."""
+    return {"prompt": prompt, "max_length": max_length, "temperature": 0.0, "stream": False, "ignore_eos": True}
+
+
+def text_of(body: Any, who: str) -> str:
+    """The text in an answer of /generate. Raises DeployError when there is none."""
     text = body.get("text") if isinstance(body, dict) else None
     if not isinstance(text, str) or not text:
-        raise DeployError(f"{url}/generate answered a prompt with no text: {str(body)[:200]}. Read the log of the server.")
-    return Answer(text, headers.get(COLOR_HEADER, ""), headers.get(RELEASE_HEADER, ""))
+        raise DeployError(f"{who}/generate answered a prompt with no text: {str(body)[:200]}. Read the log of the server.")
+    return text
+
+
+def served_of(body: Any, who: str) -> Served:
+    """What an answer of /version says. Raises DeployError when it says neither release nor digest."""
+    try:
+        return Served(release_id=body["release_id"], digest=body["model_digest"], engine=body["engine"], pid=int(body["pid"]))
+    except (KeyError, TypeError, ValueError):
+        raise DeployError(f"{who}/version says neither release nor digest: {str(body)[:200]}. Something else listens there.") from None
 
 
 def _json(method: str, url: str, seconds: float, body: dict[str, Any] | None = None) -> tuple[Any, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from components.errors import DeployError, GreenlightError, InputError, IntegrityError
 from components.records import Color, Instance, Release
+from rollout import client
 from rollout.kubernetes import manifests
 from rollout.kubernetes.connection import Connection, Json
 from rollout.kubernetes.jobs import run_job
@@ -18,7 +19,6 @@ from rollout.target import Answer, Served, Target, Timings
 
 log = logging.getLogger("greenlight.rollout")
 
-SHORT_S = 5.0
 STRAGGLER_S = 60.0  # an autoscaler may have asked for a pod that no node has room for: as many as the release wants are enough then
 MIN_REPLICAS = f"{PREFIX}/min-replicas"
 """Of an autoscaler that holds a warm color at its size: the bound that it had before."""
@@ -156,11 +156,8 @@ class KubernetesTarget(Target):
         return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
     def version(self, instance: Instance) -> Served:
-        body = self._json("GET", f"{self.core}/pods/{instance.name}:{PORT}/proxy/version", SHORT_S, instance.name)[0]
-        try:
-            return Served(release_id=body["release_id"], digest=body["model_digest"], engine=body["engine"], pid=0)
-        except (KeyError, TypeError):
-            raise DeployError(f"pod {instance.name} says neither release nor digest at /version: {str(body)[:200]}. Something else listens there.") from None
+        who = f"pod {instance.name}"
+        return client.served_of(self._json("GET", f"{self.core}/pods/{instance.name}:{PORT}/proxy/version", client.SHORT_S, who)[0], who)
 
     def ask(self, instance: Instance, prompt: str, max_length: int) -> Answer:
         return self._generate(f"{self.core}/pods/{instance.name}:{PORT}/proxy/generate", prompt, max_length, f"pod {instance.name}")
@@ -269,12 +266,8 @@ class KubernetesTarget(Target):
         return {one["targetRef"]["name"] for one in endpoints if one.get("targetRef")}
 
     def _generate(self, path: str, prompt: str, max_length: int, who: str) -> Answer:
-        wish = {"prompt": prompt, "max_length": max_length, "temperature": 0.0, "stream": False, "ignore_eos": True}
-        body, headers = self._json("POST", path, self.timings.ask, who, wish)
-        text = body.get("text") if isinstance(body, dict) else None
-        if not isinstance(text, str) or not text:
-            raise DeployError(f"{who} answered a prompt with no text: {str(body)[:200]}. Read the log of the server.")
-        return Answer(text, release_id=headers.get("x-release-id", ""))
+        body, headers = self._json("POST", path, self.timings.ask, who, client.wish(prompt, max_length))
+        return Answer(client.text_of(body, who), release_id=headers.get("x-release-id", ""))
 
     def _json(self, method: str, path: str, seconds: float, who: str, wish: Any = None) -> tuple[Any, dict[str, str]]:
         """One question through the API server. Only an API server that is away is asked again; what a pod answers is the answer."""

@@ -93,11 +93,6 @@ class Stage:
         for container in [*pod.get("initContainers", []), *pod["containers"]]:
             container |= {"image": self.image, "imagePullPolicy": "Never"}
             container["resources"] = {"requests": {"cpu": "10m", "memory": "64Mi"}}
-            for entry in container.get("env", []):
-                if entry["name"] == "HOME":
-                    break
-            else:
-                container["env"] = [*container.get("env", []), {"name": "HOME", "value": "/tmp"}]
             container["env"].append({"name": "STORAGE_EMULATOR_HOST", "value": os.environ["STORAGE_EMULATOR_HOST"]})
             for probe in ("startupProbe", "readinessProbe"):
                 if probe in container:
@@ -107,7 +102,6 @@ class Stage:
 
     def artifact(self, model: Path, name: str, role: str = "candidate", bits: int = 8) -> str:
         """A Model artifact in the bucket, with the files of a model folder and one more, so that each name has a digest of its own."""
-        entries = {}
         extra = self.bucket.blob(f"models/{name}/model/NAME.txt")
         extra.upload_from_string(name)
         for path in sorted(model.iterdir()):
