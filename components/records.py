@@ -173,6 +173,7 @@ class LatencySummary(Part):
     p90: float
     p95: float
     p99: float
+    intervals: dict[str, tuple[float, float]] = Field(default_factory=dict, description="By percentile, where it lies with 95% confidence (two-sided).")
 
 
 class ColorSummary(Part):
@@ -184,7 +185,26 @@ class ColorSummary(Part):
     output_tokens_per_second: float = Field(description="Of the throughput blocks, at `concurrency`; median over blocks.")
     ttft: LatencySummary | None = Field(None, description="Time to first token.")
     itl: LatencySummary | None = Field(None, description="Inter-token latency: the mean gap between the tokens of a request.")
+    tpot: LatencySummary | None = Field(None, description="Time per output token: from the first token to the last byte, over the tokens after the first.")
+    gap: LatencySummary | None = Field(None, description="Every gap between tokens, of all requests together.")
     e2e: LatencySummary | None = Field(None, description="Send to last byte.")
+    requests_per_second: float = Field(0.0, description="Of the pairs that were answered.")
+    goodput_per_second: float = Field(0.0, description="Of the pairs that were answered and kept the SLO of the workload.")
+    goodput: float = Field(1.0, description="Their share.")
+    price_per_hour: float | None = Field(None, description="USD, of all servers of the color.")
+    cost_per_million_tokens: float | None = Field(None, description="USD for a million output tokens at the throughput of the blocks.")
+
+
+class GeneratorHealth(Part):
+    """Whether the load generator itself kept up. Seconds and requests a second to each color."""
+
+    workers: int = 1
+    send_lag_p99: float = Field(0.0, description="How late requests of open loop were taken up.")
+    loop_lag_p50: float = 0.0
+    loop_lag_p99: float = Field(0.0, description="How late a generator came to what it should do; stamps of tokens may be late by as much.")
+    loop_lag_max: float = 0.0
+    asked_rate: float | None = Field(None, description="Of open loop.")
+    achieved_rate: float | None = None
 
 
 class BenchmarkResult(Record):
@@ -196,10 +216,13 @@ class BenchmarkResult(Record):
     live: ColorSummary | None = None
     pairs: int = Field(description="Pairs in which both requests were sent.")
     concurrency: int
-    max_tokens: int = Field(description="Output tokens of a request of a pair.")
+    max_tokens: int = Field(description="Output tokens of a request of a pair: all of them, or the most where the workload varies them.")
     block_tokens: int = Field(description="Output tokens of a request in a throughput block.")
     seed: int
     seconds: float
+    stopped_at: int = Field(0, description="After how many pairs a planned look of the gate had decided, and the pairs were ended. 0: all were run.")
+    workload: str = Field("", description="The workload as JSON, whole.")
+    generator: GeneratorHealth = GeneratorHealth()
     samples_uri: str = Field("", description="Folder or prefix that holds the Parquet files.")
     requests_digest: str = Field("", description="sha256 of requests.parquet.")
     blocks_digest: str = Field("", description="sha256 of blocks.parquet.")

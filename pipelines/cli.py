@@ -60,8 +60,10 @@ def run(values: Parameters) -> None:
 
     parameters = _absolute(values)
     parameters.check()
-    if "\n" not in parameters.gate and Path(parameters.gate).is_file():  # its text, so that the run records what judged it
-        parameters = parameters.model_copy(update={"gate": Path(parameters.gate).read_text()})
+    for field in ("gate", "workload"):
+        value = getattr(parameters, field)
+        if "\n" not in value and Path(value).is_file():  # its text, so that the run records what judged it, and what was sent
+            parameters = parameters.model_copy(update={field: Path(value).read_text()})
     console = Console(file=sys.stdout, highlight=False)
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
     runner = LocalRunner(Path(parameters.home))

@@ -22,6 +22,7 @@ def promotion(
     bits: int = 8,
     gate: str = "default",
     prompts: str = "builtin",
+    workload: str = "short",
     text: str = "builtin",
     target: str = "local",
     service: str = "llm-inference",
@@ -44,6 +45,7 @@ def promotion(
         bits: Bits a weight: 4 or 8. Ignored by method none.
         gate: Objectives that decide: the name of a shipped gate, a path, a gs:// URI, or the YAML itself.
         prompts: Prompts of the benchmark: a JSONL path or gs:// URI, or builtin.
+        workload: What the benchmark sends, and when: the name of a shipped workload, a path, a gs:// URI, or the YAML itself.
         text: Held-out text of the evaluation: a JSONL path or gs:// URI, or builtin.
         target: Where serving runs: local; kubernetes, or kubernetes:CONTEXT; projects/P/locations/L/clusters/C.
         service: Name of the stable endpoint.
@@ -62,7 +64,7 @@ def promotion(
 
     with dsl.ExitHandler(report(**run).set_caching_options(False)):
         found = resolve(
-            model=model, revision=revision, method=method, bits=bits, gate=gate, prompts=prompts, text=text,
+            model=model, revision=revision, method=method, bits=bits, gate=gate, prompts=prompts, workload=workload, text=text,
             replicas=replicas, engine=engine, auto_promote=auto_promote, force=force, code_version=code_version, **rollout,
         ).set_caching_options(False)  # fmt: skip
 
@@ -78,7 +80,9 @@ def promotion(
                 baseline=baseline, candidate=candidate, engine=engine, replicas=replicas,
                 fingerprint=found.outputs["fingerprint"], prompts=prompts, **rollout,
             ).after(evaluated).set_caching_options(False).outputs["release"]  # fmt: skip
-            result = benchmark(release=release, prompts=prompts, gate_file=gate, **rollout).set_caching_options(False).outputs["result"]
+            result = benchmark(
+                evaluation=evaluated.outputs["evaluation"], release=release, prompts=prompts, workload=workload, gate_file=gate, **rollout,
+            ).set_caching_options(False).outputs["result"]  # fmt: skip
             judged = judge(
                 evaluation=evaluated.outputs["evaluation"], result=result, release=release, gate_file=gate, auto_promote=auto_promote,
                 code_version=code_version, **run,

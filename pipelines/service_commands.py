@@ -66,13 +66,13 @@ def deploy(
     history: HistoryOption = "",
 ) -> None:
     """Put a model on the idle color without a pipeline. No gate judges it; `greenlight switch` moves the traffic."""
-    from components.benchmark.prompts import load_prompts
+    from components.benchmark.prompts import load_texts
     from components.deploy_green.upload import in_bucket
     from rollout import bluegreen
     from rollout.releases import Source
 
     place = _open(target, service, namespace, home, port)
-    texts = load_prompts(prompts)
+    texts = load_texts(prompts)
     remote = model_path.startswith("gs://")
     folder = model_path if remote else str(Path(model_path).absolute())
     source = Source(folder, folder)

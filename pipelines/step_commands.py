@@ -1,17 +1,23 @@
-"""Each step alone, on the same code that the pipeline runs: `greenlight download | quantize | evaluate | benchmark`."""
+"""Each step alone, on the same code that the pipeline runs: `greenlight download | quantize | evaluate | benchmark | saturate`."""
 
+import json
 import logging
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 log = logging.getLogger("greenlight")
 
+WorkloadOption = Annotated[str, typer.Option(help="What is sent, and when: short, chat, summarize, code, a path, a gs:// URI, or the YAML itself.")]
+RateOption = Annotated[float | None, typer.Option(help="Requests a second to each color, instead of the workload's.")]
+WorkersOption = Annotated[int | None, typer.Option(help="Processes that generate the load, instead of the workload's.")]
+
 
 def register(app: typer.Typer) -> None:
-    for command in (download, quantize, evaluate, benchmark):
+    for command in (download, quantize, evaluate, benchmark, saturate):
         app.command(rich_help_panel="One step alone")(command)
 
 
@@ -84,24 +90,58 @@ def benchmark(
     endpoint_a: Annotated[str, typer.Option(help="URL of the candidate, as in http://127.0.0.1:8081.")],
     output_dir: Annotated[Path, typer.Option(help="Folder for record.json, requests.parquet and blocks.parquet.")],
     endpoint_b: Annotated[str, typer.Option(help="URL of the live one. Without it only A is measured.")] = "",
-    max_length: Annotated[int, typer.Option(help="New tokens a request.")] = 64,
-    prompts: Annotated[str, typer.Option(help="JSONL with a `prompt` a line, or builtin.")] = "builtin",
+    workload: WorkloadOption = "short",
+    max_length: Annotated[int, typer.Option(help="New tokens a request, where the workload does not say.")] = 64,
+    prompts: Annotated[str, typer.Option(help="JSONL of texts or chats, or builtin. Instead of the workload's.")] = "builtin",
     pairs: Annotated[int, typer.Option(help="Pairs of requests.")] = 100,
-    users: Annotated[int, typer.Option(help="Users that send pairs at the same time.")] = 1,
+    users: Annotated[int, typer.Option(help="Users that send pairs at the same time, where the workload does not say.")] = 1,
     concurrency: Annotated[int, typer.Option(help="Users at once in the throughput blocks.")] = 8,
-    seed: Annotated[int, typer.Option(help="Of the order of prompts and colors.")] = 1,
+    rate: RateOption = None,
+    workers: WorkersOption = None,
+    seed: Annotated[int, typer.Option(help="Of lengths, arrivals and order.")] = 1,
 ) -> None:
     """Measure one endpoint, or two against each other in adjacent same-prompt pairs."""
     from components.benchmark.prompts import check_prompts
-    from components.benchmark.workload import Workload
+    from components.benchmark.workload import Plan, load_workload
+    from components.yaml_file import check
 
-    workload = Workload.of(prompts=prompts, max_tokens=max_length, block_tokens=max_length, pairs=pairs, users=users, concurrency=concurrency, seed=seed)
-    check_prompts(prompts)
+    sizes = {"max_tokens": max_length, "block_tokens": max_length, "pairs": pairs, "users": users, "concurrency": concurrency, "seed": seed}
+    plan = check("benchmark", "", sizes, Plan)
+    load = load_workload(workload, prompts).having(rate=rate, workers=workers)
+    check_prompts(load.prompts)
     from components.benchmark.run import run_benchmark
 
     _log_to_terminal()
-    result = run_benchmark(None, [endpoint_a], [endpoint_b] if endpoint_b else [], output_dir, workload)
+    result = run_benchmark(None, [endpoint_a], [endpoint_b] if endpoint_b else [], output_dir, plan, load)
     result.save(output_dir)
     print(result.model_dump_json(indent=2))
     if not result.complete:
         raise typer.Exit(1)
+
+
+def saturate(
+    endpoint_a: Annotated[str, typer.Option(help="URL of a server, as in http://127.0.0.1:8081; several of one color with commas.")],
+    endpoint_b: Annotated[str, typer.Option(help="URL of another color. Left out: only A.")] = "",
+    workload: WorkloadOption = "chat",
+    prompts: Annotated[str, typer.Option(help="JSONL of texts or chats, or builtin. Instead of the workload's.")] = "builtin",
+    start: Annotated[float, typer.Option(min=0.01, help="Rate to begin with, requests a second.")] = 1.0,
+    most: Annotated[float, typer.Option(min=0.01, help="Rate at which to end in any case.")] = 1000.0,
+    seconds: Annotated[float, typer.Option(min=1, help="Length of each measurement.")] = 15.0,
+    workers: WorkersOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Find the highest rate of requests at which a server keeps the workload's SLO. Each color alone, one after the other.
+
+    The rate doubles until the SLO breaks, then the highest that keeps it is searched to within a tenth.
+    """
+    from components.benchmark.saturation import find_saturation, table
+    from components.benchmark.workload import load_workload
+
+    load = load_workload(workload, prompts).having(workers=workers)
+    _log_to_terminal()
+    colors = {name: urls.split(",") for name, urls in (("a", endpoint_a), ("b", endpoint_b)) if urls}
+    found = {name: find_saturation(urls, load, start=start, most=most, seconds=seconds) for name, urls in colors.items()}
+    if as_json:
+        print(json.dumps({name: saturation.model_dump() for name, saturation in found.items()}, indent=2))
+    else:
+        Console(highlight=False).print(table(found, load.slo))

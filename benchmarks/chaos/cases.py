@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 from components.benchmark.run import run_benchmark
-from components.benchmark.workload import Workload
+from components.benchmark.workload import Plan, Workload
 from components.errors import GreenlightError
 from components.records import BenchmarkResult, Deployment
 from rollout.points import Point
@@ -168,9 +168,9 @@ def pods_of_green_are_deleted(world: World) -> str:
     state, results = world.stage.target.read(), list[BenchmarkResult]()
     assert state.blue and state.green
     deployment = Deployment(candidate=state.green, live=state.blue)
-    workload = Workload(pairs=400, throughput_blocks=0, timeout=10)
+    plan = Plan(pairs=400, throughput_blocks=0, timeout=10)
     with tempfile.TemporaryDirectory() as folder:
-        measuring = threading.Thread(target=lambda: results.append(run_benchmark(deployment, [], [], folder, workload)))
+        measuring = threading.Thread(target=lambda: results.append(run_benchmark(deployment, [], [], folder, plan, Workload())))
         measuring.start()
         time.sleep(4)
         for instance in world.stage.target.running("green"):

@@ -5,7 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from components.benchmark.prompts import load_prompts
+from components.benchmark.prompts import load_texts
 from components.errors import GreenlightError
 
 ROOT = Path(__file__).parents[2]
@@ -33,4 +33,4 @@ def openvino_model() -> Path:
 
 def prompts() -> list[str]:
     """The built-in prompts, cut to one length at most."""
-    return [prompt[:PROMPT_CHARACTERS] for prompt in load_prompts("builtin")]
+    return [prompt[:PROMPT_CHARACTERS] for prompt in load_texts("builtin")]

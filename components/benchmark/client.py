@@ -1,4 +1,4 @@
-"""A streaming client for POST /generate that costs little and stamps every event when it arrives.
+"""A streaming client for POST /generate, and for chats OpenAI's route, that costs little and stamps every event when it arrives.
 
 Built on http.client, whose `read1` hands over one chunk of the body as soon as it is there. (Locust's FastHttpUser waits for blocks of
 1,024 bytes, requests' `iter_lines` costs several times as much.) Parsing waits until the stream has ended, so that it delays no stamp.
@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 from urllib.parse import urlsplit
+
+from components.benchmark.prompts import Prompt
 
 HEADERS = {"Content-Type": "application/json", "Accept": "text/event-stream"}
 if _key := os.environ.get("GREENLIGHT_API_KEY"):  # of servers that want one
@@ -31,7 +33,8 @@ class Reply:
         sent: just before the first byte was written. A new connection is made before that.
         status: HTTP status, 0 when there was none.
         error: kind of the failure, empty for success: connect, timeout, broken, http, protocol, server, cut, tokens.
-        stamps: arrival of each output token. Tokens of one event, and events of one chunk, arrive together.
+        stamps: arrival of each output token. Tokens of one event, and events of one chunk, arrive together. OpenAI's events do not say how many tokens
+            they hold: each counts as one, and what the usage says beyond that as arrived with the last, so that means and totals are right.
         ended: the last byte, or the failure.
     """
 
@@ -53,19 +56,19 @@ class Client:
         parts = urlsplit(endpoint)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self.connection = kind(parts.hostname or "", parts.port, timeout=timeout)
-        self.path = parts.path.rstrip("/") + "/generate"
+        self.root = parts.path.rstrip("/")
         self.timeout = timeout
 
-    def generate(self, prompt: str, max_tokens: int, seed: int) -> Reply:
-        """Stream one text of exactly `max_tokens` tokens. Never raises for what the server or the network does."""
-        body = json.dumps({"prompt": prompt, "max_length": max_tokens, "temperature": 0, "seed": seed, "stream": True, "ignore_eos": True}).encode()
+    def generate(self, prompt: Prompt, max_tokens: int, seed: int) -> Reply:
+        """Stream an answer of exactly `max_tokens` tokens. Never raises for what the server or the network does."""
+        path, body = self._request(prompt, max_tokens, seed)
         reply = Reply(sent=perf_counter())
         chunks: list[tuple[float, bytes]] = []
         connected = False
         try:
             self._connect()
             connected, reply.sent = True, perf_counter()
-            self._exchange(body, reply, chunks)
+            self._exchange(path, body, reply, chunks)
         except (OSError, http.client.HTTPException) as error:
             reply.ended = perf_counter()
             reply.error = "connect" if not connected else "timeout" if isinstance(error, TimeoutError) else "broken"
@@ -79,6 +82,13 @@ class Client:
 
     def close(self) -> None:
         self.connection.close()
+
+    def _request(self, prompt: Prompt, max_tokens: int, seed: int) -> tuple[str, bytes]:
+        order = {"temperature": 0, "seed": seed, "stream": True, "ignore_eos": True}
+        if isinstance(prompt, str):
+            return self.root + "/generate", json.dumps(order | {"prompt": prompt, "max_length": max_tokens}).encode()
+        chat = {"messages": prompt, "max_tokens": max_tokens, "stream_options": {"include_usage": True}}
+        return self.root + "/v1/chat/completions", json.dumps(order | chat).encode()
 
     def _connect(self) -> None:
         """Connect, unless a connection is open that the server has not closed meanwhile."""
@@ -97,10 +107,10 @@ class Client:
         self.connection.connect()
         self.connection.sock.settimeout(self.timeout)
 
-    def _exchange(self, body: bytes, reply: Reply, chunks: list[tuple[float, bytes]]) -> None:
+    def _exchange(self, path: str, body: bytes, reply: Reply, chunks: list[tuple[float, bytes]]) -> None:
         deadline = reply.sent + self.timeout
         sock = self.connection.sock  # http.client forgets it when the server says Connection: close
-        self.connection.request("POST", self.path, body, HEADERS)
+        self.connection.request("POST", path, body, HEADERS)
         response = self.connection.getresponse()
         reply.status = response.status
         reply.release = response.getheader("X-Release-Id", "")
@@ -138,12 +148,15 @@ def _read_events(chunks: list[tuple[float, bytes]], reply: Reply, max_tokens: in
                 done = True
             elif data:
                 event = json.loads(data)
-                reply.stamps += [stamp] * int(event.get("tokens", 0))
-                usage, finish = event.get("usage") or usage, event.get("finish_reason") or finish
+                choice = event["choices"][0] if event.get("choices") else event
+                reply.stamps += [stamp] * (bool(choice["delta"].get("content")) if "delta" in choice else int(event.get("tokens", 0)))
+                usage, finish = event.get("usage") or usage, choice.get("finish_reason") or finish
+                if "choices" in event and event.get("usage"):
+                    reply.stamps += [reply.stamps[-1] if reply.stamps else stamp] * (int(usage["completion_tokens"]) - len(reply.stamps))
                 if event.get("error"):
                     error, detail = "server", str(event["error"])
         reply.tokens_in, reply.tokens_out = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", len(reply.stamps)))
-    except (ValueError, TypeError, AttributeError) as problem:
+    except (ValueError, TypeError, LookupError, AttributeError) as problem:
         error, detail = "protocol", f"{type(problem).__name__}: {problem}"
     if not error and not (done and usage and finish):
         error, detail = "cut", f"the stream ended after {len(reply.stamps)} tokens without usage, finish reason or [DONE]"

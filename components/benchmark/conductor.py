@@ -1,23 +1,29 @@
-"""The course of a benchmark inside the load generator: warm-up, pairs, throughput blocks. Runs under Locust, hence gevent."""
+"""The course of a benchmark inside a load generator: warm-up, throughput blocks, pairs. Runs under Locust, hence gevent."""
 
+import array
 import functools
 import itertools
 import json
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import gevent
 from gevent.queue import JoinableQueue
 
+from components.benchmark.arrivals import due_times
+from components.benchmark.asks import Ask
 from components.benchmark.client import Client, Reply
-from components.benchmark.samples import BLOCK_LINES, REQUEST_LINES, Block, Request
-from components.benchmark.workload import Plan, Side
+from components.benchmark.meeting import Meeting
+from components.benchmark.samples import BLOCK_LINES, LOOP_LAGS, REQUEST_LINES, STOP, Block, Request
+from components.benchmark.workload import Plan, Side, Workload
 
 PAUSE_AFTER_ERROR = 0.1  # seconds: a server that refuses at once is not asked thousands of times a second
+LOOP_TICK = 0.01  # seconds
+DONE_CHECK = 0.05  # seconds between looks for the file that ends the pairs
 
 # Seconds since the epoch of `perf_counter() == 0`, read once: later steps of the clock do not reach the samples.
 EPOCH = time.time() - time.perf_counter()
@@ -30,10 +36,10 @@ class Caller:
         self.timeout = timeout
         self.clients: dict[str, Client] = {}
 
-    def generate(self, endpoint: str, prompt: str, max_tokens: int, seed: int) -> Reply:
+    def generate(self, endpoint: str, ask: Ask, max_tokens: int, seed: int) -> Reply:
         if endpoint not in self.clients:
             self.clients[endpoint] = Client(endpoint, self.timeout)
-        return self.clients[endpoint].generate(prompt, max_tokens, seed)
+        return self.clients[endpoint].generate(ask.messages or ask.text, max_tokens, seed)
 
     def close(self) -> None:
         for client in self.clients.values():
@@ -43,10 +49,21 @@ class Caller:
 Job = Callable[[Caller], object]
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """`due`: of open loop, on the clock of perf_counter."""
+
+    number: int
+    ask: int
+    sides: list[Side]
+    due: float | None
+
+
 class Recorder:
     """Appends samples to files, each line at once, so that what happened survives this process."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         # Open for as long as the process lives; line buffered.
         self.requests = open(folder / REQUEST_LINES, "w", buffering=1)  # noqa: SIM115
         self.blocks = open(folder / BLOCK_LINES, "w", buffering=1)  # noqa: SIM115
@@ -57,19 +74,42 @@ class Recorder:
     def block(self, row: Block) -> None:
         self.blocks.write(json.dumps(asdict(row)) + "\n")
 
+    def loop_lags(self, lags: "array.array[float]") -> None:
+        (self.folder / LOOP_LAGS).write_bytes(lags.tobytes())
+
+    @property
+    def told_to_stop(self) -> bool:
+        return (self.folder / STOP).exists()
+
 
 class Conductor:
     """Gives jobs to the users and waits for them, phase by phase.
 
-    A user takes jobs from `jobs` for as long as it lives. `on_reply` is told of every measured request (for Locust's own statistics).
+    A user takes jobs from `jobs` for as long as it lives. `on_reply` is told of every measured request (for Locust's own statistics). Of several workers
+    each goes through the same course and does its share: every n-th pair, and its part of the users.
     """
 
-    def __init__(self, plan: Plan, sides: list[Side], prompts: list[str], on_reply: Callable[[Side, Reply], None], recorder: Recorder | None = None) -> None:
-        self.plan, self.sides, self.prompts, self.on_reply, self.recorder = plan, sides, prompts, on_reply, recorder
+    def __init__(
+        self,
+        plan: Plan,
+        workload: Workload,
+        sides: list[Side],
+        asks: list[Ask],
+        on_reply: Callable[[Side, Reply], None],
+        recorder: Recorder | None = None,
+        meeting: Meeting | None = None,
+    ) -> None:
+        self.plan, self.workload, self.sides, self.asks = plan, workload, sides, asks
+        self.on_reply, self.recorder = on_reply, recorder
+        self.meeting = meeting or Meeting("", 0, 1)
         self.jobs: JoinableQueue[Job] = JoinableQueue()
-        self.random = random.Random(plan.seed)
-        self.seeds = itertools.count(1)
+        seed = plan.seed if workload.seed is None else workload.seed
+        self.random, self.arrivals = random.Random(f"{seed} order"), random.Random(f"{seed} arrivals")
+        self.own_random = random.Random(f"{seed} worker {self.meeting.worker}")
+        self.seeds = itertools.count(1 + self.meeting.worker * 10**9)
         self.endpoints = {side.role: itertools.cycle(side.endpoints) for side in sides}
+        self.loop_lags = array.array("f")
+        self._looked, self._stopped = 0.0, False
 
     def work(self, caller: Caller) -> None:
         """Do one job; waits for it."""
@@ -82,20 +122,21 @@ class Conductor:
     def run(self) -> None:
         """Conduct the whole benchmark; returns when the last request has ended."""
         self.warm_up()
-        self.run_pairs()
+        watch = gevent.spawn(self._watch_loop)
         self.run_blocks()
+        self.run_pairs()
+        watch.kill()
+        if self.recorder:
+            self.recorder.loop_lags(self.loop_lags)
 
     def warm_up(self) -> None:
         """Load each color as the phases will, uncounted: engines compile, allocate and fill their caches on first use."""
+        count = self._share(self.plan.concurrency if self.workload.warm_up is None else self.workload.warm_up)
         for side in self.sides:
-            ask = functools.partial(self._ask, side, prompt=0, seed=0)
-            self._all(self.plan.concurrency, functools.partial(ask, max_tokens=self.plan.block_tokens))
+            ask = functools.partial(self._ask, side, ask=0, seed=0)
+            self._all(count, functools.partial(ask, max_tokens=self.plan.block_tokens))
             for _ in range(2):
-                self._all(1, functools.partial(ask, max_tokens=self.plan.max_tokens))
-
-    def run_pairs(self) -> None:
-        pairs = self._plan_pairs()
-        self._all(self.plan.users, lambda caller: self._send_pairs(caller, pairs))
+                self._all(1, functools.partial(ask, max_tokens=self.asks[0].output_tokens))
 
     def run_blocks(self) -> None:
         numbers = itertools.count()
@@ -103,34 +144,86 @@ class Conductor:
             for order, side in enumerate(self._shuffled()):
                 self._run_block(next(numbers), pair, order, side)
 
-    def _plan_pairs(self) -> Iterator[tuple[int, int, list[Side]]]:
-        """Number, prompt and order of every pair. Each pass through the prompts takes them in a new order."""
-        deck: list[int] = []
-        for pair in range(self.plan.pairs) if self.plan.pairs else itertools.count():
-            deck = deck or self.random.sample(range(len(self.prompts)), len(self.prompts))
-            yield pair, deck.pop(), self._shuffled()
+    def run_pairs(self) -> None:
+        """All pairs of the plan, or as many as there is time for, or until the file STOP says that what there is decides."""
+        begin = self._begin("pairs")
+        pairs = self._plan_pairs(begin)
+        if self.workload.open_loop:
+            self._send_when_due(pairs)
+            return
+        stages = self.workload.stages
+        for number, stage in enumerate(stages, 1):
+            end = time.perf_counter() + stage.seconds if number < len(stages) else float("inf")
+            self._all(self._share(stage.users or 1), lambda caller, end=end: self._send_pairs(caller, pairs, end))  # type: ignore[misc]
+        if not stages:
+            self._all(self._share(self.workload.users or self.plan.users), lambda caller: self._send_pairs(caller, pairs, float("inf")))
+
+    def _plan_pairs(self, begin: float) -> Iterator[Pair]:
+        """The pairs of this worker, in order. Each pass through the asks takes them in a new order; a trace is taken as it is."""
+        last = begin + (self.workload.seconds or float("inf"))
+        trace, deck = self.workload.arrivals == "trace", list[int]()
+        times = due_times(self.workload, self.asks, self.arrivals) if self.workload.open_loop else itertools.repeat(None)
+        for number, at in zip(range(self.plan.pairs) if self.plan.pairs else itertools.count(), times, strict=False):
+            deck = deck or (list(range(len(self.asks)))[::-1] if trace else self.random.sample(range(len(self.asks)), len(self.asks)))
+            pair = Pair(number, deck.pop(), self._shuffled(), None if at is None else begin + at)
+            if (pair.due or time.perf_counter()) > last or self._told_to_stop():
+                return
+            if number % self.meeting.workers == self.meeting.worker:
+                yield pair
+
+    def _told_to_stop(self) -> bool:
+        if self.recorder and not self._stopped and (now := time.perf_counter()) > self._looked + DONE_CHECK:
+            self._looked, self._stopped = now, self.recorder.told_to_stop
+        return self._stopped
 
     def _shuffled(self) -> list[Side]:
         return self.random.sample(self.sides, len(self.sides))
 
-    def _send_pairs(self, caller: Caller, pairs: Iterator[tuple[int, int, list[Side]]]) -> None:
-        for pair, prompt, sides in pairs:
+    def _send_pairs(self, caller: Caller, pairs: Iterator[Pair], end: float) -> None:
+        """Closed loop: one pair after the other, until there are no more or time is up."""
+        while time.perf_counter() < end and (pair := next(pairs, None)):
             seed = next(self.seeds)
-            for order, side in enumerate(sides):
-                self._measure(caller, side, prompt, seed, self.plan.max_tokens, phase="pairs", pair=pair, block=pair // self.plan.pairs_per_block, order=order)
+            for order, side in enumerate(pair.sides):
+                self._measure_pair(caller, pair, order, side, seed)
+
+    def _send_when_due(self, pairs: Iterator[Pair]) -> None:
+        """Open loop: both requests of each pair when it is due, by whichever users are free."""
+        for pair in pairs:
+            assert pair.due is not None
+            gevent.sleep(max(0.0, pair.due - time.perf_counter()))
+            seed = next(self.seeds)
+            for order, side in enumerate(pair.sides):
+                self.jobs.put(lambda caller, pair=pair, order=order, side=side, seed=seed: self._measure_pair(caller, pair, order, side, seed))
+        self.jobs.join()
+
+    def _measure_pair(self, caller: Caller, pair: Pair, order: int, side: Side, seed: int) -> None:
+        block, tokens = pair.number // self.plan.pairs_per_block, self.asks[pair.ask].output_tokens
+        self._measure(caller, side, pair.ask, seed, tokens, pair.due, phase="pairs", pair=pair.number, block=block, order=order)
 
     def _run_block(self, number: int, pair: int, order: int, side: Side) -> None:
-        start = time.perf_counter() + self.plan.settle_seconds
+        start = self._begin(f"block-{number}") + self.plan.settle_seconds
         end = start + self.plan.block_seconds
 
         def load(caller: Caller) -> None:
             while time.perf_counter() < end:
-                prompt, seed = self.random.randrange(len(self.prompts)), next(self.seeds)
-                self._measure(caller, side, prompt, seed, self.plan.block_tokens, phase="throughput", pair=pair, block=number, order=order)
+                ask, seed = self.own_random.randrange(len(self.asks)), next(self.seeds)
+                self._measure(caller, side, ask, seed, self.plan.block_tokens, None, phase="throughput", pair=pair, block=number, order=order)
 
-        self._all(self.plan.concurrency, load)  # streams in flight at the end are read to their end; the window leaves them out
+        self._all(self._share(self.plan.concurrency), load)  # streams in flight at the end are read to their end; the window leaves them out
         if self.recorder:
             self.recorder.block(Block(number, pair, order, side.role, side.color, start=EPOCH + start, seconds=self.plan.block_seconds))
+
+    def _begin(self, name: str) -> float:
+        """When a phase begins, on the clock of perf_counter: now, or when all workers are there."""
+        if self.meeting.workers == 1:
+            return time.perf_counter()
+        begin = self.meeting.begin(name) - EPOCH
+        gevent.sleep(max(0.0, begin - time.perf_counter()))
+        return begin
+
+    def _share(self, total: int) -> int:
+        """This worker's part of the users."""
+        return total // self.meeting.workers + (self.meeting.worker < total % self.meeting.workers)
 
     def _all(self, users: int, job: Job) -> None:
         """Have `users` users do the job at the same time, and wait until all have."""
@@ -138,32 +231,43 @@ class Conductor:
             self.jobs.put(job)
         self.jobs.join()
 
-    def _ask(self, side: Side, caller: Caller, prompt: int, seed: int, max_tokens: int) -> tuple[str, Reply]:
-        endpoint = next(self.endpoints[side.role])
-        return endpoint, caller.generate(endpoint, self.prompts[prompt], max_tokens, seed)
+    def _watch_loop(self) -> None:
+        """How late this process comes to what it should do: stamps of tokens are late by as much."""
+        while True:
+            due = time.perf_counter() + LOOP_TICK
+            gevent.sleep(LOOP_TICK)
+            self.loop_lags.append(max(0.0, time.perf_counter() - due))
 
-    def _measure(self, caller: Caller, side: Side, prompt: int, seed: int, max_tokens: int, **place: Any) -> None:
-        intended = time.perf_counter()
-        endpoint, reply = self._ask(side, caller, prompt, seed, max_tokens)
+    def _ask(self, side: Side, caller: Caller, ask: int, seed: int, max_tokens: int) -> tuple[str, Reply]:
+        endpoint = next(self.endpoints[side.role])
+        return endpoint, caller.generate(endpoint, self.asks[ask], max_tokens, seed)
+
+    def _measure(self, caller: Caller, side: Side, ask: int, seed: int, max_tokens: int, due: float | None, **place: Any) -> None:
+        ready = time.perf_counter()
+        endpoint, reply = self._ask(side, caller, ask, seed, max_tokens)
         if self.recorder:
-            self.recorder.request(_row(side, endpoint, prompt, intended, reply, **place))
+            self.recorder.request(_row(side, endpoint, ask, max_tokens, ready, due, reply, **place))
         self.on_reply(side, reply)
-        if reply.error:
+        if reply.error and due is None:
             gevent.sleep(PAUSE_AFTER_ERROR)
 
 
-def _row(side: Side, endpoint: str, prompt: int, intended: float, reply: Reply, **place: Any) -> Request:
+def _row(side: Side, endpoint: str, ask: int, max_tokens: int, ready: float, due: float | None, reply: Reply, **place: Any) -> Request:
+    origin = reply.sent if due is None else due
     stamps = reply.stamps
     return Request(
         **place,
         role=side.role,
         color=side.color,
         endpoint=endpoint,
-        prompt=prompt,
-        intended=EPOCH + intended,
+        pod=side.pods.get(endpoint, ""),
+        prompt=ask,
+        asked=max_tokens,
+        intended=EPOCH + (ready if due is None else due),
+        lag=0.0 if due is None else max(0.0, ready - due),
         sent=EPOCH + reply.sent,
-        ttft=stamps[0] - reply.sent if stamps else float("nan"),
-        e2e=reply.ended - reply.sent,
+        ttft=stamps[0] - origin if stamps else float("nan"),
+        e2e=reply.ended - origin,
         itls=[round(after - before, 7) for before, after in itertools.pairwise(stamps)],
         tokens_in=reply.tokens_in,
         tokens_out=len(stamps),

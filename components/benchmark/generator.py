@@ -1,16 +1,19 @@
-"""The load generator as a process of its own: Locust, headless, told by a job file what to do, followed through the files it writes."""
+"""The load generators as processes of their own: Locust, headless, told by a job file what to do, followed through the files they write."""
 
+import array
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, Field
 
 import components
-from components.benchmark.samples import BLOCK_LINES, REQUEST_LINES, Block, LineFile, Request
-from components.benchmark.workload import Plan, Side
+from components.benchmark.asks import Ask
+from components.benchmark.samples import BLOCK_LINES, LOOP_LAGS, REQUEST_LINES, STOP, Block, Collected, LineFile
+from components.benchmark.workload import Plan, Side, Workload
 
 LOCUSTFILE = Path(__file__).parent / "locustfile.py"
 LOG = "locust.log"
@@ -18,59 +21,101 @@ GRACE_SECONDS = 10
 
 
 class Job(BaseModel):
-    """All that the generator is told."""
+    """All that a generator is told."""
 
     plan: Plan
+    workload: Workload
     sides: list[Side]
-    prompts: list[str]
-    folder: Path = Field(description="Where it leaves requests.jsonl and blocks.jsonl.")
+    asks: list[Ask]
+    folder: Path = Field(description="Where it leaves requests.jsonl, blocks.jsonl and loop-lags.f32.")
     parent: int = Field(description="Pid of the step; the generator ends when it is gone.")
+    users: int = Field(description="That it has ready, whatever the phases need.")
+    worker: int = Field(0, description="Which of the workers it is.")
+    workers: int = 1
+    meeting: str = Field("", description="Folder or prefix where workers wait for each other.")
 
     @classmethod
     def load(cls, path: str) -> Self:
         return cls.model_validate_json(Path(path).read_bytes())
 
 
-class Generator:
-    """A running generator. `requests` and `blocks` grow with each `read`."""
-
+class _Process:
     def __init__(self, job: Job) -> None:
         self.folder = job.folder
-        self.requests: list[Request] = []
-        self.blocks: list[Block] = []
-        self._request_lines, self._block_lines = LineFile(job.folder / REQUEST_LINES), LineFile(job.folder / BLOCK_LINES)
+        self.folder.mkdir(parents=True)
+        self.requests, self.blocks = LineFile(job.folder / REQUEST_LINES), LineFile(job.folder / BLOCK_LINES)
         path = job.folder / "job.json"
         path.write_text(job.model_dump_json())
-        users = str(max(job.plan.users, job.plan.concurrency))
         command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary", "--loglevel", "WARNING"]
-        command += ["--users", users, "--spawn-rate", users, "--job", str(path)]
+        command += ["--users", str(job.users), "--spawn-rate", str(job.users), "--job", str(path)]
         # Locust puts the folder of its file on the path, not the root that our packages are imported from.
         root = str(Path(components.__file__).parent.parent)
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
         with open(job.folder / LOG, "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment)
 
-    def wait(self, seconds: float) -> int | None:
-        """Exit code, or None when it still runs after `seconds`."""
-        try:
-            return self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return None
-
-    def read(self) -> None:
-        """Take in what was written since the last call."""
-        self.requests += [Request(**line) for line in self._request_lines.read()]
-        self.blocks += [Block(**line) for line in self._block_lines.read()]
-
-    def close(self) -> None:
-        """End it, by force if it does not hear. What it has written stays."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            if self.wait(GRACE_SECONDS) is None:
-                self.process.kill()
-                self.process.wait()
-
     def last_words(self) -> str:
         """The last line of its log that names an error, or else the last line."""
         lines = [line.strip() for line in (self.folder / LOG).read_text(errors="replace").splitlines() if line.strip()]
         return next((line for line in reversed(lines) if "rror" in line), lines[-1] if lines else "it wrote nothing")[:300]
+
+
+class Generators:
+    """Running generators. `requests` and `blocks` grow with each `read`."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        self.requests = Collected(len(jobs[0].sides))
+        self.blocks: list[Block] = []
+        self.processes = [_Process(job) for job in jobs]
+
+    def wait(self, seconds: float) -> int | None:
+        """0 when all have done their work, the exit code of one that failed, or None when they still run after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while True:
+            codes = [each.process.poll() for each in self.processes]
+            if failed := next((code for code in codes if code), None):
+                return failed
+            if all(code == 0 for code in codes):
+                return 0
+            if (left := deadline - time.monotonic()) <= 0:
+                return None
+            time.sleep(min(0.02, left))
+
+    def read(self) -> None:
+        """Take in what was written since the last call. All workers ran the same blocks: those of the first are taken."""
+        for number, each in enumerate(self.processes):
+            self.requests.add(each.requests.read())
+            if number == 0:
+                self.blocks += [Block(**line) for line in each.blocks.read()]
+
+    def end_pairs(self) -> None:
+        """Let them finish the pairs that were begun, and begin no more."""
+        for each in self.processes:
+            (each.folder / STOP).touch()
+
+    def loop_lags(self) -> "array.array[float]":
+        """Of all together. Of one that was ended early there are none."""
+        lags = array.array("f")
+        for each in self.processes:
+            if (path := each.folder / LOOP_LAGS).exists():
+                lags.frombytes(path.read_bytes())
+        return lags
+
+    def close(self) -> None:
+        """End them, by force if they do not hear. What they have written stays."""
+        running = [each.process for each in self.processes if each.process.poll() is None]
+        for process in running:
+            process.terminate()
+        for process in running:
+            try:
+                process.wait(GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def last_words(self) -> str:
+        failed = next((each for each in self.processes if each.process.returncode), self.processes[0])
+        return failed.last_words()
+
+    def log(self) -> bytes:
+        return b"".join((each.folder / LOG).read_bytes() for each in self.processes)

@@ -13,7 +13,7 @@ time to first token (TTFT), the mean gap between tokens (ITL) and the time to th
     --max-length   GREENLIGHT_MAX_LENGTH   output tokens of every request
 
 The step `benchmark` runs this same file headless with `--job FILE` (see generator.py), which then decides everything: warm-up, a planned number of
-pairs, throughput blocks, and a line for every request.
+throughput blocks, pairs, and a line for every request.
 """
 
 import logging
@@ -25,11 +25,13 @@ from locust import User, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
+from components.benchmark.asks import Ask
 from components.benchmark.client import Reply
 from components.benchmark.conductor import Caller, Conductor, Recorder
 from components.benchmark.generator import Job
+from components.benchmark.meeting import Meeting
 from components.benchmark.prompts import load_prompts
-from components.benchmark.workload import ROLES, Plan, Side
+from components.benchmark.workload import ROLES, Plan, Side, Workload
 from components.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -87,12 +89,14 @@ def start(environment: Environment, **_: object) -> None:
     options = environment.parsed_options
     if options.job:
         job = Job.load(options.job)
-        ColorUser.conductor = Conductor(job.plan, job.sides, job.prompts, _report(environment), Recorder(job.folder))
+        meeting = Meeting(job.meeting, job.worker, job.workers)
+        ColorUser.conductor = Conductor(job.plan, job.workload, job.sides, job.asks, _report(environment), Recorder(job.folder), meeting)
         gevent.spawn(_conduct, environment, ColorUser.conductor, job.parent)
     else:
         urls = {"candidate": options.endpoint_a, "live": options.endpoint_b}
         sides = [Side(role=role, endpoints=tuple(urls[role].split(","))) for role in ROLES if urls[role]]
-        ColorUser.conductor = Conductor(ByHand(max_tokens=options.max_length), sides, load_prompts(options.prompts), _report(environment))
+        asks = [Ask.of(prompt, options.max_length) for prompt in load_prompts(options.prompts)]
+        ColorUser.conductor = Conductor(ByHand(max_tokens=options.max_length), Workload(), sides, asks, _report(environment))
         gevent.spawn(ColorUser.conductor.run_pairs)
 
 

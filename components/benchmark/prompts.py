@@ -1,7 +1,8 @@
-"""The prompts of a benchmark: a JSON object a line, `{"prompt": "…"}`."""
+"""The prompts of a benchmark: a JSON object a line, a text `{"prompt": "…"}` or a chat `{"messages": [{"role": "user", "content": "…"}]}`."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 from components import storage
 from components.errors import InputError
@@ -9,28 +10,25 @@ from components.errors import InputError
 BUILTIN = Path(__file__).parent.parent / "download" / "builtin" / "prompts.jsonl"
 MAX_REPORTED = 60
 
+Chat = list[dict[str, str]]
+Prompt = str | Chat
 
-def load_prompts(prompts: str) -> list[str]:
+
+def load_prompts(prompts: str) -> list[Prompt]:
     """Read the prompts of `builtin`, a path or a gs:// URI. Blank lines are skipped.
 
     Raises:
-        InputError: there is no such file, it holds no prompt, or a line is not `{"prompt": "…"}`. Names the line.
+        InputError: there is no such file, it holds no prompt, or a line is neither a text nor a chat. Names the line.
     """
-    uri = str(BUILTIN) if prompts == "builtin" else prompts
-    try:
-        text = storage.read_bytes(uri).decode()
-    except FileNotFoundError:
-        raise InputError("prompts", prompts, "there is no such file; give the path or gs:// URI of a JSONL file, or builtin") from None
-    except IsADirectoryError:
-        raise InputError("prompts", prompts, "is a folder; give the path of a JSONL file in it") from None
-    except PermissionError:
-        raise InputError("prompts", prompts, "may not be read; allow this user to read the file") from None
-    except UnicodeDecodeError as error:
-        raise InputError("prompts", prompts, f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    found = [_prompt(prompts, number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    found = [_prompt(prompts, number, value) for number, value in read_objects("prompts", str(BUILTIN) if prompts == "builtin" else prompts, prompts)]
     if not found:
         raise InputError("prompts", prompts, 'holds no prompt; write one JSON object a line, such as {"prompt": "Once upon a time"}')
     return found
+
+
+def load_texts(prompts: str) -> list[str]:
+    """The same as texts: of a chat what was said last. Raises: as `load_prompts`."""
+    return [prompt if isinstance(prompt, str) else prompt[-1]["content"] for prompt in load_prompts(prompts)]
 
 
 def check_prompts(prompts: str) -> None:
@@ -38,15 +36,51 @@ def check_prompts(prompts: str) -> None:
     load_prompts(prompts)
 
 
-def _prompt(prompts: str, number: int, line: str) -> str:
-    fix = 'write {"prompt": "…"}'
+def read_objects(field: str, uri: str, shown: str) -> list[tuple[int, Any]]:
+    """The values of a JSONL file with the numbers of their lines.
+
+    Raises:
+        InputError: there is no such file, or a line is not JSON. `field` and `shown` are what the message calls it.
+    """
     try:
-        value = json.loads(line)
-    except ValueError:
-        raise InputError("prompts", prompts, f"line {number} is not JSON ({line.strip()[:MAX_REPORTED]!r}); {fix}") from None
+        text = storage.read_bytes(uri).decode()
+    except FileNotFoundError:
+        raise InputError(field, shown, "there is no such file; give the path or gs:// URI of a JSONL file, or builtin") from None
+    except IsADirectoryError:
+        raise InputError(field, shown, "is a folder; give the path of a JSONL file in it") from None
+    except PermissionError:
+        raise InputError(field, shown, "may not be read; allow this user to read the file") from None
+    except UnicodeDecodeError as error:
+        raise InputError(field, shown, f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    values = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                values.append((number, json.loads(line)))
+            except ValueError:
+                raise InputError(field, shown, f"line {number} is not JSON ({line.strip()[:MAX_REPORTED]!r}); write one JSON object a line") from None
+    return values
+
+
+def _prompt(prompts: str, number: int, value: Any) -> Prompt:
+    line = json.dumps(value)[:MAX_REPORTED]
     if isinstance(value, dict) and "messages" in value and "prompt" not in value:
-        raise InputError("prompts", prompts, f"line {number} is a chat, which cannot be sent yet; apply the model's chat template to it and {fix}")
+        if not chat_problem(value["messages"]):
+            return [{"role": message["role"], "content": message["content"]} for message in value["messages"]]
+        raise InputError(
+            "prompts", prompts, f'line {number}: {chat_problem(value["messages"])} ({line!r}); write {{"messages": [{{"role": "user", "content": "…"}}]}}'
+        )
     prompt = value.get("prompt") if isinstance(value, dict) else None
     if not isinstance(prompt, str) or not prompt.strip():
-        raise InputError("prompts", prompts, f"line {number} has no text under the key prompt ({line.strip()[:MAX_REPORTED]!r}); {fix}")
+        raise InputError("prompts", prompts, f'line {number} has no text under the key prompt ({line!r}); write {{"prompt": "…"}}')
     return prompt
+
+
+def chat_problem(messages: Any) -> str:
+    """What is wrong with a chat; empty when nothing is."""
+    if not isinstance(messages, list) or not messages:
+        return "messages is not a list of messages"
+    for message in messages:
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
+            return "a message needs role and content, both texts"
+    return "" if messages[-1]["content"].strip() else "the last message is empty"

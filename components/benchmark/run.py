@@ -1,5 +1,6 @@
 """One benchmark from start to end: check the endpoints, run the generator, check them again, keep the samples, sum up."""
 
+import array
 import contextlib
 import logging
 import os
@@ -9,25 +10,40 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from components.benchmark.generator import LOG, Generator, Job
-from components.benchmark.prompts import load_prompts
-from components.benchmark.samples import BLOCKS, REQUESTS, CountedBlock, Request, count_blocks, file_digest, summarize, write_parquet
+from components.benchmark.asks import Ask, ServedModel, prepare
+from components.benchmark.generator import LOG, Generators, Job
+from components.benchmark.looks import Looks
+from components.benchmark.meeting import Meeting
+from components.benchmark.samples import BLOCKS, REQUESTS, Block, Collected, blocks_table, count_blocks, file_digest
+from components.benchmark.summary import bottleneck, generator_health, summarize_color, token_mismatch
 from components.benchmark.versions import changed, mismatch, read_versions, unreachable
-from components.benchmark.workload import Role, Side, Workload
+from components.benchmark.workload import Plan, Role, Side, Workload, users_needed, workers_used
 from components.errors import InputError
-from components.records import RECORD_FILE, BenchmarkResult, ColorSummary, Deployment, Release
+from components.records import RECORD_FILE, BenchmarkResult, Deployment, Release
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 log = logging.getLogger("greenlight.benchmark")
 
 GENERATOR_FOLDER = "generator"
 PROGRESS_SECONDS = 1.0
 POLL_SECONDS = 0.1
-GONE_AFTER, GONE_WINDOW = 5, 200
+GONE_AFTER = 5
 
 
 def run_benchmark(
-    deployment: Deployment | None, endpoints_a: Sequence[str], endpoints_b: Sequence[str], output_folder: Path | str, workload: Workload
+    deployment: Deployment | None,
+    endpoints_a: Sequence[str],
+    endpoints_b: Sequence[str],
+    output_folder: Path | str,
+    plan: Plan,
+    workload: Workload,
+    looks: Looks | None = None,
+    asks: list[Ask] | None = None,
+    share: Meeting | None = None,
 ) -> BenchmarkResult:
     """Measure a (the candidate) against b (live), side by side, or a alone.
 
@@ -37,71 +53,122 @@ def run_benchmark(
         deployment: what the endpoints must serve, checked before and after. None: any two endpoints, which must not change.
         endpoints_a: URLs of the candidate; empty: those of the deployment.
         endpoints_b: URLs of live; empty: those of the deployment, or none.
+        looks: of the gate, which may end the pairs early.
+        asks: what the workload asks for, where that was prepared already.
+        share: this is one of several pods that measure together; its part is all that it returns.
 
     Returns:
         The result. When anything cut the measurement short or put in doubt what was measured, it is not `complete`, gives the
         `reason`, and holds what was measured until then: that alone is no reason to raise.
 
     Raises:
-        InputError: the prompts cannot be read, or without a deployment: an endpoint is missing or does not answer.
+        InputError: the prompts or the trace cannot be read, or without a deployment: an endpoint is missing or does not answer.
     """
     started = time.monotonic()
-    prompts = load_prompts(workload.prompts)
-    sides = _sides(deployment, endpoints_a, endpoints_b)
+    sides = sides_of(deployment, endpoints_a, endpoints_b)
+    releases: dict[str, Release] = {"candidate": deployment.candidate, "live": deployment.live} if deployment else {}
+    models = {side.role: ServedModel(releases.get(side.role)) for side in sides}
+    asks = prepare(workload, plan, models["candidate"]) if asks is None else asks
     folder = _empty(Path(output_folder))
 
     before = read_versions(sides)
     if deployment is None and (silent := unreachable(before)):
         raise InputError("endpoint", silent.split(" ", 1)[0].removesuffix("/version"), f"{silent.split(' ', 1)[1]}; give the URL of a running server")
-    releases = {"candidate": deployment.candidate, "live": deployment.live} if deployment else {}
     reason = _mismatch(sides, releases, before)
-    requests: list[Request] = []
-    blocks: list[CountedBlock] = []
+    requests, blocks, loop_lags = Collected(len(sides)), list[Block](), array.array("f")
     if not reason:
         generator_folder = folder / GENERATOR_FOLDER
-        generator_folder.mkdir()
-        job = Job(plan=workload, sides=sides, prompts=prompts, folder=generator_folder, parent=os.getpid())
-        requests, blocks, reason = _generate(job)
-        os.replace(generator_folder / LOG, folder / LOG)
+        jobs = _jobs(plan, workload, sides, asks, generator_folder, share)
+        requests, blocks, loop_lags, log_text, reason = _generate(jobs, looks)
+        (folder / LOG).write_bytes(log_text)
         shutil.rmtree(generator_folder)
         after = read_versions(sides)
         reason = reason or changed(before, after) or _mismatch(sides, releases, after)
+    table = requests.table()
+    reason = reason or next(filter(None, (token_mismatch(side.role, models[side.role], asks, table) for side in sides)), "")
+    stopped_at = looks.stopped_at if looks else 0
+    return assemble(folder, deployment, sides, plan, workload, table, blocks, loop_lags, reason, time.monotonic() - started, stopped_at)
 
-    write_parquet(folder / REQUESTS, Request, requests)
-    write_parquet(folder / BLOCKS, CountedBlock, blocks)
+
+def assemble(
+    folder: Path,
+    deployment: Deployment | None,
+    sides: Sequence[Side],
+    plan: Plan,
+    workload: Workload,
+    requests: "pa.Table",
+    blocks: Sequence[Block],
+    loop_lags: "array.array[float]",
+    reason: str,
+    seconds: float,
+    stopped_at: int = 0,
+) -> BenchmarkResult:
+    """Write the samples as Parquet and sum them up."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    releases = {"candidate": deployment.candidate, "live": deployment.live} if deployment else {}
+
+    counted = count_blocks(blocks, requests)
+    pq.write_table(requests, folder / REQUESTS)
+    pq.write_table(blocks_table(counted), folder / BLOCKS)
+    health = generator_health(requests, np.asarray(loop_lags), workload, workload.workers)
+    reason = reason or bottleneck(health)
     if reason:
         log.warning("the benchmark is not complete: %s", reason)
-    summaries = {side.role: _summary(side.role, releases.get(side.role), requests, blocks) for side in sides}
+    summaries = {side.role: summarize_color(side.role, releases.get(side.role), requests, counted, workload, len(side.endpoints)) for side in sides}
     return BenchmarkResult(
         complete=not reason,
         reason=reason,
         candidate=summaries["candidate"],
         live=summaries.get("live"),
         pairs=_full_pairs(requests, len(sides)),
-        concurrency=workload.concurrency,
-        max_tokens=workload.max_tokens,
-        block_tokens=workload.block_tokens,
-        seed=workload.seed,
-        seconds=time.monotonic() - started,
+        concurrency=plan.concurrency,
+        max_tokens=workload.output_tokens.largest if workload.output_tokens else plan.max_tokens,
+        block_tokens=plan.block_tokens,
+        seed=plan.seed if workload.seed is None else workload.seed,
+        seconds=seconds,
+        stopped_at=stopped_at,
+        workload=workload.model_dump_json(exclude_none=True),
+        generator=health,
         samples_uri=str(folder.resolve()),
         requests_digest=file_digest(folder / REQUESTS),
         blocks_digest=file_digest(folder / BLOCKS),
     )
 
 
-def _sides(deployment: Deployment | None, endpoints_a: Sequence[str], endpoints_b: Sequence[str]) -> list[Side]:
+def _jobs(plan: Plan, workload: Workload, sides: list[Side], asks: list[Ask], folder: Path, share: Meeting | None) -> list[Job]:
+    """A job for each worker on this machine."""
+    users = users_needed(plan, workload)
+    if share:
+        workers, meeting = [share.worker], share
+    else:
+        count = workers_used(plan, workload)
+        workers, meeting = list(range(count)), Meeting(str(folder / "meeting"), 0, count)
+    return [
+        Job(
+            plan=plan, workload=workload, sides=sides, asks=asks, folder=folder / str(worker), parent=os.getpid(),
+            users=-(-users // meeting.workers), worker=worker, workers=meeting.workers, meeting=meeting.place,
+        )
+        for worker in workers
+    ]  # fmt: skip
+
+
+def sides_of(deployment: Deployment | None, endpoints_a: Sequence[str], endpoints_b: Sequence[str]) -> list[Side]:
     urls = {"candidate": tuple(endpoints_a), "live": tuple(endpoints_b)}
-    colors = {"candidate": "", "live": ""}
+    colors, pods = {"candidate": "", "live": ""}, dict[str, str]()
     if deployment:
         urls = {"candidate": urls["candidate"] or tuple(deployment.candidate.endpoints), "live": urls["live"] or tuple(deployment.live.endpoints)}
         colors = {"candidate": deployment.candidate.color, "live": deployment.live.color}
+        pods = {instance.url: instance.name for release in (deployment.candidate, deployment.live) for instance in release.instances}
     if not urls["candidate"]:
         raise InputError("endpoint-a", "", "give the URL of the server to measure, such as http://127.0.0.1:8000")
     for url in (url for both in urls.values() for url in both):
         if not url.startswith(("http://", "https://")):
             raise InputError("endpoint", url, "give a URL that starts with http:// or https://")
     roles: tuple[Role, ...] = ("candidate", "live")
-    return [Side(role=role, color=colors[role], endpoints=urls[role]) for role in roles if urls[role]]
+    own = {role: {url: pods[url] for url in urls[role] if url in pods} for role in roles}
+    return [Side(role=role, color=colors[role], endpoints=urls[role], pods=own[role]) for role in roles if urls[role]]
 
 
 def _empty(folder: Path) -> Path:
@@ -118,33 +185,44 @@ def _mismatch(sides: Sequence[Side], releases: dict[str, Release], versions: dic
     return next(filter(None, problems), "")
 
 
-def _generate(job: Job) -> tuple[list[Request], list[CountedBlock], str]:
-    """Run the generator to its end. Returns requests, blocks, and why it is not all that was planned."""
-    plan, reason = job.plan, ""
-    with _sigterm() as asked_to_end, contextlib.closing(Generator(job)) as generator:
+def _generate(jobs: list[Job], looks: Looks | None) -> tuple[Collected, list[Block], "array.array[float]", bytes, str]:
+    """Run the generators to their end. Returns requests, blocks, loop lags, their logs, and why it is not all that was planned."""
+    plan, sides, reason = jobs[0].plan, len(jobs[0].sides), ""
+    with _sigterm() as asked_to_end, contextlib.closing(Generators(jobs)) as running:
         deadline = time.monotonic() + plan.time_limit
         due = time.monotonic()
-        while (code := generator.wait(POLL_SECONDS)) is None:
+        while (code := running.wait(POLL_SECONDS)) is None:
             if time.monotonic() >= due:
                 due += PROGRESS_SECONDS
-                generator.read()
-                _log_progress(generator, job)
+                running.read()
+                _log_progress(running, plan, sides)
+                if looks and not looks.stopped_at and looks.decided(running.requests, running.blocks):
+                    running.end_pairs()
             if asked_to_end.is_set():
                 reason = "it was asked to end (SIGTERM)"
-            elif gone := _gone(generator.requests):
-                reason = f"{gone} does not accept connections any more, {GONE_AFTER} times in a row"
+            elif gone := running.requests.gone(GONE_AFTER):
+                reason = f"{gone} does not accept connections any more, {GONE_AFTER} times in a row"  # waiting for a thousand more of them would show nothing
             elif time.monotonic() > deadline:
                 reason = f"the time limit of {plan.time_limit:g} s was over"
             if reason:
                 break
-        generator.close()
-        generator.read()
-        pairs, blocks = _full_pairs(generator.requests, len(job.sides)), len(generator.blocks)
+        running.close()
+        running.read()
         if not reason and code:
-            reason = f"the load generator ended with exit code {code}: {generator.last_words()}"
-        elif not reason and (pairs, blocks) != (plan.pairs, plan.throughput_blocks * len(job.sides)):
-            reason = f"only {pairs} of {plan.pairs} pairs and {blocks} of {plan.throughput_blocks * len(job.sides)} throughput blocks were run"
-    return generator.requests, count_blocks(generator.blocks, generator.requests), reason
+            reason = f"the load generator ended with exit code {code}: {running.last_words()}"
+        return running.requests, running.blocks, running.loop_lags(), running.log(), reason or _shortfall(jobs, running, looks)
+
+
+def _shortfall(jobs: list[Job], running: Generators, looks: Looks | None) -> str:
+    """What of the plan was not run, though nothing went wrong that is known of; empty when nothing is missing."""
+    job, pairs, blocks = jobs[0], running.requests.pairs, len(running.blocks)
+    planned, planned_blocks = job.plan.pairs, job.plan.throughput_blocks * len(job.sides)
+    if job.workers > len(jobs):  # of several pods this one knows only its own
+        planned = len(range(job.worker, planned, job.workers))
+    enough = (looks is not None and pairs >= looks.stopped_at > 0) or (job.workload.seconds is not None and pairs > 0)
+    if (enough or pairs == planned) and blocks == planned_blocks:
+        return ""
+    return f"only {pairs} of {planned} pairs and {blocks} of {planned_blocks} throughput blocks were run"
 
 
 @contextlib.contextmanager
@@ -161,52 +239,23 @@ def _sigterm() -> Iterator[threading.Event]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _log_progress(generator: Generator, job: Job) -> None:
-    plan, requests = job.plan, generator.requests
-    if not requests:
+def _log_progress(running: Generators, plan: Plan, sides: int) -> None:
+    requests = running.requests
+    if not requests.rows:
         figure = "warm-up"
-    elif requests[-1].phase == "pairs":
-        figure = f"pairs {_full_pairs(requests, len(job.sides))}/{plan.pairs}"
+    elif requests.last_phase == "pairs":
+        figure = f"pairs {requests.pairs}/{plan.pairs}"
     else:
-        figure = f"block {len(generator.blocks)}/{plan.throughput_blocks * len(job.sides)}"
-        if generator.blocks:
-            last = count_blocks(generator.blocks[-1:], requests)[0]
+        figure = f"block {len(running.blocks)}/{plan.throughput_blocks * sides}"
+        if running.blocks:
+            last = count_blocks(running.blocks[-1:], requests.table())[0]
             figure += f", {last.role} {last.tokens_per_second:,.0f} tok/s"
-    failed = sum(1 for request in requests if request.error)
-    log.info(figure + (f", {failed} failed" if failed else ""), extra={"figure": figure})
+    log.info(figure + (f", {requests.failed} failed" if requests.failed else ""), extra={"figure": figure})
 
 
-def _gone(requests: Sequence[Request]) -> str:
-    """An endpoint that its latest requests could not connect to; empty when there is none. Waiting for a thousand more of them would show nothing."""
-    seen: dict[str, list[str]] = {}
-    for request in requests[-GONE_WINDOW:]:
-        seen.setdefault(request.endpoint, []).append(request.error)
-    return next((endpoint for endpoint, errors in seen.items() if errors[-GONE_AFTER:] == ["connect"] * GONE_AFTER), "")
-
-
-def _full_pairs(requests: Sequence[Request], sides: int) -> int:
-    sent: dict[int, int] = {}
-    for request in requests:
-        if request.phase == "pairs":
-            sent[request.pair] = sent.get(request.pair, 0) + 1
-    return sum(1 for count in sent.values() if count == sides)
-
-
-def _summary(role: Role, release: Release | None, requests: Sequence[Request], blocks: Sequence[CountedBlock]) -> ColorSummary:
-    """Latencies of the successful requests of the pairs, tokens per second of the blocks, counts of everything."""
+def _full_pairs(requests: "pa.Table", sides: int) -> int:
     import numpy as np
+    import pyarrow.compute as pc
 
-    own = [request for request in requests if request.role == role]
-    good = [request for request in own if request.phase == "pairs" and not request.error]
-    rates = [block.tokens_per_second for block in blocks if block.role == role]
-    return ColorSummary(
-        release_id=release.release_id if release else "",
-        digest=release.digest if release else "",
-        requests=len(own),
-        errors=sum(1 for request in own if request.error),
-        output_tokens=sum(request.tokens_out for request in own),
-        output_tokens_per_second=float(np.median(rates)) if rates else 0.0,
-        ttft=summarize([request.ttft for request in good]),
-        itl=summarize([sum(request.itls) / len(request.itls) for request in good if request.itls]),
-        e2e=summarize([request.e2e for request in good]),
-    )
+    numbers = requests["pair"].to_numpy()[pc.equal(requests["phase"], "pairs").to_numpy()]
+    return int((np.unique(numbers, return_counts=True)[1] == sides).sum())

@@ -25,7 +25,7 @@ def deploy_green(
     """Bring the candidate up on the idle color, beside what is live. The first run ever puts the baseline live."""
     from pathlib import Path
 
-    from components.benchmark.prompts import load_prompts
+    from components.benchmark.prompts import load_texts
     from components.deploy_green.upload import in_bucket
     from components.records import Model
     from components.step import step
@@ -46,7 +46,7 @@ def deploy_green(
             engine=engine,
             replicas=int(replicas),
             fingerprint=fingerprint,
-            prompts=load_prompts(prompts),
+            prompts=load_texts(prompts),
         )
         for made_by, artifact in (("download", baseline), ("quantize", candidate)):  # cached steps do not know the run
             running.publish(f"{made_by}.json", Model.load(artifact.path).model_dump_json(indent=2).encode())

@@ -45,6 +45,9 @@ METRICS = {
     "output_tokens_per_second": MetricKind(
         "output tokens/s", "Output tokens a second of a color under full load.", "blocks", "tokens/s", BOTH, better="higher"
     ),
+    "cost_per_million_tokens": MetricKind(
+        "cost per million tokens", "USD for a million output tokens under full load, at the workload's price_per_hour.", "blocks", "USD", BOTH
+    ),
     "error_rate": MetricKind("error rate", "Share of requests that failed or came back incomplete.", "errors", "", BOTH, "difference"),
     "kl_mean": MetricKind("mean KL divergence", "KL divergence from the baseline's next-token distribution, a token.", "documents", "nats"),
     "top1_agreement": MetricKind("top-1 agreement", "Share of tokens at which candidate and baseline would choose the same.", "documents", better="higher"),

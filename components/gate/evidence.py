@@ -106,9 +106,20 @@ def read_documents(folder: Path, evaluation: Evaluation) -> Documents:
 
 def read_pairs(folder: Path, result: BenchmarkResult) -> tuple[Pairs, Counts]:
     """The paired requests, and the failed ones among all requests, those of the throughput blocks included."""
-    table = _read(folder / REQUESTS, result.requests_digest)
-    rows = _columns(table, ["phase", "pair", "block", "order", "role", "prompt", "intended", "ttft", "e2e", "itls", "tokens_out", "error"])
-    roles = ["candidate", "live"] if result.live else ["candidate"]
+    pairs, counts = pairs_of(_read(folder / REQUESTS, result.requests_digest), result.live is not None)
+    for role, summary in (("candidate", result.candidate), ("live", result.live)):
+        if summary and counts.get(role, (0, 0)) != (summary.errors, summary.requests):
+            raise NoEvidence(f"{REQUESTS} holds {counts.get(role, (0, 0))[1]} requests to {role}, its record says {summary.requests}, or their failures differ")
+    if len(pairs) != result.pairs:
+        raise NoEvidence(f"{REQUESTS} holds {len(pairs)} whole pairs, its record says {result.pairs}")
+    return pairs, counts
+
+
+def pairs_of(requests: pa.Table, against_live: bool) -> tuple[Pairs, Counts]:
+    """The same from a table of requests."""
+    names = ["phase", "pair", "block", "order", "role", "prompt", "asked", "intended", "ttft", "e2e", "itls", "tokens_out", "error"]
+    rows = _columns(requests, names)
+    roles = ["candidate", "live"] if against_live else ["candidate"]
     counts: Counts = {}
     pairs: dict[int, dict[str, int]] = {}
     for index, (phase, pair, role) in enumerate(zip(rows["phase"], rows["pair"], rows["role"], strict=True)):
@@ -120,21 +131,19 @@ def read_pairs(folder: Path, result: BenchmarkResult) -> tuple[Pairs, Counts]:
             if role in pairs.setdefault(pair, {}):
                 raise NoEvidence(f"{REQUESTS} holds two requests to {role} of pair {pair}")
             pairs[pair][role] = index
-    for role, summary in (("candidate", result.candidate), ("live", result.live)):
-        if summary and counts.get(role, (0, 0)) != (summary.errors, summary.requests):
-            raise NoEvidence(f"{REQUESTS} holds {counts.get(role, (0, 0))[1]} requests to {role}, its record says {summary.requests}, or their failures differ")
     full = sorted(pair for pair, members in pairs.items() if len(members) == len(roles))
-    if not full or len(full) != result.pairs:
-        raise NoEvidence(f"{REQUESTS} holds {len(full)} whole pairs, its record says {result.pairs}")
+    if not full:
+        raise NoEvidence(f"{REQUESTS} holds no whole pair")
     for pair in full:
-        if len({rows["prompt"][index] for index in pairs[pair].values()}) > 1 or len({rows["order"][index] for index in pairs[pair].values()}) < len(roles):
-            raise NoEvidence(f"{REQUESTS}: the requests of pair {pair} do not belong together")
+        for name, wanted in (("prompt", 1), ("asked", 1), ("order", len(roles))):
+            if len({rows[name][index] for index in pairs[pair].values()}) != wanted:
+                raise NoEvidence(f"{REQUESTS}: the requests of pair {pair} do not belong together")
         times = [rows["intended"][index] for index in sorted(pairs[pair].values(), key=lambda index: rows["order"][index])]
         if not (all(map(math.isfinite, times)) and times == sorted(times)):
             raise NoEvidence(f"{REQUESTS}: the second request of pair {pair} was sent before the first; the clock went backwards")
     latencies: dict[str, dict[str, Floats]] = {metric: {} for metric in LATENCIES}
     for role in roles:
-        values = np.array([_latencies(rows, pairs[pair][role], result.max_tokens) for pair in full])
+        values = np.array([_latencies(rows, pairs[pair][role]) for pair in full])
         for metric, column in zip(LATENCIES, values.T, strict=True):
             latencies[metric][role] = column
     blocks = np.unique([rows["block"][pairs[pair]["candidate"]] for pair in full], return_inverse=True)[1].astype(np.int64)
@@ -144,7 +153,12 @@ def read_pairs(folder: Path, result: BenchmarkResult) -> tuple[Pairs, Counts]:
 
 def read_rates(folder: Path, result: BenchmarkResult) -> dict[str, Floats]:
     """Output tokens a second of the throughput blocks by role; element i of both is the i-th pair of blocks."""
-    rows = _columns(_read(folder / BLOCKS, result.blocks_digest), ["pair", "role", "seconds", "output_tokens", "tokens_per_second"])
+    return rates_of(_read(folder / BLOCKS, result.blocks_digest), result.live is not None)
+
+
+def rates_of(blocks: pa.Table, against_live: bool) -> dict[str, Floats]:
+    """The same from a table of blocks."""
+    rows = _columns(blocks, ["pair", "role", "seconds", "output_tokens", "tokens_per_second"])
     found: dict[tuple[int, str], float] = {}
     for pair, role, seconds, tokens, rate in zip(*rows.values(), strict=True):
         if not (math.isfinite(rate) and seconds > 0 and tokens >= 0 and math.isclose(rate, tokens / seconds, rel_tol=TOLERANCE)):
@@ -152,20 +166,20 @@ def read_rates(folder: Path, result: BenchmarkResult) -> dict[str, Floats]:
         if (pair, role) in found:
             raise NoEvidence(f"{BLOCKS} holds two blocks of {role} in pair {pair}")
         found[pair, role] = rate
-    roles = ["candidate", "live"] if result.live else ["candidate"]
+    roles = ["candidate", "live"] if against_live else ["candidate"]
     whole = sorted({pair for pair, _ in found if all((pair, role) in found for role in roles)})
     return {role: np.array([found[pair, role] for pair in whole]) for role in roles}
 
 
-def _latencies(rows: dict[str, list[Any]], index: int, max_tokens: int) -> Sequence[float]:
+def _latencies(rows: dict[str, list[Any]], index: int) -> Sequence[float]:
     """TTFT, mean gap, longest gap and E2E of one request. No gaps (a single token): NaN."""
     if rows["error"][index]:
         return [math.inf] * len(LATENCIES)
-    ttft, e2e, itls, tokens = (rows[name][index] for name in ("ttft", "e2e", "itls", "tokens_out"))
+    ttft, e2e, itls, tokens, asked = (rows[name][index] for name in ("ttft", "e2e", "itls", "tokens_out", "asked"))
     if not (math.isfinite(ttft) and math.isfinite(e2e) and 0 < ttft <= e2e) or not all(math.isfinite(gap) and gap >= 0 for gap in itls):
         raise NoEvidence(f"{REQUESTS} holds a request with TTFT {ttft} s and E2E {e2e} s, or with gaps, that cannot be")
-    if tokens != max_tokens or len(itls) != tokens - 1:
-        raise NoEvidence(f"{REQUESTS} holds a request with {tokens} tokens and {len(itls)} gaps; {max_tokens} tokens were asked for, and it has no error")
+    if tokens != asked or len(itls) != tokens - 1:
+        raise NoEvidence(f"{REQUESTS} holds a request with {tokens} tokens and {len(itls)} gaps; {asked} tokens were asked for, and it has no error")
     return ttft, sum(itls) / len(itls) if itls else math.nan, max(itls, default=math.nan), e2e
 
 

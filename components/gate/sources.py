@@ -1,16 +1,30 @@
 """Where the samples of a decision come from, each read once, and the part of them that a look may use."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 from components.errors import GreenlightError
 from components.gate.estimates import Floats
-from components.gate.evidence import Counts, Documents, NoEvidence, Pairs, check_benchmark, check_evaluation, read_documents, read_pairs, read_rates
+from components.gate.evidence import (
+    Counts,
+    Documents,
+    NoEvidence,
+    Pairs,
+    check_benchmark,
+    check_evaluation,
+    pairs_of,
+    rates_of,
+    read_documents,
+    read_pairs,
+    read_rates,
+)
 from components.gate.objectives import Gate
 from components.records import BenchmarkResult, Deployment, Evaluation
 
@@ -24,6 +38,7 @@ class Samples:
     Attributes:
         counts: by role, failed requests and all, those of the throughput blocks included.
         rates: by role, output tokens a second of the throughput blocks.
+        prices: by role, USD an hour of all its servers.
         missing: by source, why there is nothing.
         doubt: why the benchmark can speak against a candidate, but not for it: it is not what the gate asked for, whole. Empty when it is.
     """
@@ -32,6 +47,7 @@ class Samples:
     pairs: Pairs | None = None
     counts: Counts | None = None
     rates: dict[str, Floats] | None = None
+    prices: dict[str, float] | None = None
     missing: dict[str, NoEvidence] = field(default_factory=dict)
     doubt: str = ""
 
@@ -66,21 +82,40 @@ class Samples:
 def read_samples(evaluation_folder: Path, benchmark_folder: Path, deployment: Deployment, gate: Gate) -> Samples:
     """Everything that the artifacts hold. Never raises: what cannot be read is missing, with the reason."""
     missing: dict[str, NoEvidence] = {}
-    documents, pairs, counts, rates, doubt = None, None, None, None, ""
-    with _source(missing, "documents"):
-        evaluation = Evaluation.load(evaluation_folder)
-        check_evaluation(evaluation, deployment)
-        documents = read_documents(evaluation_folder, evaluation)
+    documents = _documents(evaluation_folder, deployment, missing)
+    pairs, counts, rates, prices, doubt, stopped_at = None, None, None, None, "", 0
     with _source(missing, "requests", "errors", "blocks"):
         result = BenchmarkResult.load(benchmark_folder)
         check_benchmark(result, deployment)
-        doubt = _doubt(result, gate)
+        doubt, stopped_at, prices = _doubt(result, gate), result.stopped_at, _prices(result)
         with _source(missing, "requests", "errors"):
             pairs, counts = read_pairs(benchmark_folder, result)
         with _source(missing, "blocks"):
             rates = read_rates(benchmark_folder, result)
             doubt = doubt or _missing_blocks(len(rates["candidate"]), gate)
-    return Samples(documents, pairs, counts, rates, missing, doubt)
+    samples = Samples(documents, pairs, counts, rates, prices, missing, doubt)
+    return samples.first(stopped_at) if stopped_at else samples  # pairs that were under way when a look had decided are not those of another look
+
+
+def samples_so_far(evaluation_folder: Path, deployment: Deployment, requests: pa.Table, blocks: pa.Table, gate: Gate) -> Samples:
+    """The same while the benchmark runs, from the tables that it has filled until now. Never raises."""
+    missing: dict[str, NoEvidence] = {}
+    documents = _documents(evaluation_folder, deployment, missing)
+    pairs, counts, rates, doubt = None, None, None, ""
+    with _source(missing, "requests", "errors"):
+        pairs, counts = pairs_of(requests, True)
+    with _source(missing, "blocks"):
+        rates = rates_of(blocks, True)
+        doubt = _missing_blocks(len(rates["candidate"]), gate)
+    return Samples(documents, pairs, counts, rates, None, missing, doubt)
+
+
+def _documents(folder: Path, deployment: Deployment, missing: dict[str, NoEvidence]) -> Documents | None:
+    with _source(missing, "documents"):
+        evaluation = Evaluation.load(folder)
+        check_evaluation(evaluation, deployment)
+        return read_documents(folder, evaluation)
+    return None
 
 
 @contextlib.contextmanager
@@ -97,15 +132,29 @@ def _doubt(result: BenchmarkResult, gate: Gate) -> str:
     plan = gate.benchmark
     if not result.complete:
         return f"the benchmark is not complete: {result.reason or 'it does not say why'}"
-    if result.pairs < plan.pairs:
+    if result.stopped_at and (result.stopped_at not in plan.look_pairs or result.pairs < result.stopped_at):
+        return f"the benchmark stopped at {result.stopped_at} pairs and has {result.pairs}, and the gate looks after {', '.join(map(str, plan.look_pairs))}"
+    if result.pairs < plan.pairs and not result.stopped_at:
         return f"the benchmark has {result.pairs} pairs, the gate asks for {plan.pairs}"
     if result.concurrency != plan.concurrency:
         return f"the benchmark ran at concurrency {result.concurrency}, the gate asks for {plan.concurrency}"
-    if result.max_tokens != plan.max_tokens:
+    if result.max_tokens != plan.max_tokens and not _own_lengths(result):
         return f"the benchmark ran with {result.max_tokens} tokens a request, the gate asks for {plan.max_tokens}"
     if result.block_tokens != plan.block_tokens:
         return f"the throughput blocks ran with {result.block_tokens} tokens a request, the gate asks for {plan.block_tokens}"
     return ""
+
+
+def _own_lengths(result: BenchmarkResult) -> bool:
+    """Whether the workload says how long answers are, not the gate."""
+    workload = json.loads(result.workload or "{}")
+    return bool(workload.get("output_tokens") or workload.get("trace"))
+
+
+def _prices(result: BenchmarkResult) -> dict[str, float] | None:
+    found = {"candidate": result.candidate.price_per_hour} | ({"live": result.live.price_per_hour} if result.live else {})
+    prices = {role: price for role, price in found.items() if price is not None and 0 < price < float("inf")}
+    return prices if len(prices) == len(found) else None
 
 
 def _missing_blocks(found: int, gate: Gate) -> str:

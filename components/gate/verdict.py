@@ -214,12 +214,23 @@ def _measure(objective: Objective, samples: Samples, confidence: float) -> Measu
     rates = samples.need(source, samples.rates)
     if len(rates["candidate"]) < MIN_BLOCK_PAIRS:
         raise NoEvidence(f"there are {len(rates['candidate'])} throughput blocks, and {MIN_BLOCK_PAIRS} are needed")
+    if objective.metric == "cost_per_million_tokens":
+        rates = _costs(rates, samples.prices)
     if not against_live:
         return Interval(lambda at: estimates.rate(rates["candidate"], at), confidence)
     live = _live(rates)
     if (live <= 0).any():
         raise NoEvidence("live gave no output in a throughput block: there is nothing to compare with")
     return Interval(lambda at: estimates.rate_ratio(rates["candidate"], live, at), confidence)
+
+
+def _costs(rates: dict[str, estimates.Floats], prices: dict[str, float] | None) -> dict[str, estimates.Floats]:
+    """USD for a million output tokens, by role and block."""
+    if prices is None:
+        raise NoEvidence("the workload names no price_per_hour")
+    if any((values <= 0).any() for values in rates.values()):
+        raise NoEvidence("a color gave no output in a throughput block: that has no price")
+    return {role: prices[role] / (3600 * values) * 1e6 for role, values in rates.items()}
 
 
 def _latency(objective: Objective, pairs: Pairs) -> Measure:

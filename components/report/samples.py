@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from components import storage
+from components.benchmark.samples import flat_gaps, mean_gaps
 from components.errors import IntegrityError
 from components.records import BenchmarkResult
 
@@ -86,23 +87,12 @@ def _curves(requests: Any) -> dict[str, dict[str, Curve]]:
             continue
         failed = np.asarray(pc.not_equal(own["error"], ""))
         for metric in METRICS:
-            values = _mean_gaps(own["itls"]) if metric == "itl" else own[metric].to_numpy().astype(float)
+            values = mean_gaps(*flat_gaps(own)) if metric == "itl" else own[metric].to_numpy().astype(float)
             one_token = np.isnan(values) & ~failed  # has no gap, and is not slow for it
             values = np.where(failed, np.inf, values)[~one_token]
             if len(values):
                 curves[metric][role] = _curve(values)
     return curves
-
-
-def _mean_gaps(itls: Any) -> "np.ndarray":
-    """The mean gap between the tokens of each request, as the gate judges it. NaN for a request without gaps."""
-    import numpy as np
-
-    lists = itls.combine_chunks()
-    offsets = lists.offsets.to_numpy()
-    sums = np.concatenate([[0.0], np.cumsum(lists.values.to_numpy(zero_copy_only=False), dtype=float)])
-    with np.errstate(invalid="ignore"):
-        return (sums[offsets[1:]] - sums[offsets[:-1]]) / np.diff(offsets)
 
 
 def _curve(values: "np.ndarray") -> Curve:

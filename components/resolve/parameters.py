@@ -20,6 +20,7 @@ class Parameters(BaseModel):
     bits: int = Field(8, description="Bits a weight: 4 or 8. Ignored by method none.")
     gate: str = Field("default", description="Objectives that decide: the name of a shipped gate, a path, a gs:// URI, or the YAML itself.")
     prompts: str = Field("builtin", description="Prompts of the benchmark: a JSONL path or gs:// URI, or builtin.")
+    workload: str = Field("short", description="What the benchmark sends, and when: the name of a shipped workload, a path, a gs:// URI, or the YAML itself.")
     text: str = Field("builtin", description="Held-out text of the evaluation: a JSONL path or gs:// URI, or builtin.")
     target: str = Field("local", description="Where serving runs: local; kubernetes, or kubernetes:CONTEXT; projects/P/locations/L/clusters/C.")
     service: str = Field("llm-inference", description="Name of the stable endpoint.")
@@ -40,6 +41,7 @@ class Parameters(BaseModel):
         """
         # Imported here: each room knows what it accepts, and a command that needs no check should not pay for it.
         from components.benchmark.prompts import check_prompts
+        from components.benchmark.workload import load_workload
         from components.download.sources import check_source
         from components.evaluate.text import check_text
         from components.gate.objectives import load_gate
@@ -58,6 +60,7 @@ class Parameters(BaseModel):
                 raise InputError(field, getattr(self, field), "use up to 63 lower-case letters, digits and dashes, starting with a letter")
         load_gate(self.gate)
         check_prompts(self.prompts)
+        check_prompts(load_workload(self.workload).prompts)
         check_text(self.text)
         target = open_target(self.target, self.service, self.namespace, self.home, self.port)
         if target.kind != "local" and not self.history.startswith("gs://"):

@@ -14,7 +14,7 @@ FINISHED_TTL_S = 3600
 PENDING_S = 300.0  # a Job whose pod does not run by then says why
 
 
-def run_job(connection: Connection, namespace: str, template: str, environment: dict[str, str], key: bytes, seconds: float, poll: float) -> None:
+def run_job(connection: Connection, namespace: str, template: str, environment: dict[str, str], key: bytes, seconds: float, poll: float, pods: int = 1) -> None:
     """Make the Job that does this, or find the one that was made for the same `key`, and wait for its end.
 
     Raises:
@@ -33,19 +33,21 @@ def run_job(connection: Connection, namespace: str, template: str, environment: 
         earlier = None
     if earlier is None:
         try:
-            connection.create(f"{batch}/jobs", _job(found, name, environment, seconds))
+            connection.create(f"{batch}/jobs", _job(found, name, environment, seconds, pods))
         except ApiError as error:
             if error.status != 409:  # the answer to an earlier try was lost
                 raise
     _wait(connection, namespace, name, seconds, poll)
 
 
-def _job(template: Json, name: str, environment: dict[str, str], seconds: float) -> Json:
+def _job(template: Json, name: str, environment: dict[str, str], seconds: float, pods: int) -> Json:
     spec = template["spec"]["jobTemplate"]["spec"]
     (container,) = spec["template"]["spec"]["containers"]
     kept = [entry for entry in container.get("env", []) if entry["name"] not in environment]
     container["env"] = kept + [{"name": key, "value": value} for key, value in environment.items()]
     spec |= {"activeDeadlineSeconds": int(seconds), "backoffLimit": 0, "ttlSecondsAfterFinished": FINISHED_TTL_S}
+    if pods > 1:  # each learns its number from JOB_COMPLETION_INDEX, and all run at the same time
+        spec |= {"completions": pods, "parallelism": pods, "completionMode": "Indexed"}
     labels = {"app.kubernetes.io/managed-by": "greenlight", "app.kubernetes.io/component": "benchmark"}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "labels": labels}, "spec": spec}
 

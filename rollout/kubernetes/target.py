@@ -222,9 +222,9 @@ class KubernetesTarget(Target):
         self._hand_over(release.color, live.color)
         return self.wait_ready(release.model_copy(update={"replicas": wanted})).model_copy(update={"replicas": release.replicas})
 
-    def run_job(self, kind: str, environment: dict[str, str], key: bytes, seconds: float) -> None:
+    def run_job(self, kind: str, environment: dict[str, str], key: bytes, seconds: float, pods: int = 1) -> None:
         """Run a Job made from the CronJob `<service>-<kind>`, once for the same `key`. See jobs.run_job."""
-        run_job(self.connection, self.namespace, f"{self.service}-{kind}", environment, key, seconds, self.timings.poll)
+        run_job(self.connection, self.namespace, f"{self.service}-{kind}", environment, key, seconds, self.timings.poll, pods)
 
     def _hand_over(self, color: Color, live: Color) -> None:
         """The bounds of live's autoscaler become the next live's. Live's own holds it at its size from now on: it must not shrink while warm."""

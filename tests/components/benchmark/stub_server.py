@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import signal
+import time
 from time import perf_counter
 
 
@@ -24,6 +25,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cut-every", type=int, default=0, help="Every n-th stream breaks off in the middle.")
     parser.add_argument("--short", action="store_true", help="Streams end one token early.")
     parser.add_argument("--die-after", type=int, default=0, help="The process kills itself in the middle of the n-th request.")
+    parser.add_argument("--slots", type=int, default=10_000, help="Requests that are worked on at the same time; others wait.")
+    parser.add_argument("--stall-at", type=int, default=0, help="The whole server stands still at the n-th request, for --stall seconds.")
+    parser.add_argument("--stall", type=float, default=0.5)
     parser.add_argument("--group", type=int, default=1, help="Tokens an event.")
     return parser.parse_args()
 
@@ -36,10 +40,16 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
+def event(text: str, tokens: int, chat: bool) -> dict:
+    """A chat's events do not say how many tokens they hold."""
+    return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]} if chat else {"text": text, "tokens": tokens}
+
+
 class Server:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.numbers = itertools.count(1)
+        self.slots = asyncio.Semaphore(options.slots)
         self.log = open(options.log, "a") if options.log else None  # noqa: SIM115
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -49,28 +59,37 @@ class Server:
                 body = await reader.readexactly(length)
                 if head.startswith(b"GET /version"):
                     writer.write(response(json.dumps({"release_id": self.options.release, "model_digest": self.options.digest, "pid": os.getpid()}).encode()))
-                elif not await self.generate(json.loads(body), writer):
+                elif head.startswith((b"GET /v1/models", b"GET /health")):
+                    writer.write(response(b'{"object":"list","data":[{"id":"stub","object":"model"}]}'))
+                elif not await self.generate(json.loads(body), perf_counter(), head.startswith(b"POST /v1/chat/completions"), writer):
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         writer.close()
 
-    async def generate(self, request: dict, writer: asyncio.StreamWriter) -> bool:
-        arrived, options, number = perf_counter(), self.options, next(self.numbers)
+    async def generate(self, request: dict, arrived: float, chat: bool, writer: asyncio.StreamWriter) -> bool:
+        async with self.slots:
+            return await self.answer(request, arrived, perf_counter(), chat, writer)
+
+    async def answer(self, request: dict, arrived: float, begun: float, chat: bool, writer: asyncio.StreamWriter) -> bool:
+        options, number = self.options, next(self.numbers)
+        if number == options.stall_at:
+            time.sleep(options.stall)
+            begun = perf_counter()
         if options.fail_every and number % options.fail_every == 0:
             writer.write(response(b'{"error":"asked to fail"}', "500 Internal Server Error"))
             return True
-        count = request["max_length"] - options.short
+        count = (request.get("max_tokens") or request["max_completion_tokens"] if chat else request["max_length"]) - options.short
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nX-Release-Id: %s\r\n\r\n" % options.release.encode())
         left = []
         for index in range(0, count, options.group):
-            due = arrived + options.ttft + index * options.itl
+            due = begun + options.ttft + index * options.itl
             while options.itl and (wait := due - perf_counter()) > 0:
                 await asyncio.sleep(wait)
             if writer.is_closing():  # the client has gone
                 return False
             tokens = min(options.group, count - index)
-            writer.write(chunk(b"data: " + json.dumps({"text": "a" * tokens, "tokens": tokens}).encode() + b"\n\n"))
+            writer.write(chunk(b"data: " + json.dumps(event("a" * tokens, tokens, chat)).encode() + b"\n\n"))
             left += [perf_counter()] * tokens
             if index * 2 >= count and options.die_after == number:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -80,9 +99,12 @@ class Server:
                 await writer.drain()
         usage = {"prompt_tokens": 3, "completion_tokens": count}
         last = {"text": "", "tokens": 0, "finish_reason": "length", "usage": usage}
+        if chat:
+            writer.write(chunk(b"data: " + json.dumps(event("", 0, chat) | {"choices": [{"delta": {}, "finish_reason": "length"}]}).encode() + b"\n\n"))
+            last = {"choices": [], "usage": usage}
         writer.write(chunk(b"data: " + json.dumps(last).encode() + b"\n\n") + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
         if self.log:
-            self.log.write(json.dumps({"arrived": arrived, "left": left, "prompt": request["prompt"]}) + "\n")
+            self.log.write(json.dumps({"arrived": arrived, "left": left, "prompt": request.get("prompt", ""), "messages": request.get("messages")}) + "\n")
             self.log.flush()
         return True
 

@@ -14,9 +14,11 @@ import sys
 from types import SimpleNamespace
 from components.benchmark.component import benchmark
 folder, prompts, gate_file = sys.argv[1:]
-release, result = (SimpleNamespace(path=f"{folder}/{name}", uri=f"gs://bucket/{name}", metadata={}) for name in ("release", "result"))
+names = ("evaluation", "release", "result")
+evaluation, release, result = (SimpleNamespace(path=f"{folder}/{name}", uri=f"gs://bucket/{name}", metadata={}) for name in names)
 place = dict(target="local", service="llm", namespace="default", home=folder, port=0)
-benchmark.python_func(release=release, result=result, prompts=prompts, gate_file=gate_file, run_id="run-1", history=f"{folder}/history", **place)
+artifacts = dict(evaluation=evaluation, release=release, result=result)
+benchmark.python_func(**artifacts, prompts=prompts, workload="short", gate_file=gate_file, run_id="run-1", history=f"{folder}/history", **place)
 """
 
 GATE = """

@@ -1,10 +1,11 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from components.benchmark.prompts import check_prompts, load_prompts
+from components.benchmark.prompts import check_prompts, load_prompts, load_texts
 from components.errors import InputError
 
 
@@ -12,6 +13,14 @@ def test_reads_a_prompt_a_line(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text('{"prompt": "a\\u2028b"}\n\n{"prompt": "c", "id": 3}\n')
     assert load_prompts(str(path)) == ["a\u2028b", "c"]
+
+
+def test_reads_chats(tmp_path: Path) -> None:
+    chat = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "why?"}]
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps({"messages": chat, "id": 1}) + '\n{"prompt": "a"}\n')
+    assert load_prompts(str(path)) == [chat, "a"]
+    assert load_texts(str(path)) == ["why?", "a"]
 
 
 def test_builtin() -> None:
@@ -28,7 +37,9 @@ def test_builtin() -> None:
         ('{"prompt": 3}', "line 1 has no text"),
         ('{"prompt": " "}', "line 1 has no text"),
         ('["a"]', "line 1 has no text"),
-        ('{"messages": [{"role": "user", "content": "a"}]}', "line 1 is a chat"),
+        ('{"messages": []}', "line 1: messages is not a list"),
+        ('{"messages": [{"role": "user"}]}', "line 1: a message needs role and content"),
+        ('{"messages": [{"role": "user", "content": " "}]}', "line 1: the last message is empty"),
         (b"\xff\xfe", "not UTF-8"),
     ],
 )

@@ -21,7 +21,7 @@ from urllib3.util import Retry
 
 from components.benchmark.generator import LOCUSTFILE
 from components.benchmark.run import run_benchmark
-from components.benchmark.workload import Side, Workload
+from components.benchmark.workload import Plan, Side, Workload
 from components.errors import InputError
 from components.records import Color, Deployment, Instance, Release
 from tests.components.benchmark.conftest import PROMPTS, StartStub, Stub
@@ -38,8 +38,10 @@ QUICK: dict[str, Any] = {
 }
 
 
-def workload(prompts: str, **changes: Any) -> Workload:
-    return Workload(prompts=prompts, **(QUICK | changes))
+def load(prompts: str, **changes: Any) -> tuple[Plan, Workload]:
+    """A plan with these sizes, and a workload of those that only it knows."""
+    own = {name: value for name, value in changes.items() if name not in Plan.model_fields}
+    return Plan(**(QUICK | {name: value for name, value in changes.items() if name not in own})), Workload(prompts=prompts, **own)
 
 
 def rows(folder: Path, name: str = "requests.parquet") -> list[dict[str, Any]]:
@@ -80,7 +82,7 @@ def test_both_colors(deployed: tuple[Deployment, Stub, Stub], prompts: str, tmp_
     (folder / "generator").mkdir()
     (folder / "generator" / "requests.jsonl").write_text("so was this\n")
 
-    result = run_benchmark(deployment, [], [], folder, workload(prompts))
+    result = run_benchmark(deployment, [], [], folder, *load(prompts))
 
     assert (result.complete, result.reason, result.pairs) == (True, "", 12)
     assert sorted(path.name for path in folder.iterdir()) == ["blocks.parquet", "locust.log", "requests.parquet"]
@@ -128,20 +130,20 @@ def test_both_colors(deployed: tuple[Deployment, Stub, Stub], prompts: str, tmp_
 
 def test_one_endpoint(start_stub: StartStub, prompts: str, tmp_path: Path) -> None:
     stub = start_stub()
-    result = run_benchmark(None, [stub.url], [], tmp_path / "result", workload(prompts, users=3, throughput_blocks=0))
+    result = run_benchmark(None, [stub.url], [], tmp_path / "result", *load(prompts, users=3, throughput_blocks=0))
     assert (result.complete, result.pairs, result.live, result.candidate.requests) == (True, 12, None, 12)
     assert len(rows(tmp_path / "result", "blocks.parquet")) == 0
 
 
 def test_replicas_take_turns(start_stub: StartStub, prompts: str, tmp_path: Path) -> None:
     one, two = start_stub(), start_stub()
-    run_benchmark(None, [one.url, two.url], [], tmp_path / "result", workload(prompts, throughput_blocks=0))
+    run_benchmark(None, [one.url, two.url], [], tmp_path / "result", *load(prompts, throughput_blocks=0))
     assert Counter(row["endpoint"] for row in rows(tmp_path / "result")) == {one.url: 6, two.url: 6}
 
 
 def test_failed_requests_are_counted_and_do_not_end_it(start_stub: StartStub, prompts: str, tmp_path: Path) -> None:
     candidate, live = start_stub(cut_every=5), start_stub(fail_every=7)
-    result = run_benchmark(None, [candidate.url], [live.url], tmp_path / "result", workload(prompts, throughput_blocks=0))
+    result = run_benchmark(None, [candidate.url], [live.url], tmp_path / "result", *load(prompts, throughput_blocks=0))
     # The warm-up took the numbers 1 to 6: the 12 measured requests are 7 to 18.
     assert (result.complete, result.candidate.errors, result.live and result.live.errors) == (True, 2, 2)
     failed = [(row["role"], row["error"], row["status"], row["tokens_out"]) for row in rows(tmp_path / "result") if row["error"]]
@@ -151,7 +153,7 @@ def test_failed_requests_are_counted_and_do_not_end_it(start_stub: StartStub, pr
 def test_a_server_killed_half_way(deployed: tuple[Deployment, Stub, Stub], start_stub: StartStub, prompts: str, tmp_path: Path) -> None:
     _, _, live = deployed
     dying = start_stub(release="new", digest="sha-new", die_after=6 + 8)  # in its eighth request after the warm-up
-    result = run_benchmark(deployment_of(dying, live), [], [], tmp_path / "result", workload(prompts))
+    result = run_benchmark(deployment_of(dying, live), [], [], tmp_path / "result", *load(prompts, throughput_blocks=0))
     assert not result.complete
     assert dying.url in result.reason
     assert result.pairs == 12, "the others were tried, and failed"
@@ -164,7 +166,7 @@ def test_a_server_killed_half_way(deployed: tuple[Deployment, Stub, Stub], start
 def test_a_server_that_is_gone_is_not_waited_for(deployed: tuple[Deployment, Stub, Stub], start_stub: StartStub, prompts: str, tmp_path: Path) -> None:
     _, _, live = deployed
     dying = start_stub(release="new", digest="sha-new", die_after=6 + 8)
-    result = run_benchmark(deployment_of(dying, live), [], [], tmp_path / "result", workload(prompts, pairs=100_000))
+    result = run_benchmark(deployment_of(dying, live), [], [], tmp_path / "result", *load(prompts, pairs=100_000, throughput_blocks=0))
     assert not result.complete and f"{dying.url} does not accept connections any more" in result.reason
     assert 8 < result.pairs < 1000
 
@@ -172,7 +174,7 @@ def test_a_server_that_is_gone_is_not_waited_for(deployed: tuple[Deployment, Stu
 def test_another_release_is_not_measured(deployed: tuple[Deployment, Stub, Stub], start_stub: StartStub, prompts: str, tmp_path: Path) -> None:
     _, _, live = deployed
     other = start_stub(release="new", digest="sha-other")
-    result = run_benchmark(deployment_of(other, live), [], [], tmp_path / "result", workload(prompts))
+    result = run_benchmark(deployment_of(other, live), [], [], tmp_path / "result", *load(prompts))
     assert not result.complete
     assert "model_digest 'sha-other', not 'sha-new'" in result.reason
     assert (result.pairs, result.candidate.requests) == (0, 0)
@@ -191,14 +193,14 @@ def test_a_process_that_is_replaced_meanwhile(deployed: tuple[Deployment, Stub, 
         return versions | {candidate.url: candidate.version() | {"pid": next(pids)}}
 
     monkeypatch.setattr(run, "read_versions", another_process)
-    result = run_benchmark(deployment, [], [], tmp_path / "result", workload(prompts, pairs=2, throughput_blocks=0))
+    result = run_benchmark(deployment, [], [], tmp_path / "result", *load(prompts, pairs=2, throughput_blocks=0))
     assert not result.complete
     assert "was replaced during the benchmark" in result.reason
 
 
 def test_time_limit(start_stub: StartStub, prompts: str, tmp_path: Path) -> None:
     stub = start_stub(itl=0.02)
-    result = run_benchmark(None, [stub.url], [], tmp_path / "result", workload(prompts, pairs=100_000, time_limit=8))
+    result = run_benchmark(None, [stub.url], [], tmp_path / "result", *load(prompts, pairs=100_000, throughput_blocks=0, time_limit=8))
     assert not result.complete
     assert "time limit of 8 s" in result.reason
     kept = rows(tmp_path / "result")
@@ -216,7 +218,7 @@ def test_sigterm_keeps_what_was_measured(start_stub: StartStub, prompts: str, tm
 
     killer = threading.Thread(target=end_it_after_some_requests)
     killer.start()
-    result = run_benchmark(None, [stub.url], [], tmp_path / "result", workload(prompts, pairs=100_000))
+    result = run_benchmark(None, [stub.url], [], tmp_path / "result", *load(prompts, pairs=100_000, throughput_blocks=0))
     killer.join()
     assert not result.complete
     assert "SIGTERM" in result.reason
@@ -230,7 +232,7 @@ def test_a_generator_that_dies(start_stub: StartStub, prompts: str, tmp_path: Pa
     broken = tmp_path / "locustfile.py"
     broken.write_text("raise RuntimeError('no load today')\n")
     monkeypatch.setattr(generator, "LOCUSTFILE", broken)
-    result = run_benchmark(None, [start_stub().url], [], tmp_path / "result", workload(prompts))
+    result = run_benchmark(None, [start_stub().url], [], tmp_path / "result", *load(prompts))
     assert not result.complete
     assert "no load today" in result.reason
 
@@ -239,8 +241,8 @@ def test_the_generator_ends_with_its_step(start_stub: StartStub, prompts: str, t
     stub = start_stub(itl=0.005)
     script = f"""
         from components.benchmark.run import run_benchmark
-        from components.benchmark.workload import Workload
-        run_benchmark(None, [{stub.url!r}], [], {str(tmp_path / "result")!r}, Workload(prompts={prompts!r}, pairs=100_000))
+        from components.benchmark.workload import Plan, Workload
+        run_benchmark(None, [{stub.url!r}], [], {str(tmp_path / "result")!r}, Plan(pairs=100_000, throughput_blocks=0), Workload(prompts={prompts!r}))
     """
     step = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
     assert len(stub.requests(15)) >= 15
@@ -254,11 +256,11 @@ def test_the_generator_ends_with_its_step(start_stub: StartStub, prompts: str, t
 
 def test_nobody_listens(tmp_path: Path, prompts: str) -> None:
     with pytest.raises(InputError, match=r"http://127\.0\.0\.1:9"):
-        run_benchmark(None, ["http://127.0.0.1:9"], [], tmp_path / "result", workload(prompts))
+        run_benchmark(None, ["http://127.0.0.1:9"], [], tmp_path / "result", *load(prompts))
     with pytest.raises(InputError, match="http://"):
-        run_benchmark(None, ["localhost:9"], [], tmp_path / "result", workload(prompts))
+        run_benchmark(None, ["localhost:9"], [], tmp_path / "result", *load(prompts))
     with pytest.raises(InputError, match="endpoint-a"):
-        run_benchmark(None, [], [], tmp_path / "result", workload(prompts))
+        run_benchmark(None, [], [], tmp_path / "result", *load(prompts))
 
 
 def test_web_ui_by_hand(start_stub: StartStub, prompts: str) -> None:

@@ -2,11 +2,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import pytest
 
-from components.benchmark.samples import Block, CountedBlock, LineFile, Request, count_blocks, summarize, write_parquet
-from components.benchmark.workload import Workload
-from components.errors import InputError
+from components.benchmark.samples import Block, CountedBlock, LineFile, Request, count_blocks, table_of, write_parquet
 
 REQUEST = Request(
     phase="throughput",
@@ -16,8 +13,11 @@ REQUEST = Request(
     role="live",
     color="blue",
     endpoint="http://h:1",
+    pod="",
     prompt=0,
+    asked=4,
     intended=99.0,
+    lag=0.0,
     sent=99.0,
     ttft=0.5,
     e2e=2.0,
@@ -40,7 +40,7 @@ def test_tokens_count_by_when_they_arrived() -> None:
         replace(REQUEST, block=4),
         replace(REQUEST, phase="pairs"),
     ]
-    counted = count_blocks([BLOCK], requests)[0]
+    counted = count_blocks([BLOCK], table_of(Request, requests))[0]
     assert (counted.output_tokens, counted.tokens_per_second, counted.requests, counted.errors) == (4, 2.0, 3, 1)
 
 
@@ -62,15 +62,3 @@ def test_line_file_waits_for_whole_lines(tmp_path: Path) -> None:
         file.write(": 2}\n")
     assert lines.read() == [{"a": 2}]
     assert lines.read() == []
-
-
-def test_summary_of_nothing_is_none() -> None:
-    assert summarize([]) is None
-    summary = summarize([1.0, 2.0, 3.0])
-    assert summary is not None and (summary.p50, summary.mean) == (2.0, 2.0)
-
-
-@pytest.mark.parametrize(("field", "value"), [("pairs", 0), ("pairs", True), ("block_seconds", float("nan")), ("concurrency", -1), ("nonsense", 1)])
-def test_a_bad_workload_names_the_field(field: str, value: object) -> None:
-    with pytest.raises(InputError, match=field):
-        Workload.of(**{field: value})

@@ -78,7 +78,7 @@ def documents(world: World, random: np.random.Generator) -> dict[str, list[float
     }
 
 
-def write_evaluation(folder: Path, columns: dict[str, list[float]]) -> None:
+def write_evaluation(folder: Path, columns: dict[str, list[float]], candidate: str = "candidate-digest") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), folder / "documents.parquet")
     sums = {name: float(np.sum(values)) for name, values in columns.items()}
@@ -90,7 +90,7 @@ def write_evaluation(folder: Path, columns: dict[str, list[float]]) -> None:
     }
     Evaluation(
         baseline_digest="baseline-digest",
-        candidate_digest="candidate-digest",
+        candidate_digest=candidate,
         documents=len(columns["tokens"]),
         tokens=int(sums["tokens"]),
         metrics={name: Metric(value=value, low=value, high=value) for name, value in metrics.items()},
@@ -124,8 +124,11 @@ def request(role: str, pair: int, order: int, factor: float) -> Request:
         role=role,  # type: ignore[arg-type]
         color=COLORS[role],
         endpoint=f"http://{role}",
+        pod="",
         prompt=pair % 7,
+        asked=TOKENS,
         intended=1e9 + pair + order / 2,
+        lag=0.0,
         sent=1e9 + pair + order / 2,
         ttft=0.02 * factor if factor else float("nan"),
         e2e=0.2 * factor if factor else 0.001,

@@ -7,7 +7,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from components.benchmark.samples import BLOCKS, REQUESTS, Block, CountedBlock, Request, file_digest, summarize, write_parquet
+import numpy as np
+
+from components.benchmark.samples import BLOCKS, REQUESTS, Block, CountedBlock, Request, file_digest, write_parquet
+from components.benchmark.summary import percentiles
 from components.benchmark.workload import ROLES, Role
 from components.records import (
     BenchmarkResult,
@@ -259,8 +262,11 @@ def _request(pair: int, order: int, role: Role, scale: float, tokens: int, faile
         role=role,
         color=COLORS[role],
         endpoint="http://127.0.0.1:8001",
+        pod="",
         prompt=pair,
+        asked=tokens,
         intended=1000 + pair,
+        lag=0.0,
         sent=1000 + pair,
         ttft=ttft,
         e2e=60.0 if failed else ttft + sum(itls),
@@ -284,7 +290,7 @@ def _summary(role: str, requests: list[Request], blocks: list[CountedBlock]) -> 
         errors=len(own) - len(good),
         output_tokens=sum(request.tokens_out for request in own),
         output_tokens_per_second=rates[len(rates) // 2],
-        ttft=summarize([request.ttft for request in good]),
-        itl=summarize([sum(request.itls) / len(request.itls) for request in good]),
-        e2e=summarize([request.e2e for request in good]),
+        ttft=percentiles(np.array([request.ttft for request in good])),
+        itl=percentiles(np.array([sum(request.itls) / len(request.itls) for request in good])),
+        e2e=percentiles(np.array([request.e2e for request in good])),
     )

@@ -244,6 +244,6 @@ import sys
 from pathlib import Path
 from components.report.work import write_report
 write_report({str(tmp_path)!r}, {factory.run_id!r}, Path({str(tmp_path / "report.html")!r}), None)
-print([name for name in ("numpy", "pandas", "pyarrow", "plotly", "kfp", "requests", "google.cloud") if name in sys.modules])
+print([name for name in ("numpy", "pandas", "pyarrow", "plotly", "kfp", "requests", "google.cloud.storage") if name in sys.modules])
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

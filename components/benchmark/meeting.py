@@ -1,0 +1,37 @@
+"""Workers that begin together: through small files in a folder, or objects in a bucket where they are pods."""
+
+import time
+
+from components import storage
+
+POLL_SECONDS = 0.1
+PATIENCE_SECONDS = 600.0  # pods are scheduled one after the other, and nodes may have to be made for them
+AHEAD_SECONDS = 0.5
+"""Between the last one's arrival and the begin: time for all to read it."""
+
+
+class Meeting:
+    """Where `workers` workers wait for each other. One alone waits for nobody.
+
+    Args:
+        place: folder or gs:// prefix that all of them reach, of this attempt alone.
+    """
+
+    def __init__(self, place: str, worker: int, workers: int) -> None:
+        self.place, self.worker, self.workers = place, worker, workers
+
+    def begin(self, name: str) -> float:
+        """Wait until all are there. Returns when all of them begin, in seconds since the epoch.
+
+        Raises:
+            TimeoutError: some did not come.
+        """
+        if self.workers == 1:
+            return time.time()
+        storage.write_bytes(storage.join(self.place, name, str(self.worker)), repr(time.time()).encode())
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while len(there := storage.list_names(storage.join(self.place, name))) < self.workers:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"only {len(there)} of {self.workers} workers of the benchmark came to {name} within {PATIENCE_SECONDS:g} s")
+            time.sleep(POLL_SECONDS)
+        return max(float(storage.read_bytes(storage.join(self.place, name, each))) for each in there) + AHEAD_SECONDS
