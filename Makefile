@@ -13,8 +13,8 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## List the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-run: install  ## Run the pipeline on the built-in model and the local target (ARGS="--method bnb --bits 4" adds options)
-	@.venv/bin/greenlight run $(ARGS)
+run: install  ## Run the pipeline on the built-in model, the local target and the gate `quick` (ARGS="--method bnb --bits 4" adds options)
+	@.venv/bin/greenlight run --gate quick $(ARGS)
 
 test: install .venv/clients browser kubernetes lint  ## Install what is missing, lint, check types, and run every test that this machine can run (ARGS="-k gate")
 	$(PY) -m pytest $(ARGS)

@@ -1,7 +1,7 @@
 """`make gate-study`: how often the gate is right, on simulated benchmarks whose truth is known.
 
 Every cell is a kind of noise and a model; in each, as many simulated runs as `RUNS` says (default 1,000) are judged by the code that the step calls, with
-the objectives of the gate `production` that are measured in pairs. Every fourth run is also judged by the threshold on point estimates and by
+the objectives of the gate `default` that are measured in pairs. Every fourth run is also judged by the threshold on point estimates and by
 Mann-Whitney. Runs are made in rounds over all cells. With `--counts FILE` they are counted there after each round, and an interrupted study of the same
 code goes on.
 
@@ -34,8 +34,8 @@ Counts = dict[str, dict[str, int]]
 
 
 def study_gate() -> Gate:
-    """The gate `production`, with the objectives that a simulation of pairs has samples for."""
-    gate = load_gate("production")
+    """The gate `default`, with the objectives that a simulation of pairs has samples for."""
+    gate = load_gate("default")
     return gate.model_copy(update={"objectives": [each for each in gate.objectives if each.kind.source in ("requests", "errors")]})
 
 

@@ -16,9 +16,9 @@ import pytest
 from components.history import RunRecords, load_run, runs
 from rollout.state import ServiceStatus
 
-# Fewer pairs than the default gate, and no limit on latency: these tests are about the procedure, not about the numbers.
-QUICK_GATE = """
-name: quick
+# Fewer pairs than the gate `quick`, and no limit on latency: these tests are about the procedure, not about the numbers.
+SMALL_GATE = """
+name: small
 confidence: 0.95
 objectives:
   - {metric: kl_mean, scope: absolute, max: 0.5}
@@ -45,7 +45,8 @@ class Home:
         return process.returncode, output
 
     def run(self, *args: str) -> tuple[int, str]:
-        return self("run", "--port", str(self.port), *args)
+        """As `make run` does: of an option that is given twice, the last counts."""
+        return self("run", "--port", str(self.port), "--gate", "quick", *args)
 
     def kill_when(self, sign: str, *args: str) -> None:
         """Start a run, and kill -9 the runner as soon as its log holds `sign`."""
@@ -95,7 +96,7 @@ def fresh_home(tmp_path: Path) -> Iterator[Home]:
 
 
 @pytest.fixture(scope="session")
-def quick_gate(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("gate") / "quick.yaml"
-    path.write_text(QUICK_GATE)
+def small_gate(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("gate") / "small.yaml"
+    path.write_text(SMALL_GATE)
     return str(path)

@@ -40,8 +40,8 @@ def settled(home: Home, method: str) -> None:
     ],
     ids=["quantize", "deploy_green", "promote", "promote, later"],
 )
-def test_killed_and_run_again(home: Home, quick_gate: str, sign: str, bits: str) -> None:
-    args = ("--method", "optimum", "--bits", bits, "--gate", quick_gate)
+def test_killed_and_run_again(home: Home, small_gate: str, sign: str, bits: str) -> None:
+    args = ("--method", "optimum", "--bits", bits, "--gate", small_gate)
     home.kill_when(sign, *args)
     code, output = home.run(*args)
     assert code == 0, output

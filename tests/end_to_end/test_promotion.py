@@ -77,9 +77,9 @@ def test_rollback_under_load_loses_nothing(home: Home, tmp_path: Path) -> None:
     assert home.status().live != before.live
 
 
-def test_held_green_is_promoted_by_hand_under_load(home: Home, quick_gate: str, tmp_path: Path) -> None:
+def test_held_green_is_promoted_by_hand_under_load(home: Home, small_gate: str, tmp_path: Path) -> None:
     live = home.status().live
-    code, output = home.run("--no-auto-promote", "--gate", quick_gate)
+    code, output = home.run("--no-auto-promote", "--gate", small_gate)
     assert code == 0, output
     assert home.newest().outcome == "held"
     assert home.status().live == live

@@ -82,8 +82,8 @@ def test_bootstrap_goes_from_nothing_to_a_promotion(place: Place) -> None:
         "kubectl apply -k",
         "kubectl -n llm-serving create rolebinding",
         "greenlight deploy",
-        "greenlight run --model builtin:tiny --method optimum --bits 8 --target projects/mock-project/locations/us-central1/clusters/greenlight-dev "
-        "--namespace llm-serving --history gs://mock-project-greenlight-dev-models/greenlight",
+        "greenlight run --model builtin:tiny --method optimum --bits 8 --gate quick "
+        "--target projects/mock-project/locations/us-central1/clusters/greenlight-dev --namespace llm-serving --history gs://mock-project-greenlight-dev-models/greenlight",
     ]
     places = [place.position(call) for call in order]
     assert places == sorted(places)

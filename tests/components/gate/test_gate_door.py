@@ -32,7 +32,7 @@ def run_door(folder: Path, gate_file: str) -> subprocess.CompletedProcess[str]:
 def test_verdict_and_action(tmp_path: Path, world: World, outputs: tuple[str, str]) -> None:
     make_artifacts(tmp_path, world)
     DEPLOYMENT.save(tmp_path / "release")
-    done = run_door(tmp_path, "default")
+    done = run_door(tmp_path, "quick")
     assert done.returncode == 0, done.stdout + done.stderr
     *events, last = (json.loads(line) for line in done.stdout.splitlines())
     assert last == outputs[1]
@@ -46,13 +46,13 @@ def test_no_evaluation_is_judged(tmp_path: Path) -> None:
     make_artifacts(tmp_path, World(slower=0.3, throughput=5, pairs=150))
     (tmp_path / "evaluation" / "record.json").unlink()
     DEPLOYMENT.save(tmp_path / "release")
-    done = run_door(tmp_path, "default")
+    done = run_door(tmp_path, "quick")
     assert done.returncode == 0, done.stdout + done.stderr
     assert Decision.load(tmp_path / "decision").verdict == "inconclusive"
 
 
 def test_no_deployment_is_an_error(tmp_path: Path) -> None:
-    done = run_door(tmp_path, "default")
+    done = run_door(tmp_path, "quick")
     assert done.returncode == 1
     assert "holds no record.json" in done.stdout
     assert not (tmp_path / "decision").exists()

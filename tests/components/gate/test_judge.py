@@ -24,7 +24,7 @@ def objective(decision: Decision, name: str) -> ObjectiveResult:
 def test_a_clearly_better_candidate_is_promoted(tmp_path: Path) -> None:
     decision = decide(tmp_path, World(slower=0.3, throughput=5))
     assert (decision.verdict, decision.action) == ("promote", "promote"), decision.reason
-    assert decision.gate_name == "default" and len(decision.evaluation_digest) == len(decision.benchmark_digest) == 64
+    assert decision.gate_name == "quick" and len(decision.evaluation_digest) == len(decision.benchmark_digest) == 64
     tail = objective(decision, "p95 of E2E vs live")
     assert tail.estimate and tail.bound and tail.estimate <= tail.bound < 1.1
     assert tail.reason.startswith("p95 of E2E is 0.") and "x live; at 95% confidence at most 0." in tail.reason and tail.reason.endswith("limit 1.10x live")
@@ -71,7 +71,7 @@ def test_a_candidate_beyond_the_limit_is_never_promoted(tmp_path: Path, world: W
     ("failing", "verdict"), [({"candidate": 1.0}, "reject"), ({"live": 1.0}, "inconclusive"), ({"candidate": 1.0, "live": 1.0}, "inconclusive")]
 )
 def test_all_requests_fail(tmp_path: Path, failing: dict[str, float], verdict: str) -> None:
-    decision = judge(*make_artifacts(tmp_path, World(slower=0.3, throughput=5, failing=failing)), DEPLOYMENT, load_gate("default"))
+    decision = judge(*make_artifacts(tmp_path, World(slower=0.3, throughput=5, failing=failing)), DEPLOYMENT, load_gate("quick"))
     assert decision.verdict == verdict
 
 
@@ -84,7 +84,7 @@ def test_some_failures_fail_the_tail(tmp_path: Path) -> None:
 
 def test_no_error_is_not_proof_of_none(tmp_path: Path) -> None:
     folders = make_artifacts(tmp_path, World(slower=0.3, throughput=5))
-    errors = objective(judge(*folders, DEPLOYMENT, load_gate("default")), "error rate vs live")
+    errors = objective(judge(*folders, DEPLOYMENT, load_gate("quick")), "error rate vs live")
     assert (errors.estimate, errors.status) == (0, "inconclusive")
     assert errors.bound == pytest.approx(0.036, abs=0.001)
 
@@ -157,7 +157,7 @@ def test_evidence_that_no_objective_asks_for_must_be_sound_too(tmp_path: Path, o
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    decision = judge(tmp_path / "a", tmp_path / "b", DEPLOYMENT, load_gate("default"))
+    decision = judge(tmp_path / "a", tmp_path / "b", DEPLOYMENT, load_gate("quick"))
     assert (decision.verdict, decision.action) == ("inconclusive", "retire")
     assert {each.status for each in decision.objectives} == {"inconclusive"}
     assert (decision.evaluation_digest, decision.benchmark_digest) == ("", "")

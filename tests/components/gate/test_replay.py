@@ -95,5 +95,5 @@ def test_a_gate_is_explained() -> None:
     assert lines[2].startswith("p95 of E2E vs live: passes when it is 95% sure that p95 of E2E of the candidate is at most 1.1 times live's.")
     assert "at most 0.9 times live's, which is 10% better" in lines[3]
     assert "share of TTFT over 50 ms of the candidate is at most 2 points more than live's" in lines[4]
-    printed = CliRunner().invoke(app, ["gate", "explain", "production"]).output
+    printed = CliRunner().invoke(app, ["gate", "explain", "default"]).output
     assert "480, 960, 1,440, 1,920, 2,400" in printed and printed.count("passes when") == 12
