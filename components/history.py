@@ -7,6 +7,7 @@ Layout of a history, a local folder or a gs:// prefix:
     <run_id>/parameters.json      what the run was asked to do
     <run_id>/report.html          and report.json, a ReportSummary
     builds/<build>/…              the same for download, quantize and evaluate, which runs share; `resolve` names the folders
+    calibrations/<service>.json   the newest calibration of a service: live measured against itself
 """
 
 import json
@@ -20,13 +21,14 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components import storage
-from components.records import BenchmarkResult, Decision, Deployment, Evaluation, Model, Promotion, Record, Resolution
+from components.records import BenchmarkResult, Calibration, Decision, Deployment, Evaluation, Model, Promotion, Record, Resolution
 
 Step = Literal["resolve", "download", "quantize", "evaluate", "deploy_green", "benchmark", "gate", "promote", "retire"]
 Outcome = Literal["promoted", "already_live", "rolled_back", "retired", "held", "up_to_date", "failed", "unfinished", "unreadable"]
 
 STEPS: tuple[Step, ...] = get_args(Step)
 BUILDS = "builds"
+CALIBRATIONS = "calibrations"
 PARAMETERS = "parameters.json"
 RECORD_OF: dict[Step, type[Record]] = {
     "resolve": Resolution,
@@ -138,7 +140,7 @@ def runs(history: str) -> list[str]:
 
     Costs one listing and one small read a run. Empty when there is no history yet.
     """
-    ids = [name for name in storage.list_names(history) if name != BUILDS]
+    ids = [name for name in storage.list_names(history) if name not in (BUILDS, CALIBRATIONS)]
     found = _read_all(storage.join(history, run_id, "resolve.json") for run_id in ids)
     times = {run_id: _resolved_at(data) or _time_in(run_id) or _NEVER for run_id, data in zip(ids, found, strict=True)}
     return sorted(ids, key=lambda run_id: (times[run_id], run_id), reverse=True)
@@ -172,6 +174,18 @@ def load_run(history: str, run_id: str) -> RunRecords:
         errors=errors,
         unreadable=tuple(unreadable),
     )
+
+
+def calibration_file(history: str, service: str) -> str:
+    return storage.join(history, CALIBRATIONS, f"{service}.json")
+
+
+def load_calibration(history: str, service: str) -> Calibration | None:
+    """The newest calibration of a service. None when there is none, or none that can be read: it only makes a warning better."""
+    try:
+        return Calibration.model_validate_json(storage.read_bytes(calibration_file(history, service)))
+    except Exception:  # a bucket fails in many ways
+        return None
 
 
 @dataclass

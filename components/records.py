@@ -278,6 +278,44 @@ class Decision(Record):
     decided_at: datetime = Field(default_factory=utc_now)
 
 
+class CalibratedObjective(Part):
+    """What a service's own noise means for one objective of a gate."""
+
+    name: str
+    phrase: str = Field(description="Metric and statistic in words: names the noise for other gates.")
+    noise: float | None = Field(description="See components.gate.power. None: it could not be measured.")
+    needed: int | None = Field(None, description="Pairs, or throughput blocks, with which an equal model passes as often as planned.")
+    budget: int | None = Field(None, description="What the gate measures of them.")
+    limit: float
+    resolvable: float | None = Field(None, description="The limit nearest to equal that the budget can show.")
+    enough: bool
+    reason: str
+
+
+class Calibration(Record):
+    """Live measured against itself: what a gate can and cannot know of this service."""
+
+    service: str
+    target: str
+    release_id: str
+    digest: str
+    gate_name: str
+    gate_digest: str
+    pairs: int = Field(description="Measured, of all runs together.")
+    runs: int
+    budget: int = Field(description="Pairs that the gate measures.")
+    objectives: list[CalibratedObjective]
+    judged: int = Field(description="Equal models made of the measured pairs, each judged by the gate.")
+    promoted: float = Field(description="Share of them.")
+    rejected: float = Field(description="False alarms.")
+    inconclusive: float
+    pairs_used: float = Field(description="Mean share of the budget until a verdict.")
+    resolvable: bool = Field(description="Whether this gate can promote an equal model here, often enough.")
+    reason: str
+    calibrated_at: datetime = Field(default_factory=utc_now)
+    code_version: str = ""
+
+
 class Promotion(Record):
     """What happened to the traffic."""
 

@@ -68,12 +68,23 @@ def run(values: Parameters) -> None:
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
     runner = LocalRunner(Path(parameters.home))
     console.print(f"run {run_id}: {parameters.model}, method {parameters.method}, bits {parameters.bits}, target {parameters.target}")
+    for line in _forecast(parameters):
+        console.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
 
     from pipelines.display import RunView
 
     with RunView(console).live() as view:
         runner.run(parameters, run_id, view)
     raise SystemExit(show_outcome(console, parameters.history, run_id, runner.log_path(run_id)))
+
+
+def _forecast(parameters: Parameters) -> list[str]:
+    """What the gate could not know of an equal model, by the service's own noise where it was calibrated."""
+    from components.gate.objectives import load_gate
+    from components.gate.sentences import forecast
+    from components.history import load_calibration
+
+    return forecast(load_gate(parameters.gate), load_calibration(parameters.history, parameters.service))
 
 
 def _absolute(values: Parameters) -> Parameters:

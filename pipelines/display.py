@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -12,8 +13,11 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from components.records import Decision
+from components.records import Calibration, Decision
 from components.step import StepEvent
+
+if TYPE_CHECKING:
+    from components.gate.backtest import Tried
 
 STYLES = {"running": "cyan", "done": "green", "reused": "green", "failed": "red", "pass": "green", "fail": "red", "inconclusive": "yellow"}
 
@@ -81,6 +85,35 @@ def objectives_table(decision: Decision) -> Table:
         cells = (result.name.removesuffix(" vs live"), _number(result.estimate), _number(result.bound), result.comparison.replace(" against live", ""))
         table.add_row(*map(Text, cells), Text(result.status, style=STYLES[result.status]))
     return table
+
+
+def calibration_table(record: Calibration) -> Table:
+    """What the service's noise means for each objective. Limit and resolvable are a ratio to live, or a difference of shares."""
+    title = f"Gate {record.gate_name} on {record.service}, {record.release_id} against itself"
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("objective", "noise", "needs", "budget", "limit", "resolvable", ""):
+        table.add_column(heading, justify="left" if heading in ("objective", "") else "right", no_wrap=True)
+    for each in record.objectives:
+        numbers = (_number(each.noise), _count(each.needed), _count(each.budget), _number(each.limit), _number(each.resolvable))
+        mark = "" if each.needed is None and each.enough else "ok" if each.enough else "short"
+        table.add_row(Text(each.name.removesuffix(" vs live")), *map(Text, numbers), Text(mark, style="green" if each.enough else "yellow"))
+    return table
+
+
+def backtest_table(tried: "list[Tried]", gate: str) -> Table:
+    """A line a run: what was decided then, and by another gate."""
+    table = Table(box=box.SIMPLE_HEAD, title=f"Runs by the gate {gate}", title_justify="left", padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("run", "when", "recorded", "verdict", "reason"):
+        table.add_column(heading, no_wrap=heading != "reason", overflow="fold")
+    for each in tried:
+        when = f"{each.time:%Y-%m-%d %H:%M}" if each.time else ""
+        style = {"same": "", "changed": "bold", "skipped": "dim"}[each.outcome]
+        table.add_row(*map(Text, (each.run_id, when, each.recorded or "none", each.verdict or "skipped", each.reason)), style=style)
+    return table
+
+
+def _count(value: int | None) -> str:
+    return "none" if value is None else f"{value:,}"
 
 
 def _number(value: float | None) -> str:

@@ -1,14 +1,20 @@
-"""The commands about gates: `greenlight gate explain | replay`."""
+"""The commands about gates: `greenlight gate explain | calibrate | replay | backtest`."""
 
+import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from components.errors import IntegrityError
-from pipelines.service_commands import EXIT_NOT_PROMOTED
+from components import storage
+from components.errors import GreenlightError, InputError, IntegrityError
+from pipelines.service_commands import EXIT_NOT_PROMOTED, HOME, HistoryOption, HomeOption, NamespaceOption, ServiceOption, TargetOption, open_service
+from pipelines.step_commands import log_to_terminal
 
-app = typer.Typer(name="gate", no_args_is_help=True, help="What a gate means, and what it would have said.")
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+app = typer.Typer(name="gate", no_args_is_help=True, help="What a gate means, what it can know of a service, and what it would have said.")
 
 
 @app.command()
@@ -46,3 +52,88 @@ def replay(
             f"the replay differs from the record in {', '.join(changed)}. Another version of the code made it ({recorded.code_version or 'unknown'})."
         )
     print("The same as recorded, to the last bit.")
+
+
+@app.command()
+def calibrate(
+    target: TargetOption = "local",
+    service: ServiceOption = "llm-inference",
+    namespace: NamespaceOption = "default",
+    home: HomeOption = Path(HOME),
+    history: HistoryOption = "",
+    gate: Annotated[str, typer.Option(help="The name of a shipped gate, a path, or a gs:// URI.")] = "default",
+    pairs: Annotated[int, typer.Option(min=0, help="Pairs of a run. Default: as many as the gate measures.")] = 0,
+    runs: Annotated[int, typer.Option(min=1, max=100, help="How many times to measure; their pairs are judged together.")] = 1,
+    prompts: Annotated[str, typer.Option(help="JSONL with a `prompt` a line, or builtin.")] = "builtin",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure live against itself: the noise of this service, and how often this gate would promote a model that is just as good.
+
+    Puts the gate's load on live, and moves nothing. `greenlight run` warns by what it found.
+
+    Exit codes: 0 this gate can promote an equal model here, in 95% of runs or more; 3 it cannot.
+    """
+    from components.benchmark.prompts import check_prompts
+    from components.code import code_version
+    from components.gate.calibrate import calibrate_service
+    from components.gate.objectives import load_gate
+    from components.history import calibration_file
+    from pipelines.display import calibration_table
+
+    judge, place = load_gate(gate), open_service(target, service, namespace, home)
+    check_prompts(prompts)
+    kept = history or str(home.absolute() / "history")
+    if place.kind != "local":
+        if not storage.is_remote(kept):
+            raise InputError("history", kept, "a cluster needs a bucket for its results; give a gs:// prefix")
+        place.check()
+    log_to_terminal()
+    record = calibrate_service(place, judge, prompts, pairs, runs, kept, code_version())
+    if as_json:
+        print(record.model_dump_json(indent=2))
+    else:
+        console = Console(highlight=False)
+        console.print(calibration_table(record))
+        console.print(
+            f"Of {record.judged} equal models made of {record.pairs:,} pairs it promoted {100 * record.promoted:.1f}%, left {100 * record.inconclusive:.1f}% "
+            f"inconclusive, and rejected {100 * record.rejected:.1f}% (false alarms), with {100 * record.pairs_used:.0f}% of the pairs used on average.",
+            soft_wrap=True,
+        )
+        console.print(record.reason, markup=False, soft_wrap=True)
+        console.print(f"kept in {calibration_file(kept, service)}", markup=False, soft_wrap=True)
+    raise typer.Exit(0 if record.resolvable else EXIT_NOT_PROMOTED)
+
+
+@app.command()
+def backtest(
+    gate: Annotated[str, typer.Option(help="The gate to judge by: the name of a shipped one, a path, or a gs:// URI.")],
+    service: ServiceOption = "llm-inference",
+    home: HomeOption = Path(HOME),
+    history: HistoryOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Judge every recorded run of a service by another gate, from the artifacts that were judged then.
+
+    Exit codes: 0 every run that could be judged gets its recorded verdict; 1 none could be judged; 3 at least one verdict changes.
+    """
+    from components.gate.backtest import backtest
+    from components.gate.objectives import load_gate
+    from pipelines.display import backtest_table
+
+    judge = load_gate(gate)
+    log_to_terminal()
+    place = history or str(home.absolute() / "history")
+    tried = backtest(place, judge, service)
+    counts = {outcome: sum(each.outcome == outcome for each in tried) for outcome in ("same", "changed", "skipped")}
+    if as_json:
+        print(
+            json.dumps({"gate": judge.name, "counts": counts, "runs": [each.model_dump(mode="json") | {"outcome": each.outcome} for each in tried]}, indent=2)
+        )
+    else:
+        console = Console(highlight=False)
+        if tried:
+            console.print(backtest_table(tried, judge.name))
+        print(f"{counts['same']} with the same verdict, {counts['changed']} changed, {counts['skipped']} skipped")
+    if not counts["same"] + counts["changed"]:
+        raise GreenlightError(f"no run of {service} in {place} could be judged. `greenlight run` makes one; --history names another place.")
+    raise typer.Exit(EXIT_NOT_PROMOTED if counts["changed"] else 0)

@@ -42,7 +42,7 @@ def status(
     """Show what is live where, since when, from which run, and whether it answers; who works on it, and how a bake goes."""
     from rollout import bluegreen
 
-    place, console = _open(target, service, namespace, home), Console(highlight=False)
+    place, console = open_service(target, service, namespace, home), Console(highlight=False)
     if watch:
         watch_status(console, lambda: bluegreen.status(place))
     elif as_json:
@@ -71,7 +71,7 @@ def deploy(
     from rollout import bluegreen
     from rollout.releases import Source
 
-    place = _open(target, service, namespace, home, port)
+    place = open_service(target, service, namespace, home, port)
     texts = load_texts(prompts)
     remote = model_path.startswith("gs://")
     folder = model_path if remote else str(Path(model_path).absolute())
@@ -104,7 +104,7 @@ def switch(
             to = color
         case _:
             raise InputError("color", color, "use blue or green")
-    place = _open(target, service, namespace, home)
+    place = open_service(target, service, namespace, home)
     _ask(f"Move the traffic of {service} to {color}?", yes)
     _ended(bluegreen.switch(place, to))
 
@@ -127,7 +127,7 @@ def promote(
     run_id, decision = held_run(history, run_id, service)
     candidate, live = decision.deployment.candidate, decision.deployment.live
     _ask(f"The gate says {decision.verdict}. Move the traffic of {service} from {live.release_id} to {candidate.release_id} on {candidate.color}?", yes)
-    promotion = bluegreen.promote(_open(target, service, namespace, home), decision, run_id)
+    promotion = bluegreen.promote(open_service(target, service, namespace, home), decision, run_id)
     storage.write_bytes(storage.join(history, run_id, "promote.json"), promotion.model_dump_json(indent=2).encode())
     report = Path(history) / run_id / "report.html" if not storage.is_remote(history) else home.absolute() / f"report-{run_id}.html"
     report.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +142,7 @@ def rollback(
     """Give the traffic back to the release that was live before. At once while it is still warm."""
     from rollout import bluegreen
 
-    show_promotion(Console(highlight=False), bluegreen.rollback(_open(target, service, namespace, home)))
+    show_promotion(Console(highlight=False), bluegreen.rollback(open_service(target, service, namespace, home)))
 
 
 def recover(
@@ -151,7 +151,7 @@ def recover(
     """Finish what a run that died left undone, and scale down an old color that was kept warm long enough. Safe at any time."""
     from rollout import bluegreen
 
-    if finished := bluegreen.recover(_open(target, service, namespace, home)):
+    if finished := bluegreen.recover(open_service(target, service, namespace, home)):
         show_promotion(Console(highlight=False), finished)
 
 
@@ -161,11 +161,11 @@ def down(
     """Stop serving: both colors and the endpoint. What was live is remembered; the next run or a rollback brings it back."""
     from rollout import bluegreen
 
-    bluegreen.down(_open(target, service, namespace, home))
+    bluegreen.down(open_service(target, service, namespace, home))
     print(f"{service} is down")
 
 
-def _open(target: str, service: str, namespace: str, home: Path, port: int = 0):
+def open_service(target: str, service: str, namespace: str, home: Path, port: int = 0):
     from rollout.target import open_target
 
     return open_target(target, service, namespace, str(home.absolute()), port)

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
         app.command(rich_help_panel="One step alone")(command)
 
 
-def _log_to_terminal() -> None:
+def log_to_terminal() -> None:
     """Progress on stderr, one line an event; results go to stdout."""
 
     class Lines(logging.Handler):
@@ -43,7 +43,7 @@ def download(
     from components.download.sources import check_source, parse_source
     from components.download.work import download_model
 
-    _log_to_terminal()
+    log_to_terminal()
     check_source(model_id, revision)
     source = parse_source(model_id, revision)
     record = download_model(source, source.resolve(), output_path)
@@ -62,7 +62,7 @@ def quantize(
     from components.quantize.methods import check_method
     from components.quantize.work import quantize_model
 
-    _log_to_terminal()
+    log_to_terminal()
     check_method(method, bits)
     record = quantize_model(input_model, output_model, method=method, bits=bits, calibration=calibration)
     record.save(output_model)
@@ -79,7 +79,7 @@ def evaluate(
     from components.evaluate.text import check_text
     from components.evaluate.work import evaluate_model
 
-    _log_to_terminal()
+    log_to_terminal()
     check_text(text)
     record = evaluate_model(baseline, candidate, output_dir, text=text)
     record.save(output_dir)
@@ -111,7 +111,7 @@ def benchmark(
     check_prompts(load.prompts)
     from components.benchmark.run import run_benchmark
 
-    _log_to_terminal()
+    log_to_terminal()
     result = run_benchmark(None, [endpoint_a], [endpoint_b] if endpoint_b else [], output_dir, plan, load)
     result.save(output_dir)
     print(result.model_dump_json(indent=2))

@@ -55,6 +55,13 @@ class _Blocked(Measure, ABC):
         units = int(self.blocks[-1]) + 1
         return units >= FEWEST_BLOCKS and self.score(limit, below) >= float(special.stdtrit(units - 1, confidence))
 
+    def noise(self, confidence: float, limit: float) -> float:
+        """Standard deviation of the logarithm of the estimate, times the square root of the number of pairs; as its own bounds have it."""
+        low, high = self.low(confidence, limit), self.high(confidence, limit)
+        if not (0 < low <= high < math.inf):
+            return math.inf
+        return math.log(high / low) / 2 / float(special.stdtrit(self.blocks[-1], confidence)) * math.sqrt(len(self.blocks))
+
     def high(self, confidence: float, limit: float) -> float:
         return self._bound(confidence, limit, True)
 
@@ -190,16 +197,30 @@ class ShareDifference(_Blocked):
             return math.inf if (limit > 0) == below else -math.inf
         n, more, less = len(self.difference), float((self.difference > 0).sum()), float((self.difference < 0).sum())
         rest = more - less - n * limit
-        b = -more - less + (2 * n - more + less) * limit
-        q = (math.sqrt(max(b * b + 8 * n * less * limit * (1 - limit), 0.0)) - b) / (4 * n)
-        variance = max(self._variance(self.difference), n * (2 * q + limit * (1 - limit)))
+        variance = max(self._variance(self.difference), n * share_variance(more / n, less / n, limit))
         return _ratio(-rest if below else rest, variance)
+
+    def noise(self, confidence: float, limit: float) -> float:
+        """The share of pairs of which exactly one request is over, or as many as would vary like these blocks do."""
+        n = len(self.difference)
+        return max(self._variance(self.difference), float(np.abs(self.difference).sum())) / n
 
     def _bracket(self, confidence: float, limit: float, upper: bool, shown: bool, toward: bool) -> tuple[float, float]:
         return limit, 1.0 if toward else -1.0
 
     def _middle(self, one: float, other: float) -> float:
         return (one + other) / 2
+
+
+def share_variance(more: float, less: float, limit: float) -> float:
+    """Tango's (1998) variance of a paired difference of shares, a pair, were the true difference exactly `limit`.
+
+    Args:
+        more, less: shares of pairs of which only the candidate, or only live, counts.
+    """
+    b = -more - less + (2 - more + less) * limit
+    q = (math.sqrt(max(b * b + 8 * less * limit * (1 - limit), 0.0)) - b) / 4
+    return 2 * q + limit * (1 - limit)
 
 
 def latency(values: Floats, blocks: Ints, share: float | None) -> Measure:

@@ -1,8 +1,11 @@
 """What the gate says to people: values with units, limits, and each objective in a sentence."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 from components.gate.objectives import Gate, Objective
+from components.gate.power import Need, plan
+from components.records import Calibration
 
 RATES = ("error_rate", "top1_agreement")
 
@@ -65,6 +68,7 @@ def explain(gate: Gate) -> list[str]:
     when = f"at most {plan.pairs:,} pairs, looked at after {', '.join(f'{pairs:,}' for pairs in looks)}" if len(looks) > 1 else f"{plan.pairs:,} pairs"
     lines = [f"The gate {gate.name} promotes when all {len(gate.objectives)} objectives pass, and rejects when one is shown to fail. It measures {when}."]
     lines += [f"{objective.title}: {_meaning(objective)}" for objective in gate.objectives]
+    lines += cannot_see(gate)
     bake = gate.bake
     if bake.seconds:
         lines.append(f"After the switch it is watched for {bake.seconds:g} s, and rolled back when more than {bake.max_errors} probes fail.")
@@ -82,3 +86,61 @@ def _meaning(objective: Objective) -> str:
     if objective.better_by is not None:
         claim += f", which is {100 * objective.better_by:g}% better"
     return f"passes when it is {percent(objective)} sure that {claim}. {objective.kind.description} From {SOURCES[objective.kind.source]}."
+
+
+def cannot_see(gate: Gate, noises: Mapping[str, float] | None = None) -> list[str]:
+    """Whether the gate's pairs can show that an equal model is one, in a line; none when nothing in it can be planned.
+
+    Args:
+        noises: measured ones by `Objective.phrase`; others are typical.
+    """
+    needs = plan(gate, noises)
+    if not needs:
+        return []
+    noise = "as calibrated" if any(need.measured for need in needs) else "at typical noise"
+    if not any(not need.enough for need in needs):
+        return [f"What it can see: {noise}, its {gate.benchmark.pairs:,} pairs show an equal model to be one, and promote it in 95% of runs or more."]
+    return [f"What it cannot see: {noise}, its {gate.benchmark.pairs:,} pairs leave an equal model inconclusive. They show {'; '.join(_groups(needs))}."]
+
+
+def _groups(needs: Sequence[Need]) -> list[str]:
+    """Objectives with the same shortfall in one part of a sentence."""
+    groups: dict[str, list[str]] = {}
+    for need in needs:
+        if not need.enough:
+            groups.setdefault(_part(need), []).append(need.objective.phrase)
+    return [f"{', '.join(phrases)} {found}" for found, phrases in groups.items()]
+
+
+def _part(need: Need) -> str:
+    side = "at best to be at most" if need.objective.at_most else "at best to be at least"
+    found = f"{side} {_resolvable(need)}"
+    return f"{found}, and {show(need.objective, need.objective.limit)} takes {need.needed:,} {need.unit}"
+
+
+def _resolvable(need: Need) -> str:
+    """The limit that the budget can show, rounded to the easier side."""
+    digits = 2 if need.objective.comparison == "ratio" else 4
+    rounded = (math.ceil if need.objective.at_most else math.floor)(need.resolvable * 10**digits) / 10**digits
+    return show(need.objective, rounded)
+
+
+def shortfall(need: Need) -> str:
+    """Of an objective that cannot show within the budget that an equal model is one: what it needs, and what to do."""
+    key = "pairs" if need.unit == "pairs" else "throughput_blocks"
+    noise = "with the noise of this service" if need.measured else "at typical noise"
+    return (
+        f"{need.objective.title} cannot be shown of an equal model: {noise} that takes {need.needed:,} {need.unit}, and the gate measures {need.budget:,}. "
+        f"Raise benchmark.{key}, or allow {_resolvable(need)}"
+    )
+
+
+def forecast(gate: Gate, calibration: Calibration | None) -> list[str]:
+    """What is known before a run of how it could end for an equal model: a line for each objective that falls short, none when all is well."""
+    if calibration and calibration.gate_digest == gate.digest and calibration.resolvable:
+        return []
+    measured = {each.phrase: each.noise for each in calibration.objectives if each.noise is not None} if calibration else {}
+    lines = [shortfall(need) for need in plan(gate, measured) if not need.enough]
+    if lines and not measured:
+        lines.append("`greenlight gate calibrate` measures the noise of your own service")
+    return lines

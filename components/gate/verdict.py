@@ -114,7 +114,7 @@ def _judge(objective: Objective, samples: Samples, fractions: tuple[float, ...],
     alone = fractions == (1.0,) or objective.kind.source not in GROWING
     confidence = objective.confidence if alone else 1 - _error(objective, fractions, number)
     try:
-        measure = _measure(objective, samples, confidence)
+        measure = measured(objective, samples, confidence)
         if math.isnan(measure.value):
             raise NoEvidence("the samples give no number")
     except NoEvidence as problem:
@@ -195,8 +195,8 @@ def _result(judged: _Judged, look: str) -> ObjectiveResult:
     )
 
 
-def _measure(objective: Objective, samples: Samples, confidence: float) -> Measure:
-    """Raises NoEvidence when there is nothing to measure from."""
+def measured(objective: Objective, samples: Samples, confidence: float) -> Measure:
+    """What an objective is judged by. Raises NoEvidence when there is nothing to measure from."""
     source, against_live = objective.kind.source, objective.scope == "vs_live"
     if source == "documents":
         documents = samples.need(source, samples.documents)

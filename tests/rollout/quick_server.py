@@ -64,6 +64,8 @@ class Handler(BaseHTTPRequestHandler):
             for _ in range(tokens):
                 self.chunk(b'data: {"text": "word ", "tokens": 1}\n\n')
                 time.sleep(TOKEN_S)
+            usage = {"prompt_tokens": 1, "completion_tokens": tokens}
+            self.chunk(b"data: %b\n\n" % json.dumps({"text": "", "tokens": 0, "finish_reason": "length", "usage": usage}).encode())
             self.chunk(b"data: [DONE]\n\n")
             self.wfile.write(b"0\r\n\r\n")
         except OSError:

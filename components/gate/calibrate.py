@@ -1,0 +1,80 @@
+"""The work of `greenlight gate calibrate`: live against itself on its own target, judged, and kept in the history for the warnings of later runs."""
+
+import logging
+import tempfile
+from pathlib import Path
+
+from components import storage
+from components.benchmark.run import run_benchmark
+from components.benchmark.workload import Workload
+from components.errors import ConflictError, GreenlightError
+from components.gate.calibration import calibrate, judged_by
+from components.gate.evidence import read_pairs, read_rates
+from components.gate.objectives import Gate
+from components.gate.sources import Samples
+from components.history import CALIBRATIONS, calibration_file
+from components.records import BenchmarkResult, Calibration, Deployment, Release, utc_now
+from rollout.kubernetes.target import KubernetesTarget
+from rollout.target import Target
+
+log = logging.getLogger("greenlight.gate")
+
+
+def calibrate_service(target: Target, gate: Gate, prompts: str, pairs: int, runs: int, history: str, code_version: str = "") -> Calibration:
+    """Measure live against itself, `runs` times, and judge what the gate could know. Nothing is started, moved or scaled.
+
+    Args:
+        pairs: of one run; 0: as many as the gate measures.
+        history: folder or gs:// prefix; the record goes to `calibrations/<service>.json` there.
+
+    Raises:
+        GreenlightError: nothing is live, live is not ready, or a measurement was cut short.
+        ConflictError: somebody is rolling out, or began to meanwhile.
+    """
+    judged_by(gate)  # a gate of which this says nothing is refused before an hour of load
+    live = _undisturbed(target)
+    workload = Workload.of(prompts=prompts, **gate.benchmark.model_dump() | {"pairs": pairs or gate.benchmark.pairs, "looks": 1})
+    itself, began = Deployment(candidate=live, live=live), f"{utc_now():%Y%m%d-%H%M%S}"
+    samples = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for number in range(runs):
+            log.info("measuring live against itself", extra={"figure": f"run {number + 1} of {runs}"})
+            folder = Path(temporary) / str(number)
+            seeded = workload.model_copy(update={"seed": workload.seed + number})
+            store = storage.join(history, CALIBRATIONS, target.service, f"{began}-{number + 1}")
+            result = _measure(target, itself, seeded, store, folder)
+            if not result.complete:
+                raise GreenlightError(f"the benchmark of live against itself is not complete: {result.reason}. Calibrate again when that is settled.")
+            if (now := _undisturbed(target)).release_id != live.release_id:
+                raise ConflictError(f"live changed from {live.release_id} to {now.release_id} while it was measured. Calibrate again.")
+            (found, counts), rates = read_pairs(folder, result), read_rates(folder, result)
+            samples.append(Samples(pairs=found, counts=counts, rates=rates))
+    record = calibrate(samples, gate, target.service, target.kind, live.release_id, live.digest).model_copy(update={"code_version": code_version})
+    storage.write_bytes(calibration_file(history, target.service), record.model_dump_json(indent=2).encode())
+    return record
+
+
+def _undisturbed(target: Target) -> Release:
+    """Live, with the instances that serve it now."""
+    state, holder = target.read(), target.holder()
+    if holder is not None:
+        raise ConflictError(f"{holder} works on service {target.service}, and a load would disturb it. Calibrate when it is done.")
+    if state.switch is not None:
+        raise ConflictError(f"a move of the traffic of {target.service} is under way, or was interrupted. `greenlight recover` finishes it; then calibrate.")
+    live = state.live_release
+    if live is None:
+        raise GreenlightError(f"service {target.service} has no live release to measure. `greenlight run` or `greenlight deploy` makes the first.")
+    instances = [instance for instance in target.running(live.color) if target.is_ready(instance)]
+    if len(instances) < live.replicas:
+        raise GreenlightError(
+            f"{live.release_id} on {live.color} has {len(instances)} of {live.replicas} servers ready. `greenlight recover` brings it up again."
+        )
+    return live.model_copy(update={"instances": instances})
+
+
+def _measure(target: Target, itself: Deployment, workload: Workload, store: str, folder: Path) -> BenchmarkResult:
+    if isinstance(target, KubernetesTarget):  # its pods are only reached from inside
+        from components.benchmark.job import run_in_cluster
+
+        return run_in_cluster(target, itself, workload, store, folder)
+    return run_benchmark(itself, [], [], folder, workload)
