@@ -1,13 +1,17 @@
 """`make gate-study`: how often the gate is right, on simulated benchmarks whose truth is known.
 
 Every cell is a kind of noise and a model; in each, as many simulated runs as `RUNS` says (default 1,000) are judged by the code that the step calls, with
-the objectives of the gate `default` that are measured in pairs. Every fourth run is also judged by the threshold on point estimates and by
-Mann-Whitney. Runs are made in rounds over all cells. With `--counts FILE` they are counted there after each round, and an interrupted study of the same
-code goes on.
+the objectives of the gate `default` that are measured in pairs. Every fourth run is also judged by the threshold on point estimates and by Mann-Whitney.
 
-The last line is `BENCH {…}`. `equal_promoted_min`: the smallest share of runs of equal models that were promoted, over all cells; `beyond_promoted_max`: the
-largest share of a model beyond a margin; `margin_promoted_max`: the same exactly at a margin, where the error is meant to be 5%; `pairs_used_mean`: of the
-planned pairs, over all runs of equal models and of models beyond a margin; `pairs_used_equal`: of equal ones alone.
+For every hundred runs, live is also measured against itself once, and the code of `greenlight gate calibrate` says beforehand whether that noise is
+resolvable: a noise that most calibrations do not call so is flagged.
+
+Runs are made in rounds over all cells. With `--counts FILE` they are counted there after each round, and an interrupted study of the same code goes on.
+
+The last line is `BENCH {…}`. `equal_promoted_min`: the smallest share of runs of equal models that were promoted, over the noises that were called resolvable;
+`flagged`: the number of the others, and `equal_promoted_flagged_max` the largest share there; `beyond_promoted_max`: the largest share of a model beyond a
+margin, over all noises; `margin_promoted_max`: the same exactly at a margin, where the error is meant to be 5%; `pairs_used_mean`: of the planned pairs, over
+all runs of equal models and of models beyond a margin; `pairs_used_equal`: of equal ones alone, and `pairs_used_resolvable` of those where it is resolvable.
 """
 
 import json
@@ -21,12 +25,16 @@ from rich.console import Console
 
 from benchmarks.gate_study import judges
 from benchmarks.gate_study.tables import bench_line, plot, write_tables
-from benchmarks.gate_study.worlds import MODELS, NOISES, simulate
-from components.gate.objectives import Gate, load_gate
+from benchmarks.gate_study.worlds import MODELS, NOISES, Noise, simulate
+from components.gate.calibration import calibrate
+from components.gate.objectives import Bake, Gate, load_gate
 from components.gate.verdict import judge_samples
 
 ROUND = 50
 OTHERS_EVERY = 4
+CALIBRATE_EVERY = 100
+EQUAL_MODELS = 200
+"""That one calibration makes and judges."""
 SEED = 20_261_125
 KEYS = ("runs", "promote", "reject", "pairs", "compared", "threshold", "mann_whitney")
 
@@ -36,7 +44,8 @@ Counts = dict[str, dict[str, int]]
 def study_gate() -> Gate:
     """The gate `default`, with the objectives that a simulation of pairs has samples for."""
     gate = load_gate("default")
-    return gate.model_copy(update={"objectives": [each for each in gate.objectives if each.kind.source in ("requests", "errors")]})
+    objectives = [each for each in gate.objectives if each.kind.source in ("requests", "errors")]
+    return gate.model_copy(update={"objectives": objectives, "bake": Bake()})  # what is not studied does not tell one study from another
 
 
 def main(
@@ -52,6 +61,9 @@ def main(
         found = {"digest": {gate.digest: 0}}
     for start in range(0, runs, ROUND):
         began = time.monotonic()
+        if start % CALIBRATE_EVERY == 0:
+            for number, noise in enumerate(NOISES):
+                _calibrate(found, gate, number, noise, start // CALIBRATE_EVERY)
         for number in range(len(NOISES) * len(MODELS)):
             _round(found, gate, number, start, min(ROUND, runs - start))
         if counts:
@@ -64,6 +76,19 @@ def main(
         plot(found, figure)
     print(f"one run of {gate.benchmark.pairs} pairs, all looks, verdict and bounds: {_seconds(gate):.3f} s of CPU")
     print(bench_line(found, gate.benchmark.pairs))
+
+
+def _calibrate(found: Counts, gate: Gate, number: int, noise: Noise, done: int) -> None:
+    cell = found.setdefault(f"{noise.name} | calibration", {"runs": 0, "resolvable": 0, "judged": 0, "promote": 0})
+    if cell["runs"] > done:
+        return
+    random = np.random.default_rng([SEED, len(NOISES) * len(MODELS) + number, done])
+    itself = simulate(random, noise, MODELS[0], gate.benchmark.pairs, gate.benchmark.pairs_per_block)
+    record = calibrate([itself], gate, "", "", "", "", judged=EQUAL_MODELS)
+    cell["runs"] += 1
+    cell["resolvable"] += record.resolvable
+    cell["judged"] += record.judged
+    cell["promote"] += round(record.promoted * record.judged)
 
 
 def _round(found: Counts, gate: Gate, number: int, start: int, runs: int) -> None:

@@ -12,6 +12,7 @@ from benchmarks.gate_study.worlds import METRICS, MODELS, NOISES, Model, simulat
 
 def test_it_ends_with_its_line_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "ROUND", 1)
+    monkeypatch.setattr(study, "EQUAL_MODELS", 4)
     for runs in (1, 2):
         study.main(runs=runs, counts=tmp_path / "counts.json", figure=None, tables=tmp_path / "tables.md")
         last = capsys.readouterr().out.splitlines()[-1]
