@@ -15,6 +15,7 @@ from components.gate.sources import Samples
 from components.history import CALIBRATIONS, calibration_file
 from components.records import BenchmarkResult, Calibration, Deployment, Release, utc_now
 from rollout.kubernetes.target import KubernetesTarget
+from rollout.state import Event
 from rollout.target import Target
 
 log = logging.getLogger("greenlight.gate")
@@ -32,7 +33,7 @@ def calibrate_service(target: Target, gate: Gate, prompts: str, pairs: int, runs
         ConflictError: somebody is rolling out, or began to meanwhile.
     """
     judged_by(gate)  # a gate of which this says nothing is refused before an hour of load
-    live = _undisturbed(target)
+    live, newest = _undisturbed(target)
     workload = Workload.of(prompts=prompts, **gate.benchmark.model_dump() | {"pairs": pairs or gate.benchmark.pairs, "looks": 1})
     itself, began = Deployment(candidate=live, live=live), f"{utc_now():%Y%m%d-%H%M%S}"
     samples = []
@@ -45,8 +46,8 @@ def calibrate_service(target: Target, gate: Gate, prompts: str, pairs: int, runs
             result = _measure(target, itself, seeded, store, folder)
             if not result.complete:
                 raise GreenlightError(f"the benchmark of live against itself is not complete: {result.reason}. Calibrate again when that is settled.")
-            if (now := _undisturbed(target)).release_id != live.release_id:
-                raise ConflictError(f"live changed from {live.release_id} to {now.release_id} while it was measured. Calibrate again.")
+            if _undisturbed(target)[1] != newest:
+                raise ConflictError(f"somebody worked on service {target.service} while it was measured. Calibrate again.")
             (found, counts), rates = read_pairs(folder, result), read_rates(folder, result)
             samples.append(Samples(pairs=found, counts=counts, rates=rates))
     record = calibrate(samples, gate, target.service, target.kind, live.release_id, live.digest).model_copy(update={"code_version": code_version})
@@ -54,8 +55,8 @@ def calibrate_service(target: Target, gate: Gate, prompts: str, pairs: int, runs
     return record
 
 
-def _undisturbed(target: Target) -> Release:
-    """Live, with the instances that serve it now."""
+def _undisturbed(target: Target) -> tuple[Release, list[Event]]:
+    """Live, with the instances that serve it now, and the newest event of the service."""
     state, holder = target.read(), target.holder()
     if holder is not None:
         raise ConflictError(f"{holder} works on service {target.service}, and a load would disturb it. Calibrate when it is done.")
@@ -69,7 +70,7 @@ def _undisturbed(target: Target) -> Release:
         raise GreenlightError(
             f"{live.release_id} on {live.color} has {len(instances)} of {live.replicas} servers ready. `greenlight recover` brings it up again."
         )
-    return live.model_copy(update={"instances": instances})
+    return live.model_copy(update={"instances": instances}), state.history[-1:]
 
 
 def _measure(target: Target, itself: Deployment, workload: Workload, store: str, folder: Path) -> BenchmarkResult:

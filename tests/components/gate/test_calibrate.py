@@ -60,7 +60,7 @@ def test_a_margin_that_is_too_small_is_said(stage: Stage) -> None:
     assert done.exit_code == 3, done.output + str(done.exception)
     record = json.loads(done.stdout[done.stdout.index("{") :])
     assert not record["resolvable"] and record["objectives"][0]["noise"] > 0 and record["objectives"][0]["needed"] > 40
-    assert "cannot promote an equal model here within 40 pairs" in record["reason"]
+    assert "cannot be counted on to promote an equal model here within 40 pairs" in record["reason"]
 
 
 def test_it_disturbs_no_rollout(stage: Stage) -> None:

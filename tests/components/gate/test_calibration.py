@@ -72,7 +72,7 @@ def test_what_is_resolvable_is_promoted() -> None:
 def test_what_is_not_names_the_worst_objective() -> None:
     record = calibrate([equal_runs(1000)], gate(p95=1.01), "s", "local", "r", "d", judged=50)
     assert not record.resolvable and record.promoted < 0.5
-    assert "cannot promote an equal model here within 1,000 pairs" in record.reason and "p95 of E2E vs live" in record.reason
+    assert "cannot be counted on to promote an equal model here within 1,000 pairs" in record.reason and "p95 of E2E vs live" in record.reason
     tail = next(each for each in record.objectives if each.phrase == "p95 of E2E")
     assert tail.needed and tail.resolvable and tail.needed > 1000 and 1.01 < tail.resolvable < 1.3 and not tail.enough
 
