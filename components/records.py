@@ -284,7 +284,7 @@ class CalibratedObjective(Part):
     name: str
     phrase: str = Field(description="Metric and statistic in words: names the noise for other gates.")
     noise: float | None = Field(description="See components.gate.power. None: it could not be measured.")
-    needed: int | None = Field(None, description="Pairs, or throughput blocks, with which an equal model passes as often as planned.")
+    needed: int | None = Field(None, description="Pairs, throughput blocks, or requests a color, with which an equal model passes as planned.")
     budget: int | None = Field(None, description="What the gate measures of them.")
     limit: float
     resolvable: float | None = Field(None, description="The limit nearest to equal that the budget can show.")

@@ -166,7 +166,8 @@ def calibrate(runs: Sequence[Samples], gate: Gate, service: str, target: str, re
     """
     asked, samples = judged_by(gate), pooled(runs)
     found = noises(samples, asked)
-    needs = {need.objective.title: need for need in plan(asked, {phrase: noise for phrase, noise in found.items() if math.isfinite(noise)})}
+    known = {phrase: noise for phrase, noise in found.items() if math.isfinite(noise)}
+    needs = {need.objective.title: need for need in plan(asked, known, _requests(samples, asked))}
     objectives = [_calibrated(each, found.get(each.phrase), needs.get(each.title)) for each in asked.objectives]
     shares = relabelled(samples, asked, judged, np.random.default_rng(seed))
     short = sorted((each for each in objectives if not each.enough), key=lambda each: (each.needed or MOST) / (each.budget or 1), reverse=True)
@@ -200,6 +201,14 @@ def calibrate(runs: Sequence[Samples], gate: Gate, service: str, target: str, re
         resolvable=resolvable,
         reason=reason,
     )
+
+
+def _requests(samples: Samples, gate: Gate) -> int | None:
+    """Of a color, that a run of the gate would send, at as many a pair as were measured."""
+    if samples.counts is None or samples.pairs is None:
+        return None
+    trials = sum(number for _, number in samples.counts.values()) / len(samples.counts)
+    return round(trials / len(samples.pairs) * gate.benchmark.pairs)
 
 
 def _calibrated(objective: Objective, noise: float | None, need: Need | None) -> CalibratedObjective:

@@ -42,7 +42,7 @@ class Need:
 
     Attributes:
         noise: see above. `measured`: by `greenlight gate calibrate`; else the typical value.
-        needed: pairs (of requests, or of throughput blocks) with which an equal model passes as often as planned.
+        needed: pairs of requests, throughput blocks, or for the error rate requests a color, with which an equal model passes as often as planned.
         budget: what the gate measures of them.
         resolvable: the limit nearest to "equal" that the budget can show. In the objective's own terms: a ratio, or a difference of shares.
     """
@@ -60,7 +60,7 @@ class Need:
 
     @property
     def unit(self) -> str:
-        return "throughput blocks" if self.objective.kind.source == "blocks" else "pairs"
+        return {"blocks": "throughput blocks", "errors": "requests a color"}.get(self.objective.kind.source, "pairs")
 
 
 def planned(objective: Objective) -> bool:
@@ -72,17 +72,20 @@ def planned(objective: Objective) -> bool:
     return _margin(objective) > 1
 
 
-def plan(gate: Gate, noises: Mapping[str, float] | None = None) -> list[Need]:
+def plan(gate: Gate, noises: Mapping[str, float] | None = None, requests: int | None = None) -> list[Need]:
     """What each objective of a gate needs that `planned` says can be known.
 
     Args:
         noises: measured ones, by `Objective.phrase`. Others are typical.
+        requests: of a color, those of the throughput blocks included. None: at least one for each user in a block.
     """
+    size = gate.benchmark
+    requests = requests or size.pairs + size.throughput_blocks * size.concurrency
     found = [objective for objective in gate.objectives if planned(objective)]
-    return [_need(objective, gate, len(found), (noises or {}).get(objective.phrase)) for objective in found]
+    return [_need(objective, gate, len(found), (noises or {}).get(objective.phrase), requests) for objective in found]
 
 
-def _need(objective: Objective, gate: Gate, share: int, measured: float | None) -> Need:
+def _need(objective: Objective, gate: Gate, share: int, measured: float | None, requests: int) -> Need:
     size = gate.benchmark
     key = objective.statistic or objective.metric
     noise = TYPICAL[key] if measured is None else measured
@@ -91,7 +94,7 @@ def _need(objective: Objective, gate: Gate, share: int, measured: float | None) 
         budget, (needed, least) = size.throughput_blocks, _blocks(objective, noise, alpha, missed, size.throughput_blocks)
     elif objective.metric == "error_rate":
         last = look_errors(tuple(pairs / size.pairs for pairs in size.look_pairs), alpha)[-1]
-        budget, (needed, least) = size.pairs, _errors(objective, noise, last, missed, size.pairs)
+        budget, (needed, least) = requests, _errors(objective, noise, last, missed, requests)
     else:
         cost = LOOKS_COST if len(size.look_pairs) > 1 else 1.0
         sizes = _share_over if objective.statistic == "over_slo" else _ratio

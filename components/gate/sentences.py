@@ -127,7 +127,7 @@ def _resolvable(need: Need) -> str:
 
 def shortfall(need: Need) -> str:
     """Of an objective that cannot show within the budget that an equal model is one: what it needs, and what to do."""
-    key = "pairs" if need.unit == "pairs" else "throughput_blocks"
+    key = "throughput_blocks" if need.objective.kind.source == "blocks" else "pairs"
     noise = "with the noise of this service" if need.measured else "at typical noise"
     return (
         f"{need.objective.title} cannot be shown of an equal model: {noise} that takes {need.needed:,} {need.unit}, and the gate measures {need.budget:,}. "

@@ -68,7 +68,7 @@ def test_one_look_is_what_it_was() -> None:
     alone = judge_samples(samples(3, 1.0), gate("1"))
     assert [look.pairs for look in alone.looks] == [1000]
     assert load_gate("quick").benchmark.look_pairs == (100,)
-    assert load_gate("default").benchmark.look_pairs == (720, 1200, 1500, 1860, 2400)
+    assert load_gate("default").benchmark.look_pairs == (720, 1260, 1620, 1980, 2400)
 
 
 def test_looking_more_often_promotes_no_more_bad_ones() -> None:

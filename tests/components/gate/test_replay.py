@@ -96,4 +96,4 @@ def test_a_gate_is_explained() -> None:
     assert "at most 0.9 times live's, which is 10% better" in lines[3]
     assert "share of TTFT over 50 ms of the candidate is at most 2 points more than live's" in lines[4]
     printed = CliRunner().invoke(app, ["gate", "explain", "default"]).output
-    assert "720, 1,200, 1,500, 1,860, 2,400" in printed and printed.count("passes when") == 12
+    assert "720, 1,260, 1,620, 1,980, 2,400" in printed and printed.count("passes when") == 12
