@@ -71,7 +71,7 @@ def calibrate(
 
     Puts the gate's load on live, and moves nothing. `greenlight run` warns by what it found.
 
-    Exit codes: 0 this gate can promote an equal model here, in 95% of runs or more; 3 it cannot.
+    Exit codes: 0 this gate can be counted on to promote an equal model here, in 95% of runs or more; 3 it cannot.
     """
     from components.benchmark.prompts import check_prompts
     from components.code import code_version

@@ -26,6 +26,8 @@ log = logging.getLogger("greenlight.gate")
 
 JUDGED = 400
 """Equal models that are made and judged: a share of 95% is known to about a point."""
+RESERVE = 0.02
+"""Share that must be promoted beyond what is asked of a gate, because the calibration itself is uncertain. `make gate-study` shows what it is good for."""
 PROGRESS_SECONDS = 2.0
 
 
@@ -154,8 +156,8 @@ def _equal_rates(samples: Samples, blocks: int, random: np.random.Generator) -> 
 def calibrate(runs: Sequence[Samples], gate: Gate, service: str, target: str, release_id: str, digest: str, judged: int = JUDGED, seed: int = 1) -> Calibration:
     """What live against itself says of a gate.
 
-    It is resolvable when 95% of the equal models are promoted, and no objective on latencies is without the reserve of its planned pairs: a tail rests on
-    few requests, and a calibration that happened to see a quiet one must not promise too much.
+    It is resolvable when 97% of the equal models are promoted, two points more than are asked of a gate: a tail rests on few requests, and a calibration that
+    happened to see a quiet one must not promise too much. The pairs that single objectives need are no condition: they are planned with a reserve for each.
 
     Args:
         runs: of live against itself; every source of the gate must be there.
@@ -171,8 +173,7 @@ def calibrate(runs: Sequence[Samples], gate: Gate, service: str, target: str, re
     objectives = [_calibrated(each, found.get(each.phrase), needs.get(each.title)) for each in asked.objectives]
     shares = relabelled(samples, asked, judged, np.random.default_rng(seed))
     short = sorted((each for each in objectives if not each.enough), key=lambda each: (each.needed or MOST) / (each.budget or 1), reverse=True)
-    lacking = any(one.kind.source == "requests" and not each.enough for one, each in zip(asked.objectives, objectives, strict=True))
-    resolvable = shares.promoted >= 1 - MISSED and not lacking
+    resolvable = shares.promoted >= 1 - MISSED + RESERVE
     if resolvable:
         reason = f"resolvable: an equal model is promoted in about {100 * shares.promoted:.0f}% of runs"
     else:
