@@ -301,6 +301,7 @@ class Calibration(Record):
     digest: str
     gate_name: str
     gate_digest: str
+    workload: str = Field("short", description="Name of the workload that was sent.")
     pairs: int = Field(description="Measured, of all runs together.")
     runs: int
     budget: int = Field(description="Pairs that the gate measures.")

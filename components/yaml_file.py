@@ -1,10 +1,10 @@
 """Files that people write: YAML that is checked against a model, with errors that say which key, which value, and what to write instead."""
 
 import difflib
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -71,17 +71,33 @@ def check(field: str, shown: str, content: Any, model: type[Model]) -> Model:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # a misspelt key explains why another is missing
-        where = ".".join(str(part) if isinstance(part, str) else f"{part + 1}" for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            fix = f"{where}: no such key; {nearest(str(first['loc'][-1]), model.model_fields) if len(first['loc']) == 1 else 'take it out'}"
-        elif first["type"] == "missing":
-            fix = f"{where}: is missing; add it"
-        else:
-            value = first["input"]
-            says = f" is {value!r}" if isinstance(value, str | int | float | None) else ""
-            fix = f"{where}{says}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")
-        raise InputError(field, shown, fix) from None
+        raise InputError(field, shown, _explain(error, content, model)) from None
+
+
+def _explain(error: ValidationError, content: Any, model: type[BaseModel]) -> str:
+    """The first problem: which key, which value, what to write."""
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # a misspelt key explains why another is missing
+    place = first["loc"]
+    where = ".".join(str(part) if isinstance(part, str) else f"{part + 1}" for part in place)
+    # "objectives.3" alone would have to be counted: what it is of is said too.
+    if len(place) > 1 and isinstance(place[1], int) and isinstance(entry := content[place[0]][place[1]], dict) and place[-1] != "metric" and "metric" in entry:
+        where += f" ({entry['metric']})"
+    if first["type"] == "extra_forbidden":
+        return f"{where}: no such key; {nearest(str(place[-1]), _keys(model, place[:-1]))}"
+    if first["type"] == "missing":
+        return f"{where}: is missing; add it"
+    says = f" is {first['input']!r}" if isinstance(first["input"], str | int | float | None) else ""
+    return f"{where}{says}: {first['msg'].removeprefix('Value error, ')}" if where else first["msg"].removeprefix("Value error, ")
+
+
+def _keys(model: type[BaseModel], place: Sequence[str | int]) -> list[str]:
+    """The keys that a model knows at a place within it."""
+    for part in place:
+        if isinstance(part, str) and part in model.model_fields:
+            inside = model.model_fields[part].annotation
+            kinds = [inside, *get_args(inside)]
+            model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
+    return list(model.model_fields)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -64,7 +64,8 @@ def calibrate(
     gate: Annotated[str, typer.Option(help="The name of a shipped gate, a path, or a gs:// URI.")] = "default",
     pairs: Annotated[int, typer.Option(min=0, help="Pairs of a run. Default: as many as the gate measures.")] = 0,
     runs: Annotated[int, typer.Option(min=1, max=100, help="How many times to measure; their pairs are judged together.")] = 1,
-    prompts: Annotated[str, typer.Option(help="JSONL with a `prompt` a line, or builtin.")] = "builtin",
+    workload: Annotated[str, typer.Option(help="What to send, and when: the name of a shipped workload, a path, or a gs:// URI.")] = "short",
+    prompts: Annotated[str, typer.Option(help="Instead of the workload's: JSONL of texts or chats.")] = "builtin",
     as_json: JsonOption = False,
 ) -> None:
     """Measure live against itself: the noise of this service, and how often this gate would promote a model that is just as good.
@@ -74,21 +75,22 @@ def calibrate(
     Exit codes: 0 this gate can be counted on to promote an equal model here, in 95% of runs or more; 3 it cannot.
     """
     from components.benchmark.prompts import check_prompts
+    from components.benchmark.workload import load_workload
     from components.code import code_version
     from components.gate.calibrate import calibrate_service
     from components.gate.objectives import load_gate
     from components.history import calibration_file
     from pipelines.display import calibration_table
 
-    judge, place = load_gate(gate), open_service(target, service, namespace, home)
-    check_prompts(prompts)
+    judge, load, place = load_gate(gate), load_workload(workload, prompts), open_service(target, service, namespace, home)
+    check_prompts(load.prompts)
     kept = history or str(home.absolute() / "history")
     if place.kind != "local":
         if not storage.is_remote(kept):
             raise InputError("history", kept, "a cluster needs a bucket for its results; give a gs:// prefix")
         place.check()
     log_to_terminal()
-    record = calibrate_service(place, judge, prompts, pairs, runs, kept, code_version())
+    record = calibrate_service(place, judge, load, pairs, runs, kept, code_version())
     if as_json:
         print(record.model_dump_json(indent=2))
     else:

@@ -138,7 +138,7 @@ def saturate(
     from components.benchmark.workload import load_workload
 
     load = load_workload(workload, prompts).having(workers=workers)
-    _log_to_terminal()
+    log_to_terminal()
     colors = {name: urls.split(",") for name, urls in (("a", endpoint_a), ("b", endpoint_b)) if urls}
     found = {name: find_saturation(urls, load, start=start, most=most, seconds=seconds) for name, urls in colors.items()}
     if as_json:

@@ -51,8 +51,10 @@ class ServedModel:
         self.context: int | None = None
         if release is None:
             return
-        config = self._read(release, "config.json")
-        limit = json.loads(config).get("max_position_embeddings") if config else None
+        try:
+            limit = json.loads(self._read(release, "config.json"))["max_position_embeddings"]
+        except (ValueError, TypeError, KeyError):  # another format says it elsewhere, or not at all
+            limit = None
         self.context = limit if isinstance(limit, int) else None
         if tokenizer := self._read(release, "tokenizer.json"):
             from tokenizers import Tokenizer

@@ -21,10 +21,11 @@ from rollout.target import Target
 log = logging.getLogger("greenlight.gate")
 
 
-def calibrate_service(target: Target, gate: Gate, prompts: str, pairs: int, runs: int, history: str, code_version: str = "") -> Calibration:
+def calibrate_service(target: Target, gate: Gate, workload: Workload, pairs: int, runs: int, history: str, code_version: str = "") -> Calibration:
     """Measure live against itself, `runs` times, and judge what the gate could know. Nothing is started, moved or scaled.
 
     Args:
+        workload: what to send, and when: that of the runs to come.
         pairs: of one run; 0: as many as the gate measures.
         history: folder or gs:// prefix; the record goes to `calibrations/<service>.json` there.
 
@@ -34,23 +35,24 @@ def calibrate_service(target: Target, gate: Gate, prompts: str, pairs: int, runs
     """
     judged_by(gate)  # a gate of which this says nothing is refused before an hour of load
     live, newest = _undisturbed(target)
-    workload = Workload.of(prompts=prompts, **gate.benchmark.model_dump() | {"pairs": pairs or gate.benchmark.pairs, "looks": 1})
+    size = gate.benchmark.model_copy(update={"pairs": pairs or gate.benchmark.pairs, "looks": 1})  # all of them: an early end would say less
     itself, began = Deployment(candidate=live, live=live), f"{utc_now():%Y%m%d-%H%M%S}"
     samples = []
     with tempfile.TemporaryDirectory() as temporary:
         for number in range(runs):
             log.info("measuring live against itself", extra={"figure": f"run {number + 1} of {runs}"})
             folder = Path(temporary) / str(number)
-            seeded = workload.model_copy(update={"seed": workload.seed + number})
+            seeded = workload.model_copy(update={"seed": (size.seed if workload.seed is None else workload.seed) + number})
             store = storage.join(history, CALIBRATIONS, target.service, f"{began}-{number + 1}")
-            result = _measure(target, itself, seeded, store, folder)
+            result = _measure(target, itself, gate.model_copy(update={"benchmark": size}), seeded, store, folder)
             if not result.complete:
                 raise GreenlightError(f"the benchmark of live against itself is not complete: {result.reason}. Calibrate again when that is settled.")
             if _undisturbed(target)[1] != newest:
                 raise ConflictError(f"somebody worked on service {target.service} while it was measured. Calibrate again.")
             (found, counts), rates = read_pairs(folder, result), read_rates(folder, result)
             samples.append(Samples(pairs=found, counts=counts, rates=rates))
-    record = calibrate(samples, gate, target.service, target.kind, live.release_id, live.digest).model_copy(update={"code_version": code_version})
+    record = calibrate(samples, gate, target.service, target.kind, live.release_id, live.digest)
+    record = record.model_copy(update={"workload": workload.name, "code_version": code_version})
     storage.write_bytes(calibration_file(history, target.service), record.model_dump_json(indent=2).encode())
     return record
 
@@ -73,9 +75,9 @@ def _undisturbed(target: Target) -> tuple[Release, list[Event]]:
     return live.model_copy(update={"instances": instances}), state.history[-1:]
 
 
-def _measure(target: Target, itself: Deployment, workload: Workload, store: str, folder: Path) -> BenchmarkResult:
+def _measure(target: Target, itself: Deployment, gate: Gate, workload: Workload, store: str, folder: Path) -> BenchmarkResult:
     if isinstance(target, KubernetesTarget):  # its pods are only reached from inside
         from components.benchmark.job import run_in_cluster
 
-        return run_in_cluster(target, itself, workload, store, folder)
-    return run_benchmark(itself, [], [], folder, workload)
+        return run_in_cluster(target, itself, gate, workload, "", store, folder)
+    return run_benchmark(itself, [], [], folder, gate.benchmark, workload)

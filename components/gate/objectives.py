@@ -1,19 +1,13 @@
 """Gate files: the objectives that decide, read and checked. Every limit that decides something is in one of these, none in code."""
 
-import difflib
 import hashlib
-from collections.abc import Hashable
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from components import storage
 from components.benchmark.workload import Count, Number, Plan
-from components.errors import InputError
 from components.gate.catalogue import METRICS, PERCENTILES, Comparison, MetricKind, Scope
+from components.yaml_file import load_yaml, nearest, shipped
 
 MIN_TAIL_PAIRS = 5
 """Requests that must lie beyond a percentile for its bound to mean anything: p95 needs 100 pairs, p90 needs 50."""
@@ -83,7 +77,7 @@ class Objective(BaseModel):
     @classmethod
     def _known(cls, metric: str) -> str:
         if metric not in METRICS:
-            raise ValueError(f"no such metric; {_nearest(metric, METRICS)}")
+            raise ValueError(f"no such metric; {nearest(metric, METRICS)}")
         return metric
 
     @model_validator(mode="after")
@@ -186,73 +180,8 @@ def load_gate(gate: str) -> Gate:
     Raises:
         InputError: names the key, its value and what to write instead.
     """
-    shown, text = _read(gate)
-    try:
-        return Gate.model_validate(yaml.load(text, _StrictLoader))
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise InputError("gate", shown, f"is not valid YAML; {line}{error.problem}") from None
-    except yaml.YAMLError as error:
-        raise InputError("gate", shown, f"is not valid YAML; {' '.join(str(error).split())}") from None
-    except ValidationError as error:
-        raise InputError("gate", shown, _explain(error, text)) from None
+    return load_yaml("gate", gate, Gate, "gates")
 
 
 def shipped_gates() -> list[str]:
-    folder = resources.files("pipelines") / "gates"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-
-
-def _read(gate: str) -> tuple[str, str]:
-    """What to call the gate in a message, and its text."""
-    if "\n" in gate or gate.lstrip().startswith("{"):
-        return "given as text", gate
-    if gate in (names := shipped_gates()):
-        return gate, (resources.files("pipelines") / "gates" / f"{gate}.yaml").read_text()
-    try:
-        return gate, storage.read_bytes(gate).decode()
-    except UnicodeDecodeError:
-        raise InputError("gate", gate, "is not a text file; give a YAML file") from None
-    except OSError:
-        looks_like_path = storage.is_remote(gate) or "/" in gate or Path(gate).suffix
-        fix = "there is no such file" if looks_like_path else f"no such gate is shipped; {_nearest(gate, names)}"
-        raise InputError("gate", gate, f"{fix}; give a shipped gate ({', '.join(names)}), the path or gs:// URI of a YAML file, or the YAML itself") from None
-
-
-def _nearest(word: str, known: Any) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-
-
-def _explain(error: ValidationError, text: str) -> str:
-    """The first problem: which key, which value, what to write."""
-    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # a misspelt key explains why another is missing
-    where = ".".join(str(part) if isinstance(part, str) else f"{part + 1}" for part in first["loc"])
-    # Only the part below `objectives` is shown with its metric: "objectives.3" alone would have to be counted.
-    if first["loc"][:1] == ("objectives",) and len(first["loc"]) > 1:
-        entry = yaml.load(text, _StrictLoader)["objectives"][first["loc"][1]]
-        if isinstance(entry, dict) and "metric" in entry and first["loc"][-1] != "metric":
-            where += f" ({entry['metric']})"
-    if first["type"] == "extra_forbidden":
-        sections: dict[str, type[BaseModel]] = {"objectives": Objective, "benchmark": Plan, "bake": Bake}
-        model = sections.get(str(first["loc"][0]), Gate) if len(first["loc"]) > 1 else Gate
-        return f"{where}: no such key; {_nearest(str(first['loc'][-1]), list(model.model_fields))}"
-    if first["type"] == "missing":
-        return f"{where}: is missing; add it"
-    message = first["msg"].removeprefix("Value error, ")
-    value = first["input"]
-    shown = f" is {value!r}" if isinstance(value, str | int | float | None) else ""
-    return f"{where}{shown}: {message}" if where else message
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, of which the safe loader silently takes the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+    return shipped("gates")

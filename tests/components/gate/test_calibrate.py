@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from components.benchmark.workload import Workload
 from components.errors import ConflictError, GreenlightError, InputError
 from components.gate.calibrate import calibrate_service
 from components.gate.objectives import load_gate
@@ -66,12 +67,12 @@ def test_a_margin_that_is_too_small_is_said(stage: Stage) -> None:
 def test_it_disturbs_no_rollout(stage: Stage) -> None:
     gate, history = load_gate(GATE.replace("LIMIT", "2")), str(stage.folder / "refused")
     with stage.target.lease("run-9", "promote"), pytest.raises(ConflictError, match=r"run run-9 .* works on service llm"):
-        calibrate_service(stage.target, gate, "builtin", 0, 1, history)
+        calibrate_service(stage.target, gate, Workload(), 0, 1, history)
     state = stage.target.read()
     assert state.live_release
     moving = stage.target.commit(state.having(switch=Switch(action="promote", release=state.live_release, back=None)))
     with pytest.raises(ConflictError, match="a move of the traffic of llm is under way"):
-        calibrate_service(stage.target, gate, "builtin", 0, 1, history)
+        calibrate_service(stage.target, gate, Workload(), 0, 1, history)
     stage.target.commit(moving.having(switch=None))
     assert not Path(history).exists()
 
@@ -84,7 +85,7 @@ def test_what_cannot_be_calibrated_is_refused(stage: Stage, tmp_path: Path) -> N
     assert isinstance(prompts.exception, InputError)
     quality = load_gate("name: q\nconfidence: 0.95\nobjectives: [{metric: kl_mean, max: 1}]\n")
     with pytest.raises(GreenlightError, match="compares nothing with live"):
-        calibrate_service(stage.target, quality, "builtin", 0, 1, str(tmp_path))
+        calibrate_service(stage.target, quality, Workload(), 0, 1, str(tmp_path))
 
 
 def test_a_server_that_ends_meanwhile_leaves_no_calibration(tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_a_server_that_ends_meanwhile_leaves_no_calibration(tmp_path: Path) -> N
         assert live
         stage.target.processes.end(live.color)
         with pytest.raises(GreenlightError, match="has 0 of 1 servers ready"):
-            calibrate_service(stage.target, load_gate(GATE.replace("LIMIT", "2")), "builtin", 0, 1, str(tmp_path / "history"))
+            calibrate_service(stage.target, load_gate(GATE.replace("LIMIT", "2")), Workload(), 0, 1, str(tmp_path / "history"))
     finally:
         stage.close()
     assert load_calibration(str(tmp_path / "history"), "llm") is None
