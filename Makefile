@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV_VERSION := 0.13.9
 PY := .venv/bin/python
 UV := .venv/bin/uv
-EXTRAS := serving,quantize,dev
+EXTRAS := serving,quantize,vertex,dev
 ARGS ?=
 # Each step is a process of its own. Where this is set, all of them would compile torch and transformers anew, for half of a run's time.
 unexport PYTHONDONTWRITEBYTECODE

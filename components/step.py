@@ -19,8 +19,12 @@ from pydantic import BaseModel
 from components import storage
 from components.errors import GreenlightError
 from components.records import Record
+from components.secrets import read_secrets
 
 log = logging.getLogger("greenlight")
+
+SECONDS = "GREENLIGHT_STEP_SECONDS"
+"""Environment variable: how long a step may take. The compiled pipeline sets it, because Vertex knows no such limit."""
 
 
 class StepEvent(BaseModel):
@@ -47,7 +51,9 @@ class Step:
         if folder:
             record.save(folder)
         self.publish(f"{self.name}.json", record.model_dump_json(indent=2).encode())
-        self.emit("finished", figure=figure)
+        event = self.event("finished", figure=figure)
+        self.publish(f"{self.name}.event.json", event.model_dump_json().encode())  # for who follows from afar, where stdout is not at hand
+        self._print(event)
 
     def publish(self, name: str, data: bytes) -> str:
         """Write one object of this run's history; returns its URI."""
@@ -56,8 +62,21 @@ class Step:
         return uri
 
     def emit(self, event: str, message: str = "", figure: str = "", severity: str = "INFO") -> None:
-        line = StepEvent(time=datetime.now(UTC).isoformat(), severity=severity, run=self.run_id, step=self.name, event=event, message=message, figure=figure)
-        print(line.model_dump_json(exclude_defaults=False), file=sys.__stdout__, flush=True)
+        self._print(self.event(event, message, figure, severity))
+
+    def event(self, event: str, message: str = "", figure: str = "", severity: str = "INFO") -> StepEvent:
+        now = datetime.now(UTC).isoformat()
+        return StepEvent(time=now, severity=severity, run=self.run_id, step=self.name, event=event, message=message, figure=figure)
+
+    def _print(self, event: StepEvent) -> None:
+        print(event.model_dump_json(exclude_defaults=False), file=sys.__stdout__, flush=True)
+
+    def fail(self, error: str, message: str) -> None:
+        """Say that the step failed: on stdout, and as `<step>.error.json` in the history, since a backend loses the text."""
+        self.emit("failed", message=message, severity="ERROR")
+        with contextlib.suppress(Exception):  # the message was printed; an unreachable history must not hide it
+            self.publish(f"{self.name}.error.json", json.dumps({"step": self.name, "error": error, "message": message}).encode())
+        sys.stdout.flush()
 
 
 @contextlib.contextmanager
@@ -70,20 +89,18 @@ def step(name: str, run_id: str, history: str) -> Iterator[Step]:
     running = Step(name, run_id, history)
     _log_as_events(running)
     _end_with_reader()
+    _end_in_time(running)
     running.emit("started")
-    error_name = f"{name}.error.json"
     try:
-        storage.delete(storage.join(history, run_id, error_name))  # of an earlier attempt: builds are shared by runs
+        storage.delete(storage.join(history, run_id, f"{name}.error.json"))  # of an earlier attempt: builds are shared by runs
+        read_secrets()
         yield running
     except Exception as error:
         expected = isinstance(error, GreenlightError)
         message = str(error) if expected else f"{type(error).__name__}: {error}"
         if not expected:
             traceback.print_exc()
-        running.emit("failed", message=message, severity="ERROR")
-        with contextlib.suppress(Exception):  # the message was printed; an unreachable history must not hide it
-            running.publish(error_name, json.dumps({"step": name, "error": type(error).__name__, "message": message}).encode())
-        sys.stdout.flush()
+        running.fail(type(error).__name__, message)
         raise SystemExit(getattr(error, "exit_code", 1)) from None
 
 
@@ -117,3 +134,17 @@ def _end_with_reader() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="end-with-reader").start()
+
+
+def _end_in_time(running: Step) -> None:
+    """End this process, with a word why, when it takes longer than it may. Nothing to undo: every step may die at any line and be run again."""
+    if not (seconds := float(os.environ.get(SECONDS, 0))):
+        return
+
+    def end() -> None:
+        running.fail("Timeout", f"took longer than {seconds:g} s. Give it more time or a larger machine in the resources file, and run again")
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()

@@ -1,6 +1,7 @@
 """The parameters of a run, and the check of all of them: cheap, without a download, before anything is deployed."""
 
 import re
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,10 +40,37 @@ class Parameters(BaseModel):
         Raises:
             InputError: names the first bad field, its value and the fix.
         """
+        from components.download.sources import check_source
+        from rollout.target import open_target
+
+        self.check_values()
+        target = open_target(self.target, self.service, self.namespace, self.home, self.port)
+        if target.kind != "local" and not self.history.startswith("gs://"):
+            raise InputError("history", self.history, "a cluster needs a bucket for models and results; give a gs:// prefix")
+        target.check()
+        check_source(self.model, self.revision)
+
+    def check_for_cloud(self) -> None:
+        """Check what can be checked on a machine that will not run the steps. The step resolve checks the rest, beside the cluster.
+
+        Raises:
+            InputError: names the first bad field, its value and the fix.
+        """
+        if self.target == "local" or self.target.startswith("kubernetes:"):
+            raise InputError("target", self.target, "steps in a cloud have no kubeconfig; write projects/P/locations/L/clusters/C, or kubernetes inside it")
+        if not self.history.startswith("gs://"):
+            raise InputError("history", self.history, "steps in a cloud leave their records in a bucket; give a gs:// prefix")
+        for field in ("model", "prompts", "text"):
+            if Path(value := str(getattr(self, field))).exists():
+                raise InputError(field, value, "steps in a cloud do not see this machine's files; copy it to a bucket and give its gs:// URI")
+        self.check_values()
+
+    def check_values(self) -> None:
+        """Check every value by itself: nothing of a cluster or of a hub is asked. Raises InputError."""
         # Imported here: each room knows what it accepts, and a command that needs no check should not pay for it.
         from components.benchmark.prompts import check_prompts
         from components.benchmark.workload import load_workload
-        from components.download.sources import check_source
+        from components.download.sources import parse_source
         from components.evaluate.text import check_text
         from components.gate.objectives import load_gate
         from components.quantize.methods import check_engine, check_method
@@ -62,8 +90,5 @@ class Parameters(BaseModel):
         check_prompts(self.prompts)
         check_prompts(load_workload(self.workload).prompts)
         check_text(self.text)
-        target = open_target(self.target, self.service, self.namespace, self.home, self.port)
-        if target.kind != "local" and not self.history.startswith("gs://"):
-            raise InputError("history", self.history, "a cluster needs a bucket for models and results; give a gs:// prefix")
-        target.check()
-        check_source(self.model, self.revision)
+        parse_source(self.model, self.revision)
+        open_target(self.target, self.service, self.namespace, self.home, self.port)

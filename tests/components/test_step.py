@@ -9,6 +9,8 @@ import textwrap
 import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -30,6 +32,7 @@ def test_a_finished_step_leaves_its_record_twice(tmp_path: Path) -> None:
     assert [event["event"] for event in events] == ["started", "finished"]
     assert events[-1]["figure"] == "7 MB"
     assert (tmp_path / "artifact" / "record.json").read_text().strip() == (tmp_path / "history" / "r1" / "gate.json").read_text().strip()
+    assert json.loads((tmp_path / "history" / "r1" / "gate.event.json").read_text()) == events[-1]
 
 
 def test_an_expected_error_is_one_line_and_stays_in_the_history(tmp_path: Path) -> None:
@@ -73,3 +76,12 @@ def test_an_error_of_an_earlier_attempt_is_forgotten(tmp_path: Path) -> None:
     assert (tmp_path / "r1" / "gate.error.json").exists()
     start(tmp_path, "pass").communicate(timeout=30)
     assert not (tmp_path / "r1" / "gate.error.json").exists()
+
+
+def test_a_step_that_takes_too_long_ends_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREENLIGHT_STEP_SECONDS", "0.5")
+    process = start(tmp_path, "import time\ntime.sleep(60)")
+    stdout, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert json.loads(stdout.splitlines()[-1])["message"].startswith("took longer than 0.5 s")
+    assert json.loads((tmp_path / "r1" / "gate.error.json").read_text())["error"] == "Timeout"
