@@ -11,11 +11,11 @@ from rich.console import Console
 
 from components.errors import GreenlightError, InputError
 from components.resolve.parameters import Parameters
-from pipelines import gate_commands, service_commands, step_commands
+from pipelines import cloud_commands, gate_commands, service_commands, step_commands
+from pipelines.cloud_commands import EXIT_INTERRUPTED, PARAMETERS_FROM_ENVIRONMENT, with_texts
 from pipelines.options import takes
+from pipelines.runners.settings import CloudOptions, check_runner
 from pipelines.service_commands import HOME, HistoryOption, HomeOption
-
-EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,15 +42,15 @@ def main() -> None:
         raise SystemExit(EXIT_INTERRUPTED) from None
 
 
-# What GREENLIGHT_TARGET and the like say for every command.
-FROM_ENVIRONMENT = {
-    name: os.environ[f"GREENLIGHT_{name.upper()}"] for name in ("target", "service", "namespace", "history") if os.environ.get(f"GREENLIGHT_{name.upper()}")
-}
-
-
 @app.command()
-@takes(Parameters, home=HOME, **FROM_ENVIRONMENT)
-def run(values: Parameters) -> None:
+@takes(Parameters, CloudOptions, from_environment=(CloudOptions,), home=HOME, **PARAMETERS_FROM_ENVIRONMENT)
+def run(
+    values: Parameters,
+    options: CloudOptions,
+    wait: Annotated[
+        bool, typer.Option("--follow/--no-follow", help="In a cloud: show the run until it has ended.", rich_help_panel="Where the steps run")
+    ] = True,
+) -> None:
     """Run the whole pipeline: from a model id to moved traffic.
 
     Killed or interrupted, the same command goes on: finished downloads, quantizations and evaluations are reused, and the rollout is repeated safely.
@@ -58,12 +58,11 @@ def run(values: Parameters) -> None:
     from pipelines.outcome import show_outcome
     from pipelines.runners.local import LocalRunner
 
+    if check_runner(options.runner) != "local":
+        raise SystemExit(cloud_commands.run_in_cloud(values, options, wait))
     parameters = _absolute(values)
     parameters.check()
-    for field in ("gate", "workload"):
-        value = getattr(parameters, field)
-        if "\n" not in value and Path(value).is_file():  # its text, so that the run records what judged it, and what was sent
-            parameters = parameters.model_copy(update={field: Path(value).read_text()})
+    parameters = with_texts(parameters)
     console = Console(file=sys.stdout, highlight=False)
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
     runner = LocalRunner(Path(parameters.home))
@@ -102,12 +101,16 @@ def _absolute(values: Parameters) -> Parameters:
 
 
 @app.command("compile")
-def compile_command(output: Annotated[Path, typer.Argument(help="Where to write the YAML.")] = Path("promotion.yaml")) -> None:
-    """Write the pipeline's KFP intermediate representation, the file that every runner runs."""
-    from pipelines.compiler import compile_promotion
-
+@takes(Parameters, CloudOptions, from_environment=(CloudOptions,), **PARAMETERS_FROM_ENVIRONMENT)
+def compile_command(
+    values: Parameters,
+    options: CloudOptions,
+    output: Annotated[Path, typer.Argument(help="Where to write the YAML.")] = Path("promotion.yaml"),
+) -> None:
+    """Write the pipeline's KFP intermediate representation, the file that the runner runs. For a cloud, the parameters given here become its defaults."""
+    text = cloud_commands.compiled(options, with_texts(values))
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(compile_promotion())
+    output.write_text(text)
     print(output)
 
 
@@ -134,6 +137,7 @@ def report(
 
 service_commands.register(app)
 step_commands.register(app)
+cloud_commands.register(app)
 app.add_typer(gate_commands.app)
 
 

@@ -1,4 +1,4 @@
-"""Command-line options made from the parameters' own names, types, defaults and descriptions."""
+"""Command-line options made from the names, types, defaults and descriptions of a model's own fields."""
 
 import inspect
 from collections.abc import Callable
@@ -8,30 +8,44 @@ import typer
 from pydantic import BaseModel
 
 
-def takes(model: type[BaseModel], **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Decorate a command `def f(values: model, **others)`: it gets an option for each field of `model`.
+def takes(
+    *models: type[BaseModel], from_environment: tuple[type[BaseModel], ...] = (), **defaults: Any
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorate a command `def f(values: Model, other: Other, **others)`: it gets an option for each field of each model, in place of the parameter.
 
     Args:
+        models: the types of the command's first parameters, in their order.
+        from_environment: those whose options also come from GREENLIGHT_ and their name.
         defaults: what the command line uses instead of the field's own default.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        others = [p for p in inspect.signature(command).parameters.values() if p.name != "values"]
+        others = list(inspect.signature(command).parameters.values())[len(models) :]
 
         def with_options(**options: Any) -> None:
-            values = model(**{name: options.pop(name) for name in model.model_fields})
-            command(values, **options)
+            values = [model(**{name: options.pop(name) for name in model.model_fields}) for model in models]
+            command(*values, **options)
 
         fields = [
             inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=defaults.get(name, info.default),
-                annotation=Annotated[info.annotation, typer.Option(help=info.description)],  # type: ignore[valid-type]
+                annotation=Annotated[  # type: ignore[valid-type]
+                    info.annotation,
+                    typer.Option(
+                        help=info.description,
+                        envvar=f"GREENLIGHT_{name.upper()}" if model in from_environment else None,
+                        rich_help_panel="Where the steps run" if model in from_environment else None,
+                    ),
+                ],
             )
+            for model in models
             for name, info in model.model_fields.items()
         ]
-        with_options.__signature__ = inspect.Signature(fields + others)  # type: ignore[attr-defined]
+        rest = [other.replace(kind=inspect.Parameter.KEYWORD_ONLY) for other in others]
+        # A command's arguments come first: typer goes by this order.
+        with_options.__signature__ = inspect.Signature(rest + fields if rest else fields)  # type: ignore[attr-defined]
         with_options.__name__, with_options.__doc__ = command.__name__, command.__doc__
         return with_options
 

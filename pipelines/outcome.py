@@ -19,7 +19,7 @@ WATCH_SECONDS = 1.0
 EXIT_CODES = {"promoted": 0, "already_live": 0, "up_to_date": 0, "held": 0, "retired": 3, "rolled_back": 3}
 
 
-def show_outcome(console: Console, history: str, run_id: str, log: Path) -> int:
+def show_outcome(console: Console, history: str, run_id: str, log: Path | str) -> int:
     """Print the objectives, the verdict and where everything is. Returns the exit code of the run."""
     run = load_run(history, run_id)
     if run.decision is not None:

@@ -31,6 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_data_files_are_in_the_wheel(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
+    assert "pipelines/resources.yaml" in names
     for folder in ("components/download/builtin", "pipelines/gates", "components/report", "k8s"):
         data = [path for path in (ROOT / folder).rglob("*") if path.suffix in (".jsonl", ".json", ".safetensors", ".jinja", ".yaml", ".html", ".j2", ".css")]
         assert data, folder

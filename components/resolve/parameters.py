@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from components.errors import InputError
 
+NOT_SEEN = "steps in a cloud do not see this machine's files; copy it to a bucket and give its gs:// URI"
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -60,10 +61,16 @@ class Parameters(BaseModel):
             raise InputError("target", self.target, "steps in a cloud have no kubeconfig; write projects/P/locations/L/clusters/C, or kubernetes inside it")
         if not self.history.startswith("gs://"):
             raise InputError("history", self.history, "steps in a cloud leave their records in a bucket; give a gs:// prefix")
+        from components.benchmark.workload import load_workload
+
         for field in ("model", "prompts", "text"):
             if Path(value := str(getattr(self, field))).exists():
-                raise InputError(field, value, "steps in a cloud do not see this machine's files; copy it to a bucket and give its gs:// URI")
+                raise InputError(field, value, NOT_SEEN)
         self.check_values()
+        load = load_workload(self.workload)
+        for value in (load.prompts, load.trace):
+            if value and Path(value).exists():
+                raise InputError("workload", value, NOT_SEEN)
 
     def check_values(self) -> None:
         """Check every value by itself: nothing of a cluster or of a hub is asked. Raises InputError."""

@@ -1,16 +1,123 @@
-"""What a runner is: it takes the compiled pipeline and its parameters somewhere, and follows the run to its end."""
+"""What a runner is: it takes the compiled pipeline and its parameters somewhere, and what is known of a run there."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from datetime import datetime
+from typing import Literal
 
+from pydantic import BaseModel, ConfigDict
+
+from components.errors import GreenlightError
 from components.resolve.parameters import Parameters
 from components.step import StepEvent
 
 Listener = Callable[[StepEvent], None]
 """Hears what the steps say, as they say it."""
 
+RunState = Literal["waiting", "running", "succeeded", "failed", "cancelled"]
+TaskState = Literal["waiting", "running", "done", "reused", "failed", "skipped"]
+ENDED: tuple[RunState, ...] = ("succeeded", "failed", "cancelled")
+
+
+class Away(GreenlightError):
+    """The cloud cannot be reached for now, has too much to do, or wants a new sign-in: the same call may work later."""
+
 
 class Runner(ABC):
     @abstractmethod
     def run(self, parameters: Parameters, run_id: str, listener: Listener) -> bool:
         """Run the pipeline to its end. True when no step failed."""
+
+
+class Task(BaseModel):
+    """A step of a run in a cloud."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: str
+    state: TaskState
+    message: str = ""
+    """Why it failed, as the cloud tells it; steps leave better words in the history."""
+
+
+class CloudRun(BaseModel):
+    """A run in a cloud, as it is now."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    state: RunState
+    history: str
+    """Where its steps leave their records."""
+    tasks: tuple[Task, ...] = ()
+    message: str = ""
+
+
+class Timetable(BaseModel):
+    """When a schedule starts runs. Checked where it is made: pipelines/schedules.py."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cron: str
+    """Five fields; a prefix TZ=Europe/Zurich (Vertex) names the time zone, else it is UTC."""
+    max_concurrent_runs: int = 1
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+class Schedule(BaseModel):
+    """A schedule in a cloud, as it is now."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    state: Literal["active", "paused", "completed"]
+    cron: str
+    max_concurrent_runs: int
+    next_run: datetime | None = None
+    end: datetime | None = None
+
+
+class CloudRunner(ABC):
+    """The pipeline in a cloud. Every method may raise Away, and may then be called again: none does its work twice."""
+
+    @abstractmethod
+    def submit(self, parameters: Parameters, run_id: str) -> str:
+        """Start the run of that id, unless it is there already. Returns the id by which the cloud and its records know it."""
+
+    @abstractmethod
+    def look(self, run_id: str) -> CloudRun:
+        """The run as it is now. Raises InputError when there is none."""
+
+    @abstractmethod
+    def cancel(self, run_id: str) -> None:
+        """Ask the cloud to end the run."""
+
+    @abstractmethod
+    def link(self, run_id: str) -> str:
+        """The page of the run in the cloud's console."""
+
+    @abstractmethod
+    def reconnect(self) -> None:
+        """Sign in anew at the next call."""
+
+    @abstractmethod
+    def create_schedule(self, name: str, parameters: Parameters, timetable: Timetable) -> Schedule:
+        """Start runs by the clock, unless a schedule of that name is there already."""
+
+    @abstractmethod
+    def schedules(self) -> list[Schedule]:
+        """All schedules of the pipeline, by name."""
+
+    @abstractmethod
+    def pause_schedule(self, name: str) -> None: ...
+
+    @abstractmethod
+    def resume_schedule(self, name: str) -> None: ...
+
+    @abstractmethod
+    def update_schedule(self, name: str, parameters: Parameters | None, timetable: Timetable) -> Schedule:
+        """Another timetable, and with `parameters` also another pipeline."""
+
+    @abstractmethod
+    def delete_schedule(self, name: str) -> None: ...

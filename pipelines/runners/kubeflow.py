@@ -1,0 +1,321 @@
+"""The DAG on Kubeflow Pipelines, through its own generated client of its API."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from components.errors import GreenlightError, InputError
+from components.resolve.parameters import Parameters
+from pipelines.runners.interface import Away, CloudRun, CloudRunner, RunState, Schedule, Task, TaskState, Timetable
+from pipelines.runners.settings import KubeflowSettings
+
+T = TypeVar("T")
+
+SECONDS = 60
+"""After which one call to the API is given up, to be made again."""
+PIPELINE = "greenlight-promotion"
+TOKEN = "GREENLIGHT_KFP_TOKEN"
+PAGE = 100
+RUN_STATES: dict[str, RunState] = {
+    "RUNNING": "running",
+    "CANCELING": "running",
+    "PAUSED": "running",
+    "SUCCEEDED": "succeeded",
+    "SKIPPED": "succeeded",
+    "FAILED": "failed",
+    "CANCELED": "cancelled",
+}
+TASK_STATES: dict[str, TaskState] = {
+    "RUNNING": "running",
+    "CANCELING": "running",
+    "SUCCEEDED": "done",
+    "FAILED": "failed",
+    "CANCELED": "failed",
+}
+
+
+class KubeflowRunner(CloudRunner):
+    """The server chooses a run's id. Ours is its display name, by which a run whose answer was lost is found before another is started.
+
+    Args:
+        spec: YAML text, as `compile_for("kubeflow", …)` writes it. Empty where nothing is submitted.
+    """
+
+    def __init__(self, settings: KubeflowSettings, spec: str = "") -> None:
+        self.settings = settings
+        self.spec = spec
+
+    def submit(self, parameters: Parameters, run_id: str) -> str:
+        import kfp_server_api as api
+
+        def create() -> str:
+            experiment = self._experiment_id()
+            found = self._runs.run_service_list_runs(experiment_id=experiment, filter=_named(run_id), _request_timeout=SECONDS)
+            if found.runs:  # an earlier answer was lost: it is this very run
+                return found.runs[0].run_id
+            wanted = api.V2beta1Run(
+                experiment_id=experiment,
+                display_name=run_id,
+                pipeline_version_reference=self._version(),
+                runtime_config=self._runtime(parameters),
+                service_account=self.settings.service_account,
+            )
+            return self._runs.run_service_create_run(run=wanted, _request_timeout=SECONDS).run_id
+
+        return self._call(create)
+
+    def look(self, run_id: str) -> CloudRun:
+        run = self._call(lambda: self._runs.run_service_get_run(run_id, _request_timeout=SECONDS), ("run", run_id))
+        return CloudRun(
+            run_id=run_id,
+            state=RUN_STATES.get(run.state, "waiting"),
+            history=self._history(run),
+            tasks=tuple(_tasks(run.run_details.task_details or [] if run.run_details else [])),
+            message=run.error.message or "" if run.error else "",
+        )
+
+    def cancel(self, run_id: str) -> None:
+        self._call(lambda: self._runs.run_service_terminate_run(run_id, _request_timeout=SECONDS), ("run", run_id))
+
+    def link(self, run_id: str) -> str:
+        return f"{self.settings.host.rstrip('/')}/#/runs/details/{run_id}"
+
+    def reconnect(self) -> None:
+        self.__dict__.pop("_client", None)
+
+    def create_schedule(self, name: str, parameters: Parameters, timetable: Timetable) -> Schedule:
+        import kfp_server_api as api
+
+        if timetable.cron.startswith(("TZ=", "CRON_TZ=")):
+            raise InputError("cron", timetable.cron, "Kubeflow Pipelines goes by its server's clock, mostly UTC; leave the time zone out")
+
+        def create() -> Any:  # looked for again at each try: an earlier answer may have been lost
+            if found := self._find(name):
+                return found
+            wanted = api.V2beta1RecurringRun(
+                experiment_id=self._experiment_id(),
+                display_name=name,
+                mode="ENABLE",
+                pipeline_version_reference=self._version(),
+                runtime_config=self._runtime(parameters),
+                service_account=self.settings.service_account,
+                max_concurrency=str(timetable.max_concurrent_runs),
+                no_catchup=True,  # what was missed while it was paused would run all at once
+                trigger=api.V2beta1Trigger(
+                    cron_schedule=api.V2beta1CronSchedule(
+                        cron=f"0 {timetable.cron}",  # its first field is the second
+                        start_time=timetable.start,
+                        end_time=timetable.end,
+                    )
+                ),
+            )
+            return self._recurring.recurring_run_service_create_recurring_run(recurring_run=wanted, _request_timeout=SECONDS)
+
+        return _shown(self._call(create))
+
+    def schedules(self) -> list[Schedule]:
+        return sorted(map(_shown, self._list("")), key=lambda schedule: schedule.name)
+
+    def pause_schedule(self, name: str) -> None:
+        self._call(lambda: self._recurring.recurring_run_service_disable_recurring_run(self._found(name), _request_timeout=SECONDS))
+
+    def resume_schedule(self, name: str) -> None:
+        self._call(lambda: self._recurring.recurring_run_service_enable_recurring_run(self._found(name), _request_timeout=SECONDS))
+
+    def update_schedule(self, name: str, parameters: Parameters | None, timetable: Timetable) -> Schedule:
+        raise InputError("runner", "kubeflow", "Kubeflow Pipelines changes no recurring run; `greenlight schedule delete` it and create it again")
+
+    def delete_schedule(self, name: str) -> None:
+        self._call(lambda: self._recurring.recurring_run_service_delete_recurring_run(self._found(name), _request_timeout=SECONDS))
+
+    def push_template(self) -> str:
+        """Upload the pipeline as a version that a person can start in the web page. Returns its address."""
+        version = self._call(self._version)
+        return f"{self.settings.host.rstrip('/')}/#/pipelines/details/{version.pipeline_id}/version/{version.pipeline_version_id}"
+
+    # What is sent.
+
+    def _runtime(self, parameters: Parameters) -> Any:
+        import kfp_server_api as api
+
+        return api.V2beta1RuntimeConfig(parameters=parameters.model_dump(), pipeline_root=self.settings.pipeline_root)
+
+    def _version(self) -> Any:
+        """The pipeline's version with these very bytes: uploaded, unless it is there."""
+        import kfp_server_api as api
+
+        name = hashlib.sha256(self.spec.encode()).hexdigest()[:12]
+        scope = {"namespace": self.settings.namespace} if self.settings.namespace else {}
+        found = self._pipelines.pipeline_service_list_pipelines(**scope, filter=_named(PIPELINE), _request_timeout=SECONDS).pipelines
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "promotion.yaml"
+            file.write_text(self.spec)
+            if not found:
+                made = self._uploads.upload_pipeline(str(file), name=PIPELINE, display_name=PIPELINE, **scope, _request_timeout=SECONDS)
+                pipeline_id = made.pipeline_id
+            else:
+                pipeline_id = found[0].pipeline_id
+            versions = self._pipelines.pipeline_service_list_pipeline_versions(pipeline_id, filter=_named(name), _request_timeout=SECONDS).pipeline_versions
+            version = versions[0] if versions else self._uploads.upload_pipeline_version(
+                str(file), name=name, display_name=name, pipelineid=pipeline_id, _request_timeout=SECONDS
+            )  # fmt: skip
+        return api.V2beta1PipelineVersionReference(pipeline_id=pipeline_id, pipeline_version_id=version.pipeline_version_id)
+
+    def _experiment_id(self) -> str:
+        import kfp_server_api as api
+
+        scope = {"namespace": self.settings.namespace} if self.settings.namespace else {}
+        name = self.settings.experiment
+        found = self._experiments.experiment_service_list_experiments(**scope, filter=_named(name), _request_timeout=SECONDS).experiments
+        if found:
+            return found[0].experiment_id
+        wanted = api.V2beta1Experiment(display_name=name, **scope)
+        return self._experiments.experiment_service_create_experiment(experiment=wanted, _request_timeout=SECONDS).experiment_id
+
+    # How it is sent.
+
+    def _history(self, run: Any) -> str:
+        """Where the run's steps leave their records: as it was told. Every run of ours is told, also one of a recurring run."""
+        told = run.runtime_config.parameters if run.runtime_config else None
+        return str((told or {}).get("history", ""))
+
+    def _list(self, name: str) -> list[Any]:
+        wanted = {"filter": _named(name)} if name else {}
+        found: list[Any] = []
+        token = ""
+        while True:
+            page = self._call(
+                lambda token=token: self._recurring.recurring_run_service_list_recurring_runs(  # type: ignore[misc]
+                    **wanted, experiment_id=self._call(self._experiment_id), page_size=PAGE, page_token=token, _request_timeout=SECONDS
+                )
+            )
+            found += page.recurring_runs or []
+            if not (token := page.next_page_token or ""):
+                return found
+
+    def _find(self, name: str) -> Any:
+        return next((found for found in self._list(name) if found.display_name == name), None)
+
+    def _found(self, name: str) -> str:
+        found = self._find(name)
+        if found is None:
+            raise InputError("name", name, "there is no such recurring run; `greenlight schedule list` shows those there are")
+        return found.recurring_run_id
+
+    @cached_property
+    def _client(self) -> Any:
+        import kfp_server_api as api
+
+        configuration = api.Configuration(host=self.settings.host.rstrip("/"))
+        configuration.retries = False  # tried again by us, which see what came of it
+        configuration.api_key_prefix["authorization"] = "Bearer"
+        self._give_token(configuration)  # the hook is only asked when there is one already
+        configuration.refresh_api_key_hook = self._give_token
+        return api.ApiClient(configuration)
+
+    def _give_token(self, configuration: Any) -> None:
+        token = os.environ.get(TOKEN, "")
+        if self.settings.token_file:
+            try:
+                token = Path(self.settings.token_file).read_text().strip()
+            except OSError as error:
+                raise InputError("kfp_token_file", self.settings.token_file, f"{error.strerror or error}; give a file that holds a bearer token") from None
+        if token:
+            configuration.api_key["authorization"] = token
+
+    @property
+    def _runs(self) -> Any:
+        import kfp_server_api as api
+
+        return api.RunServiceApi(self._client)
+
+    @property
+    def _recurring(self) -> Any:
+        import kfp_server_api as api
+
+        return api.RecurringRunServiceApi(self._client)
+
+    @property
+    def _pipelines(self) -> Any:
+        import kfp_server_api as api
+
+        return api.PipelineServiceApi(self._client)
+
+    @property
+    def _uploads(self) -> Any:
+        import kfp_server_api as api
+
+        return api.PipelineUploadServiceApi(self._client)
+
+    @property
+    def _experiments(self) -> Any:
+        import kfp_server_api as api
+
+        return api.ExperimentServiceApi(self._client)
+
+    def _call(self, call: Callable[[], T], what: tuple[str, str] | None = None) -> T:
+        """One call to the API, its errors in our words.
+
+        Args:
+            what: the field and value that a 404 means.
+        """
+        from kfp_server_api.exceptions import ApiException
+        from urllib3.exceptions import HTTPError
+
+        host = self.settings.host
+        try:
+            return call()
+        except ApiException as error:
+            status, said = error.status or 0, _message(error)
+            if status == 401:
+                raise Away(f"{host} wants a new sign-in: {said}. Write a new token to the file of --kfp-token-file") from None
+            if status in (0, 408, 429) or status >= 500:
+                raise Away(f"{host} cannot answer now ({status or 'no answer'}): {said}") from None
+            if status == 404 and what:
+                raise InputError(*what, f"there is none on {host}; see its web page, or --kfp-host") from None
+            raise GreenlightError(f"{host} refused it ({status}): {said}. See docs/cloud.md for what it needs") from None
+        except (HTTPError, OSError) as error:
+            raise Away(f"{host} cannot be reached: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
+
+
+def _tasks(details: list[Any]) -> list[Task]:
+    """The steps among the tasks: each has a driver beside it, and a step that is skipped although its driver succeeded was found in the cache."""
+    states = {detail.display_name: detail.state for detail in details if detail.display_name}
+    tasks = []
+    for detail in details:
+        name = detail.display_name or ""
+        if name.endswith("-driver") or name == "executor":
+            continue
+        state = TASK_STATES.get(detail.state, "waiting")
+        if detail.state == "SKIPPED":
+            state = "reused" if states.get(f"{name}-driver") == "SUCCEEDED" else "skipped"
+        tasks.append(Task(step=name.replace("-", "_"), state=state, message=(detail.error.message or "") if detail.error else ""))
+    return tasks
+
+
+def _named(name: str) -> str:
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
+
+
+def _message(error: Any) -> str:
+    """What the server says, without the trace that it adds."""
+    try:
+        return str(json.loads(error.body)["error"] if "error" in json.loads(error.body) else json.loads(error.body)["message"]).splitlines()[0]
+    except (ValueError, KeyError, TypeError, IndexError):
+        return str(error.reason or error).splitlines()[0]
+
+
+def _shown(run: Any) -> Schedule:
+    cron = run.trigger.cron_schedule if run.trigger else None
+    return Schedule(
+        name=run.display_name,
+        state="active" if run.status == "ENABLED" else "paused",
+        cron=cron.cron.removeprefix("0 ") if cron else "",
+        max_concurrent_runs=int(run.max_concurrency or 1),
+        end=cron.end_time if cron else None,
+    )
