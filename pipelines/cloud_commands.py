@@ -116,7 +116,7 @@ def _show_end(console: Console, run: CloudRun, link: str) -> int:
     from pipelines.outcome import show_outcome
     from pipelines.runners.follow import last_words
 
-    code = show_outcome(console, run.history, run.run_id, link)
+    code = show_outcome(console, run.history, run.run_id, link) if run.history else 1
     if run.state == "succeeded":
         return code
     for task in run.tasks:

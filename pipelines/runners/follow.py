@@ -4,13 +4,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, TypeVar
 
 from components import storage
 from components.history import StepError
 from components.records import Resolution
 from components.step import StepEvent
-from pipelines.resources import ALL_STEPS
 from pipelines.runners.interface import ENDED, Away, CloudRun, CloudRunner, Listener, Task
 
 log = logging.getLogger("greenlight")
@@ -62,7 +62,7 @@ def follow(runner: CloudRunner, run_id: str, listener: Listener, patience: Patie
     while True:
         run = patiently(runner, lambda: runner.look(run_id), patience, say)
         for task in run.tasks:
-            if task.step in ALL_STEPS and told.get(task.step) not in (task.state, "done", "reused", "skipped"):
+            if told.get(task.step) not in (task.state, "done", "reused", "skipped"):
                 for event in _events(run, task, told.get(task.step, "")):
                     listener(event)
                 told[task.step] = task.state
@@ -101,13 +101,14 @@ def _events(run: CloudRun, task: Task, before: str) -> Iterator[StepEvent]:
 
 
 def _finished(run: CloudRun, task: Task) -> StepEvent:
-    """As the step said it, with its figure."""
+    """As the step said it, with its figure. Kubeflow does not tell a cache hit from a step that ran; what was said before the run began does."""
     try:
         for folder in _folders(run, task.step):
             try:
-                return StepEvent.model_validate_json(storage.read_bytes(storage.join(run.history, folder, f"{task.step}.event.json")))
+                said = StepEvent.model_validate_json(storage.read_bytes(storage.join(run.history, folder, f"{task.step}.event.json")))
             except FileNotFoundError:
                 continue
+            return _event(run, task, "reused") if run.began and datetime.fromisoformat(said.time) < run.began else said
     except Exception as error:
         log.warning("the records of %s cannot be read: %s", run.run_id, error)
     return _event(run, task, "finished")
@@ -115,6 +116,8 @@ def _finished(run: CloudRun, task: Task) -> StepEvent:
 
 def _folders(run: CloudRun, step: str) -> list[str]:
     """Where in the history a step writes: the run's folder, or that of the build, which runs share."""
+    if not run.history:
+        return []
     if step not in ("download", "quantize", "evaluate"):
         return [run.run_id]
     found = Resolution.model_validate_json(storage.read_bytes(storage.join(run.history, run.run_id, "resolve.json")))

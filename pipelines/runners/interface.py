@@ -48,7 +48,8 @@ class CloudRun(BaseModel):
     run_id: str
     state: RunState
     history: str
-    """Where its steps leave their records."""
+    """Where its steps leave their records. Empty where the cloud does not tell."""
+    began: datetime | None = None
     tasks: tuple[Task, ...] = ()
     message: str = ""
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from components.errors import GreenlightError, InputError
 from components.resolve.parameters import Parameters
+from pipelines.resources import ALL_STEPS
 from pipelines.runners.interface import Away, CloudRun, CloudRunner, RunState, Schedule, Task, TaskState, Timetable
 from pipelines.runners.settings import KubeflowSettings
 
@@ -34,6 +35,7 @@ TASK_STATES: dict[str, TaskState] = {
     "RUNNING": "running",
     "CANCELING": "running",
     "SUCCEEDED": "done",
+    "SKIPPED": "skipped",
     "FAILED": "failed",
     "CANCELED": "failed",
 }
@@ -75,6 +77,7 @@ class KubeflowRunner(CloudRunner):
             run_id=run_id,
             state=RUN_STATES.get(run.state, "waiting"),
             history=self._history(run),
+            began=run.created_at,
             tasks=tuple(_tasks(run.run_details.task_details or [] if run.run_details else [])),
             message=run.error.message or "" if run.error else "",
         )
@@ -180,9 +183,17 @@ class KubeflowRunner(CloudRunner):
     # How it is sent.
 
     def _history(self, run: Any) -> str:
-        """Where the run's steps leave their records: as it was told. Every run of ours is told, also one of a recurring run."""
-        told = run.runtime_config.parameters if run.runtime_config else None
-        return str((told or {}).get("history", ""))
+        """Where the run's steps leave their records: as it was told, else the pipeline's default."""
+        told = (run.runtime_config.parameters if run.runtime_config else None) or {}
+        reference = run.pipeline_version_reference
+        if told.get("history") or not reference:
+            return str(told.get("history", ""))
+        version = self._call(
+            lambda: self._pipelines.pipeline_service_get_pipeline_version(reference.pipeline_id, reference.pipeline_version_id, _request_timeout=SECONDS)
+        )
+        spec: Any = version.pipeline_spec or {}
+        root = spec.get("pipeline_spec", spec).get("root", {})  # with settings for Kubernetes it is one level deeper
+        return str(root.get("inputDefinitions", {}).get("parameters", {}).get("history", {}).get("defaultValue", ""))
 
     def _list(self, name: str) -> list[Any]:
         wanted = {"filter": _named(name)} if name else {}
@@ -284,17 +295,13 @@ class KubeflowRunner(CloudRunner):
 
 
 def _tasks(details: list[Any]) -> list[Task]:
-    """The steps among the tasks: each has a driver beside it, and a step that is skipped although its driver succeeded was found in the cache."""
-    states = {detail.display_name: detail.state for detail in details if detail.display_name}
+    """The steps among the nodes of the workflow, whose drivers, groups and pods are nodes too. What never ran has no state, or was skipped."""
     tasks = []
     for detail in details:
-        name = detail.display_name or ""
-        if name.endswith("-driver") or name == "executor":
-            continue
-        state = TASK_STATES.get(detail.state, "waiting")
-        if detail.state == "SKIPPED":
-            state = "reused" if states.get(f"{name}-driver") == "SUCCEEDED" else "skipped"
-        tasks.append(Task(step=name.replace("-", "_"), state=state, message=(detail.error.message or "") if detail.error else ""))
+        step = (detail.display_name or "").replace("-", "_")
+        if step in ALL_STEPS:
+            message = (detail.error.message or "") if detail.error else ""
+            tasks.append(Task(step=step, state=TASK_STATES.get(detail.state, "waiting"), message=message))
     return tasks
 
 

@@ -239,13 +239,16 @@ def test_a_template_from_the_command_line(greenlight: Callable[..., Outcome], on
 def test_the_same_on_kubeflow(
     greenlight: Callable[..., Outcome], on_kubeflow: FakeKubeflow, history: str, upload: Callable[[Path], None], tmp_path: Path
 ) -> None:
-    upload(RunFactory(tmp_path / "records", "runs-1").through("gate").moved().history)
-    tasks = [{"display_name": "resolve", "state": "SUCCEEDED"}, {"display_name": "gate", "state": "SUCCEEDED"}]
-    on_kubeflow.script = [{"state": "SUCCEEDED", "run_details": {"task_details": tasks}}]
+    run = RunFactory(tmp_path / "records", "runs-1").through("gate").moved()
+    figure(run.builds[1], "quantize", "4.9 MB")  # by an earlier run: it is older than this one
+    upload(run.history)
+    tasks = [{"display_name": step, "state": "SUCCEEDED"} for step in ("resolve", "quantize", "gate")]
+    on_kubeflow.script = [{"state": "SUCCEEDED", "created_at": "2026-11-25T06:00:00Z", "run_details": {"task_details": tasks}}]
     on_kubeflow.faults = [("POST .*/runs", LOST), *[("GET .*/runs/.*", fault) for fault in (DROPPED, 429, 503, 401)]]
     code, out, err = greenlight("run", "--target", CLUSTER, "--history", history)
     assert code == 0, err
     assert "run runs-1: builtin:tiny" in out and "verdict    promote" in out and f"{on_kubeflow.url}/#/runs/details/runs-1" in out
+    assert any(line.split()[:2] == ["quantize", "reused"] for line in out.splitlines())
     assert len(on_kubeflow.things["runs"]) == 1
     assert greenlight("cancel", "runs-1")[0] == 0
 

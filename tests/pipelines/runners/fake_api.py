@@ -180,6 +180,8 @@ class FakeKubeflow(FakeApi):
                 made["pipeline_version_id"] = f"version-{len(self.things['versions']) + 1}"
             self.things["versions" if is_version else "pipelines"].append(made)
             return Answer(made)
+        if match := re.fullmatch(r"/pipelines/pipe-1/versions/version-(\d+)", path):
+            return Answer(self.things["versions"][int(match[1]) - 1])
         if path == "/pipelines/pipe-1/versions":
             return self._list("versions", "pipeline_versions", request)
         if match := re.fullmatch(r"/(experiments|pipelines|runs|recurringruns)", path):

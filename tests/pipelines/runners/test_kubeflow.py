@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 
 from components.errors import GreenlightError, InputError
 from pipelines.cloud_commands import compiled
@@ -86,8 +87,9 @@ def test_looking_and_cancelling(runner: KubeflowRunner, kubeflow: FakeKubeflow) 
         ("resolve-driver", "SUCCEEDED", None),
         ("resolve", "SUCCEEDED", None),
         ("executor", "SUCCEEDED", None),
-        ("download-driver", "SUCCEEDED", None),
-        ("download", "SKIPPED", None),
+        ("executor(0)", "FAILED", None),
+        ("condition-1", "RUNNING", None),
+        ("download", "RUNNING", None),
         ("deploy-green", "FAILED", {"message": "Error (exit code 1)"}),
         ("promote", "SKIPPED", None),
         ("gate", "PENDING", None),
@@ -97,12 +99,20 @@ def test_looking_and_cancelling(runner: KubeflowRunner, kubeflow: FakeKubeflow) 
     run = runner.look(run_id)
     assert (run.state, run.history) == ("running", "gs://models/greenlight")
     assert {task.step: task.state for task in run.tasks} == {
-        "resolve": "done", "download": "reused", "deploy_green": "failed", "promote": "skipped", "gate": "waiting",
+        "resolve": "done", "download": "running", "deploy_green": "failed", "promote": "skipped", "gate": "waiting",
     }  # fmt: skip
     runner.cancel(run_id)
     assert (kubeflow.requests[-1].method, kubeflow.requests[-1].path) == ("POST", f"{ROOT}/runs/{run_id}:terminate")
     with pytest.raises(InputError, match="run: 'x'"):
         runner.look("x")
+
+
+def test_a_run_that_was_started_with_the_defaults_tells_its_history(runner: KubeflowRunner, kubeflow: FakeKubeflow) -> None:
+    run_id = runner.submit(parameters(), RUN)
+    kubeflow.things["runs"][0]["runtime_config"] = {"parameters": {"bits": 4}}
+    spec, platform = yaml.safe_load_all(runner.spec)
+    kubeflow.things["versions"][0]["pipeline_spec"] = {"pipeline_spec": spec, "platform_spec": platform}
+    assert runner.look(run_id).history == "gs://models/greenlight"
 
 
 def test_the_requests_of_a_recurring_run(runner: KubeflowRunner, kubeflow: FakeKubeflow) -> None:
