@@ -51,7 +51,8 @@ def open_runner(options: CloudOptions, defaults: Parameters | None = None) -> Cl
     name = check_runner(options.runner)
     if name == "local":
         raise InputError("runner", name, "use vertex or kubeflow: this is about runs in a cloud")
-    settings = vertex_settings(options) if name == "vertex" else kubeflow_settings(options)
+    submits = defaults is not None
+    settings = vertex_settings(options, submits) if name == "vertex" else kubeflow_settings(options, submits)
     spec = compiled(options, defaults) if defaults else ""
     if name == "vertex":
         _need_vertex()
@@ -104,11 +105,11 @@ def follow_in_cloud(runner: CloudRunner, options: CloudOptions, run_id: str) -> 
             run = follow(runner, run_id, view, Patience(first=options.poll_seconds / 10), options.poll_seconds, _say)
         return _show_end(console, run, runner.link(run_id))
     except KeyboardInterrupt:
-        again = f"--runner {options.runner}"
+        again = _same_cloud(options)
         _say(f"the run goes on; `greenlight follow {run_id} {again}` shows it again, `greenlight cancel {run_id} {again}` ends it")
         return EXIT_INTERRUPTED
     except Away as error:
-        raise type(error)(f"{error}. The run goes on: `greenlight follow {run_id} --runner {options.runner}` shows it again") from None
+        raise type(error)(f"{error}. The run goes on: `greenlight follow {run_id} {_same_cloud(options)}` shows it again") from None
 
 
 def _show_end(console: Console, run: CloudRun, link: str) -> int:
@@ -263,6 +264,13 @@ def _patiently(runner: CloudRunner, options: CloudOptions, call):
     from pipelines.runners.follow import Patience, patiently
 
     return patiently(runner, call, Patience(first=options.poll_seconds / 10, total=120), _say)
+
+
+def _same_cloud(options: CloudOptions) -> str:
+    """The options by which another command finds the same run."""
+    if options.runner == "vertex":
+        return f"--runner vertex --project {options.project} --region {options.region}"
+    return f"--runner {options.runner} --kfp-host {options.kfp_host}"
 
 
 def _say(words: str) -> None:

@@ -1,5 +1,6 @@
 """docs/cloud.md names only what there is, and its sums are sums."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -24,10 +25,21 @@ def test_outputs_and_variables_exist() -> None:
 def test_commands_take_these_options(line: str) -> None:
     from pipelines.cli import app
 
-    command, *rest = line.split()[1:]
-    help_text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
-    for option in (word for word in rest if word.startswith("--")):
-        assert re.search(rf"{option}\b", help_text), (command, option)
+    words = line.split(" #")[0].split()[1:]
+    command = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
+    shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    assert shown.exit_code == 0, shown.output
+    for option in (word for word in words if word.startswith("--")):
+        assert re.search(rf"{option}\b", shown.output), (command, option)
+
+
+def test_variables_are_read() -> None:
+    from components.resolve.parameters import Parameters
+    from pipelines.runners.kubeflow import TOKEN
+    from pipelines.runners.settings import CloudOptions
+
+    known = {f"GREENLIGHT_{name.upper()}" for name in [*CloudOptions.model_fields, *Parameters.model_fields]} | {TOKEN, "GREENLIGHT_API_KEY", "GREENLIGHT_"}
+    assert set(re.findall(r"GREENLIGHT_[A-Z_]*", PAGE)) <= known
 
 
 def test_the_workflows_variables_are_explained() -> None:

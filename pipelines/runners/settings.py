@@ -78,21 +78,24 @@ class KubeflowSettings(_Settings):
     experiment: str = "greenlight"
 
 
-def vertex_settings(options: CloudOptions) -> VertexSettings:
-    """Raises InputError: names the option, its value and the fix."""
+def vertex_settings(options: CloudOptions, submits: bool = True) -> VertexSettings:
+    """Settings of Vertex.
+
+    Args:
+        submits: also check what only a run or a schedule needs: where its files go, and as whom it works.
+
+    Raises:
+        InputError: names the option, its value and the fix.
+    """
     _match("project", options.project, r"[a-z][a-z0-9.:-]{3,60}[a-z0-9]", "give the id of a Google Cloud project")
     _match("region", options.region, r"[a-z]+-[a-z]+\d+", "give a region, such as us-central1")
-    _bucket(options)
-    _match(
-        "service_account",
-        options.service_account,
-        r"[^@\s]+@[^@\s]+\.gserviceaccount\.com",
-        "give its e-mail address; Terraform's output pipeline_service_account",
-    )
+    _shared(options, submits)
+    account = r"[^@\s]+@[^@\s]+\.gserviceaccount\.com"
+    if submits or options.service_account:
+        _match("service_account", options.service_account, account, "give its e-mail address; Terraform's output pipeline_service_account")
     _match("network", options.network, r"(projects/[^/]+/global/networks/[^/]+)?", "write projects/NUMBER/global/networks/NAME")
-    _match(
-        "kms_key", options.kms_key, r"(projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+)?", "write projects/P/locations/L/keyRings/R/cryptoKeys/K"
-    )
+    key = r"(projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+)?"
+    _match("kms_key", options.kms_key, key, "write projects/P/locations/L/keyRings/R/cryptoKeys/K")
     _match("failure_policy", options.failure_policy, "slow|fast", "use slow or fast")
     _match("templates", options.templates, r"(https?://[^\s/]+(/[^\s/]+)+)?", "write https://REGION-kfp.pkg.dev/PROJECT/NAME")
     _match("api_endpoint", options.api_endpoint, r"(https?://[^\s/]+/?)?", "write its address, such as https://aiplatform.example.com")
@@ -100,10 +103,10 @@ def vertex_settings(options: CloudOptions) -> VertexSettings:
     return VertexSettings(**shared, labels=_labels(options.labels))
 
 
-def kubeflow_settings(options: CloudOptions) -> KubeflowSettings:
-    """Raises InputError: names the option, its value and the fix."""
-    _match("kfp_host", options.kfp_host, r"https?://\S+", "give the address of Kubeflow Pipelines, such as http://127.0.0.1:8888 behind `kubectl port-forward`")
-    _bucket(options)
+def kubeflow_settings(options: CloudOptions, submits: bool = True) -> KubeflowSettings:
+    """Settings of Kubeflow Pipelines; arguments and errors as for Vertex."""
+    _match("kfp_host", options.kfp_host, r"https?://\S+", "give the address of Kubeflow Pipelines, such as http://127.0.0.1:8080 behind `kubectl port-forward`")
+    _shared(options, submits)
     name = options.service_account or "greenlight-pipeline"
     _match("service_account", name, r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", "give the name of a service account in the namespace of Kubeflow Pipelines")
     return KubeflowSettings(
@@ -124,8 +127,9 @@ def check_runner(name: str) -> RunnerName:
     return name  # type: ignore[return-value]
 
 
-def _bucket(options: CloudOptions) -> None:
-    _match("pipeline_root", options.pipeline_root, r"gs://[a-z0-9][a-z0-9._-]+(/\S*)?", "give a gs:// prefix; Terraform's output pipeline_root")
+def _shared(options: CloudOptions, submits: bool) -> None:
+    if submits or options.pipeline_root:
+        _match("pipeline_root", options.pipeline_root, r"gs://[a-z0-9][a-z0-9._-]+(/\S*)?", "give a gs:// prefix; Terraform's output pipeline_root")
     if not options.poll_seconds > 0:
         raise InputError("poll_seconds", options.poll_seconds, "use a number above 0, such as 10")
 

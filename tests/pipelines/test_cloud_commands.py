@@ -185,6 +185,15 @@ def test_a_cancelled_run_is_no_success(greenlight: Callable[..., Outcome], on_ve
     assert code == 1 and "cancelled" in out
 
 
+def test_a_cloud_that_stays_away_does_not_end_the_run(greenlight: Callable[..., Outcome], on_vertex: FakeVertex, monkeypatch: pytest.MonkeyPatch) -> None:
+    there(on_vertex, "gs://models/greenlight")
+    monkeypatch.setattr("pipelines.runners.follow.time.sleep", lambda seconds: None)
+    on_vertex.faults = [("GET .*/pipelineJobs/.*", 503)] * 1000
+    code, _, err = greenlight("follow", RUN)
+    assert code == 1 and "The run goes on" in err.splitlines()[-1]
+    assert not on_vertex.sent("POST", ".*")
+
+
 def test_ctrl_c_leaves_the_run_and_says_how_to_go_on(
     greenlight: Callable[..., Outcome], on_vertex: FakeVertex, history: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,7 +205,8 @@ def test_ctrl_c_leaves_the_run_and_says_how_to_go_on(
     monkeypatch.setattr("time.sleep", interrupt)
     code, _, err = greenlight("follow", RUN)
     assert code == 130
-    assert f"greenlight follow {RUN} --runner vertex" in err and f"greenlight cancel {RUN} --runner vertex" in err
+    where = "--runner vertex --project proj-1 --region us-central1"
+    assert f"greenlight follow {RUN} {where}`" in err and f"greenlight cancel {RUN} {where}`" in err
     assert not on_vertex.sent("POST", ".*:cancel")
 
 
@@ -211,6 +221,13 @@ def test_cancel_and_ui(greenlight: Callable[..., Outcome], on_vertex: FakeVertex
     assert greenlight("cancel", RUN)[0] == 0 and on_vertex.sent("POST", f".*/{RUN}:cancel")
     assert greenlight("ui", RUN)[1].strip().endswith(f"/pipelines/runs/{RUN}?project=proj-1")
     assert greenlight("ui", RUN, "--runner", "local")[0] == 2
+    assert greenlight("cancel", "promotion-x")[0] == 2
+
+
+def test_what_only_a_run_needs_is_not_asked_for_a_link(greenlight: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PIPELINE_ROOT", "SERVICE_ACCOUNT", "COMPONENTS_IMAGE"):
+        monkeypatch.delenv(f"GREENLIGHT_{name}", raising=False)
+    assert greenlight("ui", RUN, "--runner", "vertex", "--project", "proj-1")[0] == 0
 
 
 def test_a_schedule_from_the_command_line(greenlight: Callable[..., Outcome], on_vertex: FakeVertex) -> None:
