@@ -108,6 +108,8 @@ def compile_command(
     output: Annotated[Path, typer.Argument(help="Where to write the YAML.")] = Path("promotion.yaml"),
 ) -> None:
     """Write the pipeline's KFP intermediate representation, the file that the runner runs. For a cloud, the parameters given here become its defaults."""
+    if options.runner != "local":
+        values.check_values()
     text = cloud_commands.compiled(options, with_texts(values))
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text)

@@ -86,9 +86,15 @@ def run_in_cloud(parameters: Parameters, options: CloudOptions, wait: bool) -> i
     parameters.check_for_cloud()
     parameters = with_texts(parameters)
     runner = open_runner(options, parameters)
-    run_id = f"promotion-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
+    wanted = f"promotion-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
     console = Console(file=sys.stdout, highlight=False)
-    run_id = patiently(runner, lambda: runner.submit(parameters, run_id), Patience(first=options.poll_seconds / 10), _say)
+    try:
+        run_id = patiently(runner, lambda: runner.submit(parameters, wanted), Patience(first=options.poll_seconds / 10), _say)
+    except (Away, KeyboardInterrupt) as error:
+        _say(f"whether {wanted} was started is not known; look for it in the cloud's console before you start another")
+        if isinstance(error, KeyboardInterrupt):
+            return EXIT_INTERRUPTED
+        raise
     console.print(f"run {run_id}: {parameters.model}, method {parameters.method}, bits {parameters.bits}, target {parameters.target}", soft_wrap=True)
     console.print(f"console    {runner.link(run_id)}", soft_wrap=True)
     return follow_in_cloud(runner, options, run_id) if wait else 0

@@ -1,5 +1,6 @@
 """The command line on runs in a cloud: refused before anything is sent, followed through every weather, with the exit codes of a local run."""
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -210,6 +211,28 @@ def test_ctrl_c_leaves_the_run_and_says_how_to_go_on(
     assert not on_vertex.sent("POST", ".*:cancel")
 
 
+def test_a_start_that_is_never_answered_is_not_called_a_failure(
+    greenlight: Callable[..., Outcome], on_vertex: FakeVertex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.runners.follow.time.sleep", lambda seconds: None)
+    on_vertex.faults = [("POST .*/pipelineJobs", LOST), *[("POST .*/pipelineJobs", 503)] * 1000]
+    code, _, err = greenlight("run", "--target", CLUSTER, "--history", "gs://models/greenlight")
+    (run_id,) = on_vertex.jobs
+    assert code == 1 and f"whether {run_id} was started is not known" in err
+
+
+def test_a_refusal_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        f"sys.argv = ['greenlight', 'run', '--runner', 'vertex', '--target', '{CLUSTER}', '--history', 'gs://m/g', '--bits', '3']\n"
+        "from pipelines import cli\n"
+        "try:\n    cli.main()\nexcept SystemExit as ended:\n    assert ended.code == 2\n"
+        "print([name for name in ('kfp.compiler', 'google.cloud.aiplatform_v1', 'kfp_server_api', 'torch', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True)
+    assert done.stdout.strip() == "[]" and "bits: 3" in done.stderr
+
+
 def test_no_follow_returns_at_once(greenlight: Callable[..., Outcome], on_vertex: FakeVertex) -> None:
     code, out, _ = greenlight("run", "--no-follow", "--target", CLUSTER, "--history", "gs://models/greenlight")
     assert code == 0 and "console" in out
@@ -277,4 +300,5 @@ def test_compile_for_a_cloud(greenlight: Callable[..., Outcome], tmp_path: Path,
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert not ended.value.code
+    assert greenlight("compile", "--runner", backend, "--components-image", IMAGE, "--bits", "3", str(tmp_path / "x"))[0] == 2
     assert (IMAGE in file.read_text(), f"defaultValue: {CLUSTER}" in file.read_text()) == (True, True)

@@ -51,6 +51,19 @@ def test_one_document_for_vertex_and_two_for_kubeflow(texts: dict[Backend, str])
     assert {backend: len(list(yaml.safe_load_all(text))) for backend, text in texts.items()} == {"vertex": 1, "kubeflow": 2}
 
 
+def test_each_document_is_what_kfp_reads(texts: dict[Backend, str]) -> None:
+    """No field that its schema does not know."""
+    from google.protobuf.json_format import ParseDict
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
+    for text in texts.values():
+        spec, *platform = yaml.safe_load_all(text)
+        ParseDict(spec["deploymentSpec"], pipeline_spec_pb2.PipelineDeploymentConfig())
+        ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+        for document in platform:
+            ParseDict(document, pipeline_spec_pb2.PlatformSpec())
+
+
 def test_both_are_the_local_pipeline(specs: dict[Backend, dict[str, Any]]) -> None:
     """The same steps, groups, conditions, commands, inputs and outputs; apart are only the machine, the environment and the placeholder of the run's id."""
     local = yaml.safe_load(compile_promotion())

@@ -1,0 +1,94 @@
+"""A run in a cloud told as the events of a local one."""
+
+from pathlib import Path
+
+import pytest
+
+from components.resolve.parameters import Parameters
+from components.step import StepEvent
+from pipelines.runners.follow import Patience, follow, patiently
+from pipelines.runners.interface import Away, CloudRun, Task, TaskState
+from pipelines.runners.kubeflow import KubeflowRunner
+from pipelines.runners.settings import KubeflowSettings
+from tests.components.report.run_factory import RunFactory
+
+NOT_PATIENT = Patience(first=0.01, longest=0.01, total=0.03)
+
+
+class Scripted(KubeflowRunner):
+    """A runner whose looks are written down: a run, or the outage that comes instead."""
+
+    def __init__(self, *looks: CloudRun | Away) -> None:
+        super().__init__(KubeflowSettings(pipeline_root="", service_account="", poll_seconds=0, host="http://127.0.0.1:1"))
+        self.looks = list(looks)
+        self.signed_in = 0
+
+    def look(self, run_id: str) -> CloudRun:
+        found = self.looks.pop(0)
+        if isinstance(found, Away):
+            raise found
+        return found
+
+    def reconnect(self) -> None:
+        self.signed_in += 1
+
+
+def run(history: Path, state: str, **tasks: TaskState) -> CloudRun:
+    return CloudRun(run_id="r1", state=state, history=str(history), tasks=tuple(Task(step=step, state=each) for step, each in tasks.items()))  # type: ignore[arg-type]
+
+
+def told(*looks: CloudRun | Away) -> list[tuple[str, str, str]]:
+    heard: list[StepEvent] = []
+    follow(Scripted(*looks), "r1", heard.append, NOT_PATIENT, 0.0, lambda words: None)
+    return [(event.step, event.event, event.figure or event.message) for event in heard]
+
+
+def test_each_change_is_told_once(tmp_path: Path) -> None:
+    RunFactory(tmp_path, "r1").resolve()
+    running = run(tmp_path, "running", resolve="done", quantize="running")
+    assert told(
+        run(tmp_path, "waiting"),
+        run(tmp_path, "running", resolve="running"),
+        running,
+        running,
+        run(tmp_path, "succeeded", resolve="done", quantize="done", promote="skipped"),
+    ) == [("resolve", "started", ""), ("resolve", "finished", ""), ("quantize", "started", ""), ("quantize", "finished", "")]
+
+
+def test_a_step_that_is_tried_again_is_told_twice(tmp_path: Path) -> None:
+    RunFactory(tmp_path, "r1").failed("benchmark", "its node went away")
+    looks = [run(tmp_path, "running", benchmark=state) for state in ("running", "failed", "running")]
+    assert told(*looks, run(tmp_path, "succeeded", benchmark="done")) == [
+        ("benchmark", "started", ""),
+        ("benchmark", "failed", "its node went away"),
+        ("benchmark", "log", "tried again"),
+        ("benchmark", "finished", ""),
+    ]
+
+
+def test_records_that_cannot_be_read_do_not_end_the_following(tmp_path: Path) -> None:
+    (tmp_path / "r1").mkdir()
+    (tmp_path / "r1" / "gate.event.json").write_text("{")
+    assert told(run(tmp_path, "succeeded", gate="done", quantize="done"))[-1] == ("quantize", "finished", "")
+
+
+def test_an_outage_is_waited_out_with_a_new_sign_in(tmp_path: Path) -> None:
+    runner = Scripted(Away("expired"), Away("503"), run(tmp_path, "succeeded"))
+    assert follow(runner, "r1", lambda event: None, NOT_PATIENT, 0.0, lambda words: None).state == "succeeded"
+    assert runner.signed_in == 2
+
+
+def test_patience_ends() -> None:
+    calls: list[int] = []
+
+    def call() -> Parameters:
+        calls.append(1)
+        raise Away("503")
+
+    with pytest.raises(Away):
+        patiently(Scripted(), call, NOT_PATIENT, lambda words: None)
+    assert len(calls) == 4
+
+
+def test_waits_double_up_to_the_longest() -> None:
+    assert list(Patience(first=1, longest=8, total=30).waits()) == [1, 2, 4, 8, 8, 8]
