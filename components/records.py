@@ -74,6 +74,7 @@ class Resolution(Record):
     verdict: Literal["new", "up_to_date"]
     reason: str
     source: str
+    checkpoint: str = Field("", description="The newest complete checkpoint, when the source is a prefix that holds several.")
     commit: str
     fingerprint: str = Field(description="Digest of commit, settings and code. Equal to live's: nothing new.")
     source_build: str = Field("", description="Folder below the history where download leaves its record, shared by runs.")

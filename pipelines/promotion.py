@@ -39,7 +39,7 @@ def promotion(
     """The whole way from a model id to moved traffic.
 
     Args:
-        model: Hub id, gs:// prefix, local folder, or builtin:tiny.
+        model: Hub id, gs:// prefix of a model or of checkpoints (newest complete one), local folder, or builtin:tiny.
         revision: Branch, tag or commit of a hub model. Empty: the default branch.
         method: Quantization method: none, bnb (bitsandbytes), gptq (llm-compressor), optimum (OpenVINO).
         bits: Bits a weight: 4 or 8. Ignored by method none.

@@ -35,7 +35,7 @@ def log_to_terminal() -> None:
 
 
 def download(
-    model_id: Annotated[str, typer.Option(help="Hub id, gs:// prefix, local folder, or builtin:tiny.")],
+    model_id: Annotated[str, typer.Option(help="Hub id, gs:// prefix of a model or of checkpoints (newest complete one), local folder, or builtin:tiny.")],
     output_path: Annotated[Path, typer.Option(help="Folder for the artifact: record.json and model/.")],
     revision: Annotated[str, typer.Option(help="Branch, tag or commit of a hub model.")] = "",
 ) -> None:

@@ -1,16 +1,21 @@
 """A model under a gs:// prefix. Credentials are those of the machine (application default); STORAGE_EMULATOR_HOST needs none."""
 
 import base64
+import contextlib
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from pydantic import ValidationError
 
-from components.download.selection import choose
+from components.download.checks import shards_in
+from components.download.selection import CONFIG, INDEX, choose
 from components.download.sources import Source, SourceFile
 from components.errors import GreenlightError, InputError, IntegrityError
 from components.records import MODEL_FOLDER, RECORD_FILE, Model
@@ -18,12 +23,48 @@ from components.records import MODEL_FOLDER, RECORD_FILE, Model
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Client
 
+log = logging.getLogger("greenlight.download")
+
 CHUNK = 16 * 2**20  # bytes a request; what a kill loses at most
 LISTING_SECONDS = 10.0
+PARALLEL = 16  # listings at a time
+MOST_CHECKPOINTS = 1000
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The objects directly below a prefix that make a model."""
+
+    prefix: str
+    files: list[SourceFile]
+
+    @property
+    def commit(self) -> str:
+        lines = [f"{file.path} {file.size} {file.version} {file.checksum}\n" for file in self.files]
+        return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies directly below a prefix: objects by what their names have beyond it, and the prefixes below."""
+
+    prefix: str
+    blobs: dict[str, "Blob"]
+    below: list[str]
+
+    @property
+    def age(self) -> tuple[float, list[int], str]:
+        """Sorts checkpoints: by when the last of the weights was written, then by the numbers in the name. Metadata that is changed later makes none newer."""
+        times = {name: blob.time_created.timestamp() for name, blob in self.blobs.items()}
+        weights = [time for name, time in times.items() if name.endswith(".safetensors")]
+        return max(weights or times.values(), default=0.0), [int(digits) for digits in re.findall(r"\d+", self.prefix)], self.prefix
 
 
 class BucketSource(Source):
-    """The objects directly below a prefix. They are read at the generation that was listed: an overwrite cannot mix in."""
+    """A prefix that is a checkpoint, with config.json directly below it; or one that holds several, of which the newest complete one is the model.
+
+    Objects are read at the generation that was listed: an overwrite cannot mix in.
+    """
 
     library = "google-cloud-storage"
 
@@ -31,21 +72,29 @@ class BucketSource(Source):
         self.name = name
         self.bucket, _, prefix = name.removeprefix("gs://").partition("/")
         self.prefix = prefix.rstrip("/") + "/" if prefix else ""
+        self.place = self.prefix  # of the checkpoint that is fetched
 
     def check(self) -> None:
-        self._chosen()
+        self._newest(lambda *_: None)
 
     def resolve(self) -> str:
-        return _commit(self._chosen())
+        checkpoint = self._newest(log.warning)
+        if checkpoint.prefix != self.prefix:
+            self.found = f"gs://{self.bucket}/{checkpoint.prefix.rstrip('/')}"
+            log.info("the newest complete checkpoint is %s", self.found)
+        return checkpoint.commit
 
     def list_files(self, commit: str) -> list[SourceFile]:
-        files = self._chosen()
-        if _commit(files) != commit:
-            raise IntegrityError(f"{self.name} has changed since it was resolved to {commit[:12]}. Run again to take it as it is now.")
-        return files
+        for listing in self._candidates():
+            with contextlib.suppress(InputError):  # one that is being written now is not what was resolved
+                checkpoint = self._chosen(listing)
+                if checkpoint.commit == commit:
+                    self.place = checkpoint.prefix
+                    return checkpoint.files
+        raise IntegrityError(f"{self.name} has changed since it was resolved to {commit[:12]}. Run again to take it as it is now.")
 
     def fetch(self, file: SourceFile, commit: str, partial: Path) -> None:
-        blob = self._client.bucket(self.bucket).blob(self.prefix + file.path, generation=int(file.version))
+        blob = self._client.bucket(self.bucket).blob(self.place + file.path, generation=int(file.version))
         with self._errors(), open(partial, "ab") as out:
             while (offset := out.tell()) < file.size:
                 end = min(offset + CHUNK, file.size) - 1
@@ -53,28 +102,65 @@ class BucketSource(Source):
                 out.write(blob.download_as_bytes(start=offset, end=end, raw_download=True, checksum=None))
                 out.flush()
 
-    def _chosen(self) -> list[SourceFile]:
-        """The files to take, sorted."""
-        blobs = self._listing()
-        return [
-            SourceFile(name, blobs[name].size, "crc32c", base64.b64decode(blobs[name].crc32c).hex(), str(blobs[name].generation))
-            for name in choose(self.name, blobs)
-        ]
+    def _newest(self, tell: Callable[..., None]) -> Checkpoint:
+        """The newest checkpoint that is complete. `tell` hears of those that are newer and not complete, most likely because they are being written."""
+        candidates = self._candidates()
+        if candidates[0].prefix == self.prefix:
+            return self._chosen(candidates[0])
+        problems = []
+        for listing in candidates:
+            try:
+                checkpoint = self._chosen(listing)
+                self._check_index(listing, checkpoint)
+                return checkpoint
+            except InputError as error:
+                problems.append(f"{listing.prefix.removeprefix(self.prefix).rstrip('/')}: {error.fix}")
+                tell("skipped gs://%s/%s, which is not complete (%s)", self.bucket, listing.prefix.rstrip("/"), error.fix)
+        shown = "; ".join(problems[:3])
+        raise InputError("model", self.name, f"it holds no config.json, and no complete checkpoint directly below it ({shown}); give a checkpoint's own prefix")
 
-    def _listing(self) -> dict[str, "Blob"]:
-        """The objects directly below the prefix, by what their names have beyond it."""
+    def _candidates(self) -> list[Listing]:
+        """The prefix itself, when it is a checkpoint; else those below it, the newest first."""
+        listing = self._listing(self.prefix)
+        if CONFIG in listing.blobs or not listing.below:
+            return [listing]
+        if len(listing.below) > MOST_CHECKPOINTS:
+            raise InputError("model", self.name, f"it holds {len(listing.below):,} prefixes, more than can be checkpoints; give a longer one")
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            return sorted(pool.map(self._listing, listing.below), key=lambda each: each.age, reverse=True)
+
+    def _chosen(self, listing: Listing) -> Checkpoint:
+        """The files to take, sorted. Raises InputError when they are no model."""
+        if not listing.blobs:
+            raise InputError("model", self.name, "there is no object directly below this prefix; give the one that holds config.json")
+        return Checkpoint(
+            listing.prefix,
+            [
+                SourceFile(name, blob.size, "crc32c", base64.b64decode(blob.crc32c).hex(), str(blob.generation))
+                for name, blob in ((name, listing.blobs[name]) for name in choose(self.name, listing.blobs))
+            ],
+        )
+
+    def _check_index(self, listing: Listing, checkpoint: Checkpoint) -> None:
+        """Raises InputError when weights that the index names are not there."""
+        for file in checkpoint.files:
+            if file.path == INDEX:
+                with self._errors():
+                    data = self._client.bucket(self.bucket).blob(checkpoint.prefix + INDEX, generation=int(file.version)).download_as_bytes()
+                if missing := sorted(shards_in(self.name, data) - listing.blobs.keys()):
+                    raise InputError("model", self.name, f"it lacks {len(missing)} weight files that its index names, first {missing[0]}; complete it")
+
+    def _listing(self, prefix: str) -> Listing:
         with self._errors():
-            listing = self._client.list_blobs(
+            pages = self._client.list_blobs(
                 self.bucket,
-                prefix=self.prefix,
+                prefix=prefix,
                 delimiter="/",
-                fields="items(name,size,generation,crc32c),nextPageToken",
+                fields="items(name,size,generation,crc32c,timeCreated),prefixes,nextPageToken",
                 timeout=LISTING_SECONDS,
             )
-            blobs = {blob.name.removeprefix(self.prefix): blob for blob in listing}
-        if not blobs:
-            raise InputError("model", self.name, "there is no object directly below this prefix; give the one that holds config.json")
-        return blobs
+            blobs = {blob.name.removeprefix(prefix): blob for blob in pages if blob.name != prefix}  # a console's folder is an object of that name
+            return Listing(prefix, blobs, sorted(pages.prefixes))
 
     @cached_property
     def _client(self) -> "Client":
@@ -86,7 +172,7 @@ class BucketSource(Source):
         except DefaultCredentialsError:
             raise GreenlightError(f"No Google Cloud credentials to read {self.name}. Run `gcloud auth application-default login` and try again.") from None
 
-    @contextmanager
+    @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
         from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound, Unauthorized
         from google.auth.exceptions import GoogleAuthError
@@ -108,7 +194,7 @@ class ArtifactSource(BucketSource):
     def __init__(self, name: str, record: Model) -> None:
         super().__init__(name)
         self.record = record
-        self.prefix += f"{MODEL_FOLDER}/"
+        self.place = self.prefix = f"{self.prefix}{MODEL_FOLDER}/"
 
     @classmethod
     def at(cls, name: str) -> Self | None:
@@ -123,12 +209,7 @@ class ArtifactSource(BucketSource):
             raise IntegrityError(f"{name}/{RECORD_FILE} is not the record of a Model. Give the folder of one, or of a plain checkpoint.") from None
 
     def list_files(self, commit: str) -> list[SourceFile]:
-        blobs = self._listing()
+        blobs = self._listing(self.prefix).blobs
         if missing := sorted(self.record.files.keys() - blobs.keys()):
             raise IntegrityError(f"{self.name} lacks {len(missing)} files of its record, first {missing[0]}. Run the step that made it again.")
         return [SourceFile(name, entry.size, "sha256", entry.sha256, str(blobs[name].generation)) for name, entry in sorted(self.record.files.items())]
-
-
-def _commit(files: list[SourceFile]) -> str:
-    lines = [f"{file.path} {file.size} {file.version} {file.checksum}\n" for file in files]
-    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()

@@ -29,7 +29,7 @@ def check_checkpoint(model: str, folder: Path, quantized_too: bool = False) -> N
     if not any(tensors.values()):
         raise InputError("model", model, "its weights are empty; save the model again")
     if INDEX in names:
-        for tensor, shard in _index(model, folder / INDEX).items():
+        for tensor, shard in _places(model, _read_object(model, folder / INDEX)).items():
             if tensor not in tensors.get(shard, {}):
                 raise InputError("model", model, f"{INDEX} places {tensor} in {shard}, where it is not; complete the model or save it again")
 
@@ -40,7 +40,7 @@ def check_config(model: str, folder: Path, quantized_too: bool = False) -> Forma
     Raises:
         InputError: it is broken, or describes another.
     """
-    config = _json_object(model, folder / CONFIG)
+    config = _read_object(model, folder / CONFIG)
     if not isinstance(config.get("model_type"), str):
         raise InputError("model", model, f"its {CONFIG} names no model_type; give a folder as save_pretrained writes it")
     quantization = config.get("quantization_config")
@@ -65,22 +65,32 @@ def weight_bits(folder: Path) -> int:
     return max(sizes, key=lambda bits: sizes[bits])
 
 
-def _json_object(model: str, path: Path) -> dict[str, Any]:
+def shards_in(model: str, index: bytes) -> set[str]:
+    """The names of all files that the index of a checkpoint's weights names. Raises InputError when it is no index."""
+    return set(_places(model, _json_object(model, INDEX, index)).values())
+
+
+def _read_object(model: str, path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InputError("model", model, f"its {path.name} is not JSON ({error}); repair it or save the model again") from None
+        return _json_object(model, path.name, path.read_bytes())
     except OSError as error:
         raise InputError("model", model, f"its {path.name} cannot be read ({error.strerror}); make it readable") from None
+
+
+def _json_object(model: str, name: str, data: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except ValueError as error:
+        raise InputError("model", model, f"its {name} is not JSON ({error}); repair it or save the model again") from None
     if not isinstance(found, dict):
-        raise InputError("model", model, f"its {path.name} is not a JSON object; repair it or save the model again")
+        raise InputError("model", model, f"its {name} is not a JSON object; repair it or save the model again")
     return found
 
 
-def _index(model: str, path: Path) -> dict[str, str]:
-    places = _json_object(model, path).get("weight_map")
+def _places(model: str, index: dict[str, Any]) -> dict[str, str]:
+    places = index.get("weight_map")
     if not isinstance(places, dict) or not places:
-        raise InputError("model", model, f"its {path.name} has no weight_map; save the model again")
+        raise InputError("model", model, f"its {INDEX} has no weight_map; save the model again")
     return places
 
 

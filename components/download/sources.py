@@ -30,6 +30,7 @@ class Source(ABC):
 
     name: str  # as the user gave it
     library: str = ""  # the distribution that fetches, for the record
+    found: str = ""  # after `resolve`: which of several checkpoints below the name it is
 
     @abstractmethod
     def check(self) -> None:
@@ -44,8 +45,8 @@ class Source(ABC):
     def resolve(self) -> str:
         """The exact commit that the name stands for now, without a download.
 
-        A hub model: its commit. A bucket: sha256 of the names, sizes, generations and checksums of its files. A folder: its
-        content digest, which is that of the Model made from it.
+        A hub model: its commit. A bucket: sha256 of the names, sizes, generations and checksums of its files, of the newest complete
+        checkpoint where there are several. A folder: its content digest, which is that of the Model made from it.
         """
 
     @abstractmethod
@@ -82,7 +83,7 @@ def parse_source(model: str, revision: str = "") -> Source:
             return _unrevised(FolderSource(model, local), revision)
     if model.startswith("gs:"):
         if not BUCKET.fullmatch(model):
-            raise InputError("model", model, "write gs://bucket/prefix, the prefix being the model's folder")
+            raise InputError("model", model, "write gs://bucket/prefix, the prefix being the model's folder or one that holds its checkpoints")
         return _unrevised(BucketSource(model), revision)
     if model.startswith("builtin:"):
         if model != "builtin:tiny":

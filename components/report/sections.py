@@ -226,7 +226,7 @@ def provenance_of(run: RunRecords) -> Iterator[Group]:
     if run.resolution:
         found = run.resolution
         facts += [
-            ("Source", found.source),
+            ("Source", f"{found.source}, of which {found.checkpoint}" if found.checkpoint else found.source),
             ("Source commit", found.commit),
             ("Fingerprint", found.fingerprint),
             ("Resolved as", f"{found.verdict}: {found.reason}"),

@@ -16,7 +16,7 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str = Field("builtin:tiny", description="Hub id, gs:// prefix, local folder, or builtin:tiny.")
+    model: str = Field("builtin:tiny", description="Hub id, gs:// prefix of a model or of checkpoints (newest complete one), local folder, or builtin:tiny.")
     revision: str = Field("", description="Branch, tag or commit of a hub model. Empty: the default branch.")
     method: str = Field("optimum", description="Quantization method: none, bnb (bitsandbytes), gptq (llm-compressor), optimum (OpenVINO).")
     bits: int = Field(8, description="Bits a weight: 4 or 8. Ignored by method none.")

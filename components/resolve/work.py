@@ -38,7 +38,8 @@ def resolve(parameters: Parameters, code_version: str) -> Resolution:
     recovered = recover(target)
     if recovered is not None:
         log.info("finished an interrupted promotion: %s", recovered.outcome)
-    commit = parse_source(parameters.model, parameters.revision).resolve()
+    source = parse_source(parameters.model, parameters.revision)
+    commit = source.resolve()
     wanted = fingerprint(parameters, commit, code_version)
     live = target.live()
     if live is None:
@@ -56,6 +57,7 @@ def resolve(parameters: Parameters, code_version: str) -> Resolution:
         verdict=verdict,
         reason=reason,
         source=parameters.model,
+        checkpoint=source.found,
         commit=commit,
         fingerprint=wanted,
         source_build=source_build,
