@@ -36,7 +36,7 @@ def deploy_green(
     with step("deploy_green", run_id, history) as running:
         place = open_target(target, service, namespace, home, int(port))
         sources = [
-            Source(Path(model.path), model.uri if place.kind == "local" else in_bucket(Path(model.path), model.uri, history)) for model in (candidate, baseline)
+            Source(Path(each.path), each.path if place.kind == "local" else in_bucket(Path(each.path), each.uri, history)) for each in (candidate, baseline)
         ]
         deployment = deploy_green(
             place,

@@ -12,6 +12,6 @@ def quantize(baseline: dsl.Input[dsl.Model], candidate: dsl.Output[dsl.Model], m
     from components.step import step
 
     with step("quantize", build, history) as running:
-        record = quantize_model(baseline.path, candidate.path, method=method, bits=bits)
+        record = quantize_model(baseline.path, candidate.path, method=method, bits=int(bits))  # numbers travel as doubles
         candidate.metadata.update(format=record.format, digest=record.digest, bytes=record.bytes)
         running.finish(record, candidate.path, figure=f"{record.bytes / 1e6:.1f} MB")
