@@ -59,13 +59,16 @@ vllm: .venv-vllm/installed  ## Make a third environment, .venv-vllm, in which th
 
 # Docker where its daemon answers, else buildah.
 BUILD_IMAGE = $(shell docker info >/dev/null 2>&1 && echo docker build || echo buildah build --layers --format docker) \
-	--file Dockerfile.serving --label org.opencontainers.image.revision=$(shell git rev-parse HEAD)
+	--label org.opencontainers.image.revision=$(shell git rev-parse HEAD)
 
 image:  ## Build the image that serves OpenVINO artifacts on CPU (ARGS="--build-arg PYTHON_IMAGE=..." takes another base)
-	$(BUILD_IMAGE) --target cpu --tag greenlight-serving:0.1.0-cpu $(ARGS) .
+	$(BUILD_IMAGE) --file Dockerfile.serving --target cpu --tag greenlight-serving:0.1.0-cpu $(ARGS) .
 
 image-gpu:  ## Build the image that serves on GPUs, on vLLM's own (ARGS="--build-arg VLLM_IMAGE=..." takes another)
-	$(BUILD_IMAGE) --target gpu --tag greenlight-serving:0.1.0-gpu $(ARGS) .
+	$(BUILD_IMAGE) --file Dockerfile.serving --target gpu --tag greenlight-serving:0.1.0-gpu $(ARGS) .
+
+image-components:  ## Build the image that the pipeline's steps run in (7 GB, 5 to 15 minutes)
+	$(BUILD_IMAGE) --file Dockerfile.components --tag greenlight-components:0.1.0 $(ARGS) .
 
 ENVIRONMENT ?= dev
 bootstrap:  ## From an empty Google Cloud project to a first promotion on GKE: docs/cloud.md (PROJECT_ID=... ENVIRONMENT=dev ARGS=--yes)
@@ -122,4 +125,4 @@ $(UV):
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .cache/checkov
 	$(UV) pip install --quiet --python .cache/checkov/bin/python checkov==3.3.30 || true
 
-.PHONY: bootstrap browser chaos destroy gate-study help image image-gpu kubernetes run test test-cluster test-terraform lint format loadtest bench-serving bench-serving-scale tiny vllm down clean install
+.PHONY: bootstrap browser chaos destroy gate-study help image image-components image-gpu kubernetes run test test-cluster test-terraform lint format loadtest bench-serving bench-serving-scale tiny vllm down clean install

@@ -55,14 +55,7 @@ class Cluster:
             patch = stack.enter_context(pytest.MonkeyPatch.context())
             patch.setenv("KUBECONFIG", str(self.kubeconfig))
             if self.state is not None:
-                for name in PROXIES:
-                    patch.delenv(name, raising=False)
-                before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-                stack.callback(os.close, before)
-                namespace = os.open(self.network, os.O_RDONLY)
-                stack.callback(os.close, namespace)
-                stack.callback(_set_namespace, before)
-                _set_namespace(namespace)
+                stack.enter_context(inside_network(self.network))
             yield
 
     def run(self, *argv: str | os.PathLike[str], timeout: float = 120, **options: Any) -> "subprocess.CompletedProcess[str]":
@@ -161,6 +154,22 @@ class Cluster:
             return client.call_api("/readyz", "GET", auth_settings=["BearerToken"], response_type="str", _request_timeout=2)[1] == 200
         except (ApiException, HTTPError):
             return False
+
+
+@contextlib.contextmanager
+def inside_network(file: Path) -> Iterator[None]:
+    """The calling thread, the threads and the processes that it starts: all inside a network namespace, where a proxy is of no use."""
+    with contextlib.ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name in PROXIES:
+            patch.delenv(name, raising=False)
+        before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        stack.callback(os.close, before)
+        namespace = os.open(file, os.O_RDONLY)
+        stack.callback(os.close, namespace)
+        stack.callback(_set_namespace, before)
+        _set_namespace(namespace)
+        yield
 
 
 def _set_namespace(descriptor: int) -> None:
