@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 Json = dict[str, Any]
-RunCommand = Callable[[list[str]], tuple[int, str]]
+RunCommand = Callable[[list[str], dict[str, str]], tuple[int, str]]
 
 CONDITION = re.compile(r"inputs\.parameter_values\['([\w-]+)'\] == '(\w+)'")
+RUN_PLACEHOLDER = re.compile(r"\{\{\$\.pipeline_job_(uuid|name)\}\}")
 EXIT = "ALL_UPSTREAM_TASKS_COMPLETED"
 
 
@@ -43,7 +44,7 @@ class Backend:
         spec: the compiled pipeline.
         bucket: of google.cloud.storage, which keeps the artifacts below `root/`.
         gcs: the folder that is /gcs where commands run; emptied before each, as the next pod's would be.
-        run_command: runs a command line there; returns its exit code and what it printed.
+        run_command: runs a command line there, with these environment variables; returns its exit code and what it printed.
     """
 
     def __init__(self, spec: Json, bucket: Any, gcs: Path, run_command: RunCommand) -> None:
@@ -88,7 +89,7 @@ class Backend:
                 case {"componentInputParameter": key}:
                     parameters[name] = given.parameters[key]
                 case {"runtimeValue": {"constant": value}}:
-                    parameters[name] = value.replace("{{$.pipeline_job_uuid}}", self.run_id) if isinstance(value, str) else value
+                    parameters[name] = RUN_PLACEHOLDER.sub(self.run_id, value) if isinstance(value, str) else value
                 case {"taskOutputParameter": {"producerTask": producer, "outputParameterKey": key}}:
                     parameters[name] = done[producer].outputs.parameters[key]
                 case {"taskFinalStatus": {"producerTask": producer}}:
@@ -143,7 +144,8 @@ class Backend:
             if folder.is_relative_to(self.gcs) and folder != self.gcs:
                 folder.chmod(0o777)
         container = self.spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
-        code, log = self.run_command([_filled(word, executor_input) for word in [*container["command"], *container["args"]]])
+        variables = {variable["name"]: variable["value"] for variable in container.get("env", [])}
+        code, log = self.run_command([_filled(word, executor_input) for word in [*container["command"], *container["args"]]], variables)
         self._send(place)
         if code:
             return Task("failed", log=log)

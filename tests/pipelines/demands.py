@@ -15,10 +15,12 @@ import yaml
 Json = dict[str, Any]
 
 CACHED = {"download", "quantize", "evaluate"}  # the steps that do nothing but write their outputs
+VERDICTS = {"gate"}
 RUN_PLACEHOLDERS = re.compile(r"\{\{\$\.(pipeline_job|pipeline_task)")
 COMPARISON = r"inputs\.parameter_values\['([^']+)'\] [=!]= '[^'\\\n]*'"
 CONDITION = re.compile(rf"(!\({COMPARISON}\)|{COMPARISON})( && (!\({COMPARISON}\)|{COMPARISON}))*")
 EXIT = "ALL_UPSTREAM_TASKS_COMPLETED"
+NAMES_A_SECRET = "GREENLIGHT_SECRET_"  # what the secret is called, not what it is
 SECRET = re.compile(r"(^|_)(token|secret|password|credentials?|key)$")
 
 
@@ -223,11 +225,25 @@ def secret_parameter(spec: Spec) -> Iterator[str]:
                 yield f"{holder} takes {name}"
     for step in spec.steps:
         for variable in step.executor.get("container", {}).get("env", []):
-            if SECRET.search(variable["name"].lower()) and variable.get("value"):
+            if SECRET.search(variable["name"].lower()) and variable.get("value") and not variable["name"].startswith(NAMES_A_SECRET):
                 yield f"{step.name} has the value of {variable['name']}"
 
 
-RULES: tuple[Callable[[Spec], Iterator[str]], ...] = (
+def retried_verdict(spec: Spec) -> Iterator[str]:
+    """To ask a gate twice is another test. A step that fails with a verdict would be asked again."""
+    for task in spec.tasks:
+        if task.name in VERDICTS and task.spec.get("retryPolicy", {}).get("maxRetryCount"):
+            yield f"{task.name} is tried again"
+
+
+def settings_of_kubernetes(spec: Spec) -> Iterator[str]:
+    """Vertex refuses a second document."""
+    if len(spec.documents) > 1:
+        yield f"the {len(spec.documents)}nd document has {', '.join(spec.documents[1])}; compile a pipeline of its own for Vertex"
+
+
+Rule = Callable[[Spec], Iterator[str]]
+RULES: tuple[Rule, ...] = (
     nullable_parameter,
     untyped_loop,
     empty_loop,
@@ -244,10 +260,12 @@ RULES: tuple[Callable[[Spec], Iterator[str]], ...] = (
     reads_the_final_status,
     step_outside_the_exit_handler,
     secret_parameter,
+    retried_verdict,
 )
+VERTEX_RULES = (*RULES, settings_of_kubernetes)
 
 
-def breaches(text: str) -> list[str]:
+def breaches(text: str, rules: tuple[Rule, ...] = RULES) -> list[str]:
     """Every breach in a compiled pipeline, as `rule: where and what`."""
     spec = Spec(text)
-    return [f"{rule.__name__}: {place}" for rule in RULES for place in rule(spec)]
+    return [f"{rule.__name__}: {place}" for rule in rules for place in rule(spec)]

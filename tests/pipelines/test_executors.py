@@ -29,10 +29,10 @@ class Cloud:
     def __init__(self, image: ComponentsImage, emulator: str, bucket: Any) -> None:
         self.bucket, self.history = bucket, f"gs://{bucket.name}/greenlight"
         self.spec = yaml.safe_load(compile_promotion())
-        variables = {"STORAGE_EMULATOR_HOST": emulator, "OMP_NUM_THREADS": "1"}
+        machine = {"STORAGE_EMULATOR_HOST": emulator, "OMP_NUM_THREADS": "1"}
 
-        def run_command(command: list[str]) -> tuple[int, str]:
-            done = image.run(*command, **variables)
+        def run_command(command: list[str], variables: dict[str, str]) -> tuple[int, str]:
+            done = image.run(*command, **machine | variables)
             return done.returncode, done.stdout
 
         self.backend = Backend(self.spec, bucket, image.gcs, run_command)

@@ -11,13 +11,18 @@ import yaml
 from kfp import compiler, dsl
 
 from pipelines.compiler import compile_promotion
-from tests.pipelines.demands import CACHED, RULES, Spec, breaches
+from tests.pipelines.demands import CACHED, VERTEX_RULES, Spec, breaches
 
 PLAIN: dict[str, Any] = {"base_image": "image", "packages_to_install": [], "install_kfp_package": False}
 
 
 @dsl.component(**PLAIN)
 def say(word: str) -> str:
+    return word
+
+
+@dsl.component(**PLAIN)
+def gate(word: str) -> str:
     return word
 
 
@@ -199,6 +204,16 @@ def with_token(api_token: str = ""):
         uncached(sign_in(api_token=api_token))
 
 
+def with_secret_value():
+    with handled():
+        uncached(say(word="a")).set_env_variable("HF_TOKEN", "hf_abc").set_env_variable("GREENLIGHT_SECRET_HF_TOKEN", "hf-token")
+
+
+def gate_asked_again():
+    with handled():
+        uncached(gate(word="a")).set_retry(2)
+
+
 def edited(body: Callable[..., Any], edit: Callable[[dict[str, Any]], object]) -> str:
     """What only a compiler's bug, or a hand, writes."""
     spec = yaml.safe_load(compiled(body))
@@ -227,11 +242,14 @@ BROKEN = [
     ("step_outside_the_exit_handler: 0 tasks run whatever happened", lambda: compiled(without_handler)),
     ("step_outside_the_exit_handler: say-2", lambda: compiled(beside_handler)),
     ("secret_parameter: the pipeline takes api_token", lambda: compiled(with_token)),
+    ("secret_parameter: comp-say has the value of HF_TOKEN", lambda: compiled(with_secret_value)),
+    ("retried_verdict: gate is tried again", lambda: compiled(gate_asked_again)),
+    ("settings_of_kubernetes: the 2nd document has platforms", lambda: compiled(good) + "---\nplatforms: {kubernetes: {}}\n"),
 ]
 
 
 def test_the_compiled_pipeline() -> None:
-    assert breaches(compile_promotion()) == []
+    assert breaches(compile_promotion(), VERTEX_RULES) == []
 
 
 def test_what_takes_long_is_reused() -> None:
@@ -244,9 +262,9 @@ def test_a_good_pipeline_breaches_nothing() -> None:
 
 @pytest.mark.parametrize(("breach", "broken"), BROKEN, ids=[breach for breach, _ in BROKEN])
 def test_a_broken_pipeline(breach: str, broken: Callable[[], str]) -> None:
-    found = breaches(broken())
+    found = breaches(broken(), VERTEX_RULES)
     assert [each for each in found if each.startswith(breach)], found
 
 
 def test_every_demand_has_a_pipeline_that_breaches_it() -> None:
-    assert {breach.partition(":")[0] for breach, _ in BROKEN} == {rule.__name__ for rule in RULES}
+    assert {breach.partition(":")[0] for breach, _ in BROKEN} == {rule.__name__ for rule in VERTEX_RULES}
