@@ -67,7 +67,7 @@ image:  ## Build the image that serves OpenVINO artifacts on CPU (ARGS="--build-
 image-gpu:  ## Build the image that serves on GPUs, on vLLM's own (ARGS="--build-arg VLLM_IMAGE=..." takes another)
 	$(BUILD_IMAGE) --file Dockerfile.serving --target gpu --tag greenlight-serving:0.1.0-gpu $(ARGS) .
 
-image-components:  ## Build the image that the pipeline's steps run in (7 GB, 5 to 15 minutes)
+image-components:  ## Build the image that the pipeline's steps run in (7 GB, 10 minutes and more, 30 GB of disk meanwhile)
 	$(BUILD_IMAGE) --file Dockerfile.components --tag greenlight-components:0.1.0 $(ARGS) .
 
 ENVIRONMENT ?= dev

@@ -21,7 +21,8 @@ from tests.serving.test_image import BASE, ROOT, output
 
 IMAGE = "localhost/greenlight-components:test"
 DOCKERFILE = ROOT / "Dockerfile.components"
-ENVIRONMENTS = ROOT / ".cache/components-image"
+ENVIRONMENTS = Path.home() / ".cache/greenlight/components-image"  # on uv's disk, for links; away from checkouts, which people copy
+UNUSED_DAYS = 7
 BYTECODE = "bytecode"
 # The commands of the Dockerfile that fill an environment.
 INSTALL = re.compile(r"uv pip install --compile-bytecode --python /opt/([\w-]+)/bin/python ((?:[^&\\]|\\\n)*)")
@@ -135,7 +136,7 @@ def built_image() -> Iterator[ComponentsImage]:
 
 
 def environments_for(root: Path) -> Path:
-    """A folder with what the Dockerfile's own commands make, for the interpreter of an image. Made anew when anything changes that they depend on."""
+    """A folder with what the Dockerfile's own commands make, for the interpreter of an image. A new one when anything changes that they depend on."""
     version, python = output("chroot", root, "python3", "-c", "import os, sys; print('%d.%d' % sys.version_info[:2], os.path.realpath(sys.executable))").split()
     if version != f"{sys.version_info.major}.{sys.version_info.minor}":
         pytest.skip(f"{BASE} has Python {version}, for which this machine's {sys.version.split()[0]} can make no environment")
@@ -144,15 +145,19 @@ def environments_for(root: Path) -> Path:
     key = hashlib.sha256(f"{commands} {python} {sys.version}".encode() + b"".join(path.read_bytes() for path in read)).hexdigest()[:12]
     folder = ENVIRONMENTS / key
     if not folder.is_dir():
-        shutil.rmtree(ENVIRONMENTS, ignore_errors=True)
-        ENVIRONMENTS.mkdir(parents=True)
+        ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
+        for path in ENVIRONMENTS.iterdir():
+            if time.time() - path.stat().st_mtime > UNUSED_DAYS * 86400:
+                shutil.rmtree(path, ignore_errors=True)
         partial = Path(tempfile.mkdtemp(dir=ENVIRONMENTS))
         for name, arguments in commands.items():
             make_environment(partial / name, arguments, Path(python))
         (partial / BYTECODE).mkdir()
         (partial / BYTECODE).chmod(0o1777)
         partial.chmod(0o755)
-        partial.rename(folder)
+        with contextlib.suppress(OSError):  # another session was faster
+            partial.rename(folder)
+    os.utime(folder)
     return folder
 
 
