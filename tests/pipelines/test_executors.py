@@ -11,7 +11,9 @@ import yaml
 
 from components.download.builtin import TINY
 from components.history import load_run
-from pipelines.compiler import compile_promotion
+from components.resolve.parameters import Parameters
+from pipelines.compiler import Build, compile_for
+from pipelines.resources import load_resources
 from tests.end_to_end.conftest import QUICK_GATE
 from tests.gcs import running_server
 from tests.pipelines.backend import Backend, Task
@@ -19,6 +21,7 @@ from tests.pipelines.components_image import ComponentsImage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
+DIGEST = f"registry.example.com/components@sha256:{'ab' * 32}"  # the name of the image that is at hand
 HOPELESS_GATE = QUICK_GATE.replace("max: 0.5", "max: 0.0000001")
 TO_THE_GATE = ["resolve", "download", "quantize", "evaluate", "deploy-green", "benchmark", "gate"]
 
@@ -28,8 +31,9 @@ class Cloud:
 
     def __init__(self, image: ComponentsImage, emulator: str, bucket: Any) -> None:
         self.bucket, self.history = bucket, f"gs://{bucket.name}/greenlight"
-        self.spec = yaml.safe_load(compile_promotion())
-        machine = {"STORAGE_EMULATOR_HOST": emulator, "OMP_NUM_THREADS": "1"}
+        self.spec = yaml.safe_load(compile_for("vertex", Build(DIGEST, load_resources(), Parameters())))
+        secrets = {"HF_TOKEN": "none", "GREENLIGHT_API_KEY": ""}  # else a step would ask Secret Manager for them
+        machine = {"STORAGE_EMULATOR_HOST": emulator, "OMP_NUM_THREADS": "1", **secrets}
 
         def run_command(command: list[str], variables: dict[str, str]) -> tuple[int, str]:
             done = image.run(*command, **machine | variables)

@@ -10,7 +10,9 @@ import pytest
 import yaml
 from kfp import compiler, dsl
 
-from pipelines.compiler import compile_promotion
+from components.resolve.parameters import Parameters
+from pipelines.compiler import Build, compile_for, compile_promotion
+from pipelines.resources import load_resources
 from tests.pipelines.demands import CACHED, VERTEX_RULES, Spec, breaches
 
 PLAIN: dict[str, Any] = {"base_image": "image", "packages_to_install": [], "install_kfp_package": False}
@@ -249,7 +251,10 @@ BROKEN = [
 
 
 def test_the_compiled_pipeline() -> None:
+    build = Build(f"registry.example.com/components@sha256:{'ab' * 32}", load_resources(), Parameters())
     assert breaches(compile_promotion(), VERTEX_RULES) == []
+    assert breaches(compile_for("vertex", build), VERTEX_RULES) == []
+    assert breaches(compile_for("kubeflow", build)) == []
 
 
 def test_what_takes_long_is_reused() -> None:
