@@ -14,7 +14,7 @@ from components.history import load_run
 from components.resolve.parameters import Parameters
 from pipelines.compiler import Build, compile_for
 from pipelines.resources import load_resources
-from tests.end_to_end.conftest import QUICK_GATE
+from tests.end_to_end.conftest import SMALL_GATE
 from tests.gcs import running_server
 from tests.pipelines.backend import Backend, Task
 from tests.pipelines.components_image import ComponentsImage
@@ -22,7 +22,7 @@ from tests.pipelines.components_image import ComponentsImage
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 DIGEST = f"registry.example.com/components@sha256:{'ab' * 32}"  # the name of the image that is at hand
-HOPELESS_GATE = QUICK_GATE.replace("max: 0.5", "max: 0.0000001")
+HOPELESS_GATE = SMALL_GATE.replace("max: 0.5", "max: 0.0000001")
 TO_THE_GATE = ["resolve", "download", "quantize", "evaluate", "deploy-green", "benchmark", "gate"]
 
 
@@ -83,7 +83,7 @@ def test_a_candidate_that_the_gate_refuses_is_retired(cloud: Cloud) -> None:
 
 
 def test_the_next_run_reuses_what_is_cached_and_promotes(cloud: Cloud) -> None:
-    tasks = cloud.run("run-2", gate=QUICK_GATE)
+    tasks = cloud.run("run-2", gate=SMALL_GATE)
     assert ran(tasks, ("reused",)) == ["download", "quantize", "evaluate"]
     assert ran(tasks) == ["resolve", "deploy-green", "benchmark", "gate", "promote", "report"]
     run = load_run(cloud.history, "run-2")
@@ -98,7 +98,7 @@ def test_the_next_run_reuses_what_is_cached_and_promotes(cloud: Cloud) -> None:
 def test_nothing_new_ends_at_the_first_step(cloud: Cloud) -> None:
     """A checkpoint that is still being written is nothing new."""
     cloud.upload_checkpoint("step-200", only="*.json")
-    tasks = cloud.run("run-3", gate=QUICK_GATE)
+    tasks = cloud.run("run-3", gate=SMALL_GATE)
     assert ran(tasks) == ["resolve", "report"]
     assert "step-200" in tasks["resolve"].log
     assert load_run(cloud.history, "run-3").outcome == "up_to_date"
