@@ -44,6 +44,9 @@ bench-serving-scale: .venv/clients .venv-openvino/installed  ## Measure our serv
 	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt matplotlib
 	$(PY) -m benchmarks.serving.scale $(ARGS)
 
+bench-load: .venv/clients  ## Measure our load generator against what a server with known timing did, beside guidellm (4 minutes; ARGS="--rounds 1" for a quick look)
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.load_generator $(ARGS)
+
 RUNS ?= 1000
 gate-study: install  ## Simulate how often the gate is right, beside a threshold and Mann-Whitney (20 minutes; RUNS=100 for a quick look; ARGS="--figure x.svg" plots it)
 	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt matplotlib
@@ -125,4 +128,4 @@ $(UV):
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .cache/checkov
 	$(UV) pip install --quiet --python .cache/checkov/bin/python checkov==3.3.30 || true
 
-.PHONY: bootstrap browser chaos destroy gate-study help image image-components image-gpu kubernetes run test test-cluster test-terraform lint format loadtest bench-serving bench-serving-scale tiny vllm down clean install
+.PHONY: bootstrap browser chaos destroy gate-study help image image-components image-gpu kubernetes run test test-cluster test-terraform lint format loadtest bench-load bench-serving bench-serving-scale tiny vllm down clean install

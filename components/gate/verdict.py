@@ -7,8 +7,7 @@ it `reject`. Everything else is `inconclusive`.
 
 With looks (`benchmark.looks` of the gate) the same question is put to the pairs that were there by each look, in order, and the first promote or reject
 ends it; each look may err only as much as `components.gate.sequential` gives it. Quality and throughput are not measured in pairs: they are the same
-at every look, and judged at full confidence. The benchmark runs all its pairs, and the looks are applied afterwards: what is saved is known, but
-not yet spared. A benchmark that asks between looks is to come.
+at every look, and judged at full confidence. The benchmark asks the same at each look, and ends at the one that decides (`components.benchmark.looks`).
 """
 
 import math

@@ -52,8 +52,11 @@ def test_deploys_benchmarks_promotes_rolls_back_and_retires(stage: Stage, tmp_pa
     assert code == 0 and live() == "blue", output
 
     hopeless = GATE.replace("max: 0.5", "max: 0.0000001")
-    code, output = greenlight("run", *place, "--history", stage.history, "--gate", hopeless, "--force")
+    two_pods = ["--workload", "name: two pods\nusers: 2\nworkers: 2\n"]
+    code, output = greenlight("run", *place, "--history", stage.history, "--gate", hopeless, "--force", *two_pods)
     assert code == 3 and "verdict    reject" in output, output
     assert live() == "blue" and stage.target.running("green") == []
     jobs = stage.get("apis/batch/v1/{ns}/jobs")["items"]
-    assert len(jobs) == 2 and all(job["status"].get("succeeded") == 1 for job in jobs)
+    assert sorted(job["status"].get("succeeded") for job in jobs) == [1, 2]
+    merged = load_run(stage.history, runs(stage.history)[0]).benchmark
+    assert merged and merged.complete and merged.pairs == 10 and merged.generator.workers == 2, merged
