@@ -41,11 +41,12 @@ KEYS = ("runs", "promote", "reject", "pairs", "compared", "threshold", "mann_whi
 Counts = dict[str, dict[str, int]]
 
 
-def study_gate() -> Gate:
-    """The gate `default`, with the objectives that a simulation of pairs has samples for."""
+def study_gate(looks: int = 0) -> Gate:
+    """The gate `default`, with the objectives that a simulation of pairs has samples for. `looks`: as many, evenly spaced, instead of its own."""
     gate = load_gate("default")
     objectives = [each for each in gate.objectives if each.kind.source in ("requests", "errors")]
-    return gate.model_copy(update={"objectives": objectives, "bake": Bake()})  # what is not studied does not tell one study from another
+    size = gate.benchmark.model_copy(update={"looks": looks or gate.benchmark.looks})
+    return gate.model_copy(update={"objectives": objectives, "benchmark": size, "bake": Bake()})  # what is not studied does not tell one study from another
 
 
 def main(
@@ -53,9 +54,10 @@ def main(
     counts: Annotated[Path | None, typer.Option(help="Where the counts are kept, for an interrupted study to go on. Delete it when the code changed.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Where to draw the plot; needs matplotlib.")] = None,
     tables: Annotated[Path | None, typer.Option(help="Where to write the tables as Markdown. Default: to the terminal.")] = None,
+    looks: Annotated[int, typer.Option(min=0, help="Evenly spaced looks instead of the gate's own: 1 shows what the looks cost.")] = 0,
 ) -> None:
     """Simulate, judge, and print the figures."""
-    gate, progress = study_gate(), Console(stderr=True)
+    gate, progress = study_gate(looks), Console(stderr=True)
     found: Counts = json.loads(counts.read_text()) if counts and counts.is_file() else {}
     if found.get("digest") != {gate.digest: 0}:
         found = {"digest": {gate.digest: 0}}

@@ -15,7 +15,7 @@ def test_it_ends_with_its_line_and_goes_on(tmp_path: Path, capsys: pytest.Captur
     monkeypatch.setattr(study, "ROUND", 1)
     monkeypatch.setattr(study, "EQUAL_MODELS", 4)
     for runs in (1, 2):
-        study.main(runs=runs, counts=tmp_path / "counts.json", figure=None, tables=tmp_path / "tables.md")
+        study.main(runs=runs, counts=tmp_path / "counts.json", figure=None, tables=tmp_path / "tables.md", looks=0)
         last = capsys.readouterr().out.splitlines()[-1]
         numbers = json.loads(last.removeprefix("BENCH "))
         assert (numbers["cells"], numbers["runs_per_cell"]) == (len(NOISES) * len(MODELS), runs)
