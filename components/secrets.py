@@ -10,6 +10,8 @@ log = logging.getLogger("greenlight.secrets")
 
 PREFIX = "GREENLIGHT_SECRET_"
 """GREENLIGHT_SECRET_HF_TOKEN=hf-token: HF_TOKEN is what the secret hf-token holds."""
+OWN_PROJECT = "CLOUD_ML_PROJECT_ID"
+"""Vertex puts the number of the project into it, in which the pipeline runs."""
 ENDPOINT = "https://secretmanager.googleapis.com"
 SECONDS = 30
 
@@ -35,6 +37,7 @@ def _read(secret: str, endpoint: str) -> str | None:
 
     try:
         credentials, project = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+        project = os.environ.get(OWN_PROJECT) or project  # on Vertex the default one is that of Google's machines
         full = secret if secret.startswith("projects/") else f"projects/{project}/secrets/{secret}"
         full = full if "/versions/" in full else f"{full}/versions/latest"
         answer = AuthorizedSession(credentials).get(f"{endpoint}/v1/{full}:access", timeout=SECONDS)
@@ -43,8 +46,9 @@ def _read(secret: str, endpoint: str) -> str | None:
     if answer.status_code == 404:
         log.info("there is no secret %s; going on without it", secret)
         return None
+    if answer.status_code == 403:  # also of a secret that is not there, which whoever may not read it is not told
+        log.warning("there is no secret %s, or the pipeline's account has no roles/secretmanager.secretAccessor on it; going on without it", secret)
+        return None
     if answer.status_code != 200:
-        raise GreenlightError(
-            f"the secret {secret} may not be read ({answer.status_code}). Give the pipeline's account roles/secretmanager.secretAccessor on it, or delete it"
-        )
+        raise GreenlightError(f"Secret Manager answers {answer.status_code} when asked for {secret}. Run the step again")
     return base64.b64decode(answer.json()["payload"]["data"]).decode()

@@ -257,9 +257,10 @@ run "roles_are_few" {
   assert {
     condition = alltrue([
       for binding in google_storage_bucket_iam_member.this : startswith(binding.member, "principal://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/mock-project.svc.id.goog/subject/ns/llm-serving/sa/") ||
+      binding.member == "principal://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/mock-project.svc.id.goog/subject/ns/kubeflow/sa/greenlight-pipeline" ||
       binding.member == google_service_account.pipeline.member
     ])
-    error_message = "Buckets are open to three Kubernetes service accounts and the pipeline's, by name."
+    error_message = "Buckets are open to four Kubernetes service accounts and the pipeline's, by name."
   }
   assert {
     condition     = google_artifact_registry_repository_iam_member.images.role == "roles/artifactregistry.reader"

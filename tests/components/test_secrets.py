@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,8 +42,6 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSec
 
 
 def test_secrets_become_variables(manager: FakeSecretManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     monkeypatch.setenv("GREENLIGHT_SECRET_HF_TOKEN", "hf-token")
     monkeypatch.setenv("GREENLIGHT_SECRET_GREENLIGHT_API_KEY", "projects/other/secrets/key/versions/3")
     read_secrets(manager.url)
@@ -51,18 +50,33 @@ def test_secrets_become_variables(manager: FakeSecretManager, monkeypatch: pytes
 
 
 def test_a_secret_that_is_not_there_is_left_out(manager: FakeSecretManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     monkeypatch.setenv("GREENLIGHT_SECRET_HF_TOKEN", "no-such")
     read_secrets(manager.url)
     assert "HF_TOKEN" not in os.environ
 
 
-def test_a_secret_that_may_not_be_read_says_what_to_give(manager: FakeSecretManager, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_that_may_not_be_read_is_left_out_with_what_to_give(
+    manager: FakeSecretManager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that is not there looks the same to an account without the role."""
     monkeypatch.setenv("GREENLIGHT_SECRET_HF_TOKEN", "hf-token")
     manager.faults = [("GET .*", 403)]
-    with pytest.raises(GreenlightError, match=r"roles/secretmanager\.secretAccessor"):
+    read_secrets(manager.url)
+    assert "HF_TOKEN" not in os.environ and "roles/secretmanager.secretAccessor" in caplog.text
+
+
+def test_a_secret_manager_that_is_ill_fails_the_step(manager: FakeSecretManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREENLIGHT_SECRET_HF_TOKEN", "hf-token")
+    manager.faults = [("GET .*", 500)]
+    with pytest.raises(GreenlightError, match="answers 500"):
         read_secrets(manager.url)
+
+
+def test_the_project_is_the_pipelines_own(manager: FakeSecretManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREENLIGHT_SECRET_HF_TOKEN", "hf-token")
+    monkeypatch.setenv("CLOUD_ML_PROJECT_ID", "123")
+    read_secrets(manager.url)
+    assert manager.requests[-1].path == "/v1/projects/123/secrets/hf-token/versions/latest:access"
 
 
 def test_nothing_is_asked_without_a_wish(manager: FakeSecretManager) -> None:

@@ -17,6 +17,8 @@ locals {
     for name in ["llm-inference", "greenlight-benchmark", "greenlight-pipeline"] : name =>
     "principal://iam.googleapis.com/projects/${var.project_number}/locations/global/workloadIdentityPools/${var.workload_pool}/subject/ns/${var.namespace}/sa/${name}"
   }
+  # Steps as pods of Kubeflow Pipelines, where that is installed: k8s/kubeflow.
+  kubeflow = "principal://iam.googleapis.com/projects/${var.project_number}/locations/global/workloadIdentityPools/${var.workload_pool}/subject/ns/kubeflow/sa/greenlight-pipeline"
   # Servers read models, from where the history keeps them and from where Vertex left them. A benchmark reads its order and leaves its samples beside it.
   bucket_roles = {
     serving_models   = { bucket = var.models_bucket, role = "roles/storage.objectViewer", member = local.pod["llm-inference"] }
@@ -24,6 +26,8 @@ locals {
     benchmark_models = { bucket = var.models_bucket, role = "roles/storage.objectUser", member = local.pod["greenlight-benchmark"] }
     pod_models       = { bucket = var.models_bucket, role = "roles/storage.objectUser", member = local.pod["greenlight-pipeline"] }
     pod_runs         = { bucket = var.runs_bucket, role = "roles/storage.objectUser", member = local.pod["greenlight-pipeline"] }
+    kubeflow_models  = { bucket = var.models_bucket, role = "roles/storage.objectUser", member = local.kubeflow }
+    kubeflow_runs    = { bucket = var.runs_bucket, role = "roles/storage.objectUser", member = local.kubeflow }
     vertex_models    = { bucket = var.models_bucket, role = "roles/storage.objectUser", member = google_service_account.pipeline.member }
     vertex_runs      = { bucket = var.runs_bucket, role = "roles/storage.objectUser", member = google_service_account.pipeline.member }
     # Vertex looks whether the bucket of a pipeline root is there before it starts a run.
