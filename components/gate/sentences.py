@@ -136,11 +136,13 @@ def shortfall(need: Need) -> str:
 
 
 def forecast(gate: Gate, calibration: Calibration | None) -> list[str]:
-    """What is known before a run of how it could end for an equal model: a line for each objective that falls short, none when all is well."""
+    """What is known before a run of how it could end for an equal model: the objective that falls short most, none when all is well."""
     if calibration and calibration.gate_digest == gate.digest and calibration.resolvable:
         return []
     measured = {each.phrase: each.noise for each in calibration.objectives if each.noise is not None} if calibration else {}
-    lines = [shortfall(need) for need in plan(gate, measured) if not need.enough]
-    if lines and not measured:
-        lines.append("`greenlight gate calibrate` measures the noise of your own service")
-    return lines
+    short = sorted((need for need in plan(gate, measured) if not need.enough), key=lambda need: need.needed / need.budget, reverse=True)
+    if not short:
+        return []
+    more = f" Like it {len(short) - 1} more of {len(gate.objectives)} objectives: `greenlight gate explain`." if len(short) > 1 else ""
+    hint = "A model that is clearly better passes all the same. `greenlight gate calibrate` measures the noise of your own service."
+    return [f"{shortfall(short[0])}.{more}", *([] if measured else [hint])]
