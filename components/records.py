@@ -253,6 +253,7 @@ class Look(Part):
     passed: int
     failed: int
     verdict: Verdict = Field(description="Of this look; the first that is not inconclusive ends it.")
+    bounds: list[float | None] = Field(default_factory=list, description="Confidence bound of each objective at this look, in their order. None: not judged.")
 
 
 class Decision(Record):

@@ -57,10 +57,10 @@ class _Judged:
 
 @dataclass(frozen=True)
 class Decided:
-    """Where the looks ended. `judged` holds every objective, on the samples `part` of the last look."""
+    """Where the looks ended. `judged` holds every objective at every look, `part` the samples of the last."""
 
     verdict: Verdict
-    judged: list["_Judged"]
+    judged: list[list["_Judged"]]
     part: Samples
     looks: list[Look]
 
@@ -82,6 +82,7 @@ def decide(samples: Samples, gate: Gate) -> Decided:
             sizes = (*sizes, max(have, 1))
         fractions = tuple(size / planned[-1] for size in sizes)
     looks: list[Look] = []
+    at_looks: list[list[_Judged]] = []
     for number, size in enumerate(sizes):
         part = samples.first(size)
         judged = [_judge(objective, part, fractions, number) for objective in gate.objectives]
@@ -90,17 +91,19 @@ def decide(samples: Samples, gate: Gate) -> Decided:
         seen = len(part.pairs) if part.pairs is not None else 0
         passed, failed = sum(each.keeps for each in judged), sum(each.fails for each in judged)
         looks.append(Look(pairs=seen, fraction=fractions[number], passed=passed, failed=failed, verdict=verdict))
+        at_looks.append(judged)
         if verdict != "inconclusive":
             break
-    return Decided(verdict, judged, part, looks)
+    return Decided(verdict, at_looks, part, looks)
 
 
 def judge_samples(samples: Samples, gate: Gate) -> Judgement:
     """The verdict with its numbers and reasons; see `decide`."""
     decided, planned = decide(samples, gate), len(gate.benchmark.look_pairs)
     where = f" (look {len(decided.looks)} of {planned})" if planned > 1 else ""
-    results = [_result(each, where) for each in decided.judged]
-    return Judgement(decided.verdict, _reason(decided.verdict, results, samples.flaw), results, decided.looks)
+    results = [_result(each, where) for each in decided.judged[-1]]
+    looks = [look.model_copy(update={"bounds": [_bound(each) for each in judged]}) for look, judged in zip(decided.looks, decided.judged, strict=True)]
+    return Judgement(decided.verdict, _reason(decided.verdict, results, samples.flaw), results, looks)
 
 
 def _error(objective: Objective, fractions: tuple[float, ...], number: int, share: int = 1) -> float:
@@ -165,14 +168,21 @@ def _reason(verdict: Verdict, results: list[ObjectiveResult], flaw: str) -> str:
     return f"all objectives pass, but {flaw}" if verdict != "promote" else f"all {len(results)} objectives pass"
 
 
+def _bound(judged: _Judged) -> float | None:
+    """The confidence bound that is judged. None where there is nothing to judge."""
+    if judged.measure is None:
+        return None
+    return (judged.measure.high if judged.objective.at_most else judged.measure.low)(judged.confidence, judged.objective.limit)
+
+
 def _result(judged: _Judged, look: str) -> ObjectiveResult:
-    objective, measure, confidence = judged.objective, judged.measure, judged.confidence
-    status, bound, value = "pass" if judged.keeps else "fail" if judged.fails else "inconclusive", None, None
+    objective, measure, bound = judged.objective, judged.measure, _bound(judged)
+    status, value = "pass" if judged.keeps else "fail" if judged.fails else "inconclusive", None
     if measure is None:
         reason = f"{objective.phrase} cannot be judged: {judged.problem}"
     else:
         value = measure.value
-        bound = (measure.high if objective.at_most else measure.low)(confidence, objective.limit)
+        assert bound is not None
         reason = sentences.measured(objective, value, bound, look)
         if judged.fails:
             opposite = (measure.low if objective.at_most else measure.high)(judged.breaks_at, objective.limit)

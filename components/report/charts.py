@@ -8,7 +8,7 @@ import html
 import math
 from typing import Any
 
-from components.records import Color, ObjectiveResult
+from components.records import Color, Look, ObjectiveResult
 from components.report import formats
 from components.report.samples import ROLES, Curve, ThroughputBlock
 
@@ -17,6 +17,8 @@ Figure = dict[str, Any]
 AXIS_END = 2.0  # twice the limit: what lies beyond is drawn at the edge
 ROW_PIXELS = 46
 STATUS_LOOK = {"pass": ("circle", "var(--good)"), "fail": ("x", "var(--bad)"), "inconclusive": ("diamond", "var(--unsure)")}
+FARTHEST_SWITCH = 1.6  # times the length of the throughput phase, up to which the switch is drawn where it was
+SYMBOLS = range(25)  # plotly's own, by number
 ROLE_LOOK = {"candidate": ("solid", "circle"), "live": ("dot", "diamond")}
 NO_CANDIDATE_COLORS: dict[str, Color] = {"candidate": "green", "live": "blue"}
 
@@ -91,6 +93,42 @@ def objectives_chart(objectives: list[ObjectiveResult]) -> Figure:
     }
 
 
+def looks_chart(objectives: list[ObjectiveResult], looks: list[Look]) -> Figure:
+    """How much of its limit the bound of each objective used at each look: what was still open at the first closes in on the estimate with more pairs.
+
+    Args:
+        objectives: all of the decision, whose order is that of the bounds of a look.
+    """
+    traces = []
+    for number, objective in enumerate(objectives):
+        points = [(look.pairs, used(objective, look.bounds[number])) for look in looks if number < len(look.bounds)]
+        if drawn := [(pairs, value) for pairs, value in points if value is not None]:
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines+markers",
+                    "name": _escape(objective.name),
+                    "x": [pairs for pairs, _ in drawn],
+                    "y": [_clip(value) for _, value in drawn],
+                    "line": {"width": 2},
+                    "marker": {"symbol": number % len(SYMBOLS), "size": 8},
+                    "hovertemplate": "%{y:.0%} of its limit after %{x:,} pairs",
+                }
+            )
+    limit = {"type": "line", "x0": 0, "x1": 1, "xref": "paper", "y0": 1, "y1": 1, "line": {"color": "var(--ink)", "width": 2}}
+    beyond = {"type": "rect", "x0": 0, "x1": 1, "xref": "paper", "y0": 1, "y1": AXIS_END, "fillcolor": "var(--beyond)", "line": {"width": 0}, "layer": "below"}
+    return {
+        "data": traces,
+        "layout": {
+            "height": 320 + 18 * len(traces),
+            "xaxis": {"title": _title("pairs"), "tickvals": [look.pairs for look in looks], "zeroline": False},
+            "yaxis": {"range": [0, AXIS_END + 0.04], "tickvals": [0, 0.5, 1, 1.5, 2], "ticktext": ["0%", "50%", "limit", "150%", "200%+"]},
+            "shapes": [beyond, limit],
+            "hovermode": "closest",
+        },
+    }
+
+
 def latency_chart(curves: dict[str, Curve], colors: dict[str, str]) -> Figure:
     """The share of requests that took at most so long, both colors, on a logarithmic axis in milliseconds."""
     traces = [
@@ -121,8 +159,12 @@ def latency_chart(curves: dict[str, Curve], colors: dict[str, str]) -> Figure:
     }
 
 
-def throughput_chart(blocks: list[ThroughputBlock], colors: dict[str, str]) -> Figure:
-    """Output tokens a second in each throughput block, in the order in which they ran."""
+def throughput_chart(blocks: list[ThroughputBlock], colors: dict[str, str], switched: float | None = None) -> Figure:
+    """Output tokens a second in each throughput block, in the order in which they ran.
+
+    Args:
+        switched: when the traffic moved, seconds after the first block. Drawn where it was, or at the edge when it was much later.
+    """
     traces = []
     for role in ROLES:
         own = [block for block in blocks if block.role == role]
@@ -139,15 +181,22 @@ def throughput_chart(blocks: list[ThroughputBlock], colors: dict[str, str]) -> F
                     "hovertemplate": "%{y:,.0f} tokens/s",
                 }
             )
-    return {
-        "data": traces,
-        "layout": {
-            "height": 300,
-            "xaxis": {"title": _title("seconds after the first block"), "zeroline": False},
-            "yaxis": {"title": _title("output tokens/s"), "rangemode": "tozero", "tickformat": ",~s"},
-            "hovermode": "closest",
-        },
+    layout: dict[str, Any] = {
+        "height": 300,
+        "xaxis": {"title": _title("seconds after the first block"), "zeroline": False},
+        "yaxis": {"title": _title("output tokens/s"), "rangemode": "tozero", "tickformat": ",~s"},
+        "hovermode": "closest",
     }
+    if switched is not None and blocks:
+        edge = FARTHEST_SWITCH * max(1.0, *(block.start for block in blocks))
+        at = min(max(switched, 0.0), edge)
+        told = "the traffic moved" + (f" {formats.duration(switched - edge)} later" if switched > edge else "")
+        layout["shapes"] = [
+            {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "paper", "line": {"color": "var(--ink)", "width": 2, "dash": "dash"}}
+        ]
+        layout["annotations"] = [{"x": at, "xanchor": "right", "xshift": -6, "y": 1, "yref": "paper", "yanchor": "top", "showarrow": False, "text": told}]
+        layout["xaxis"]["range"] = [-0.03 * edge, 1.03 * max(at, *(block.start for block in blocks))]
+    return {"data": traces, "layout": layout}
 
 
 def role_name(role: str, colors: dict[str, str]) -> str:

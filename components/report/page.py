@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from components.history import RunRecords
 from components.report import sections
 from components.report.changes import changes_between
-from components.report.charts import Figure, drawable, latency_chart, objectives_chart, throughput_chart
+from components.report.charts import Figure, drawable, latency_chart, looks_chart, objectives_chart, throughput_chart
 from components.report.samples import METRICS, Samples
 from components.report.verdict import method, verdict_of
 
@@ -55,6 +55,8 @@ def render(run: RunRecords, samples: Samples | None, before: RunRecords | None, 
         failures=sections.failures_of(run),
         blocks=sections.block_rows(samples.blocks) if samples else [],
         quality=sections.quality_rows(run),
+        loads=sections.load_rows(run),
+        workload=sections.workload_words(run),
         costs=sections.cost_rows(run),
         compared=bool(release),
         before=before,
@@ -78,6 +80,11 @@ def _charts(run: RunRecords, samples: Samples | None) -> dict[str, Chart]:
             caption += f" Not drawn, for want of an estimate or of a limit above zero: {', '.join(left_out)}."
         words = "Estimate and bound of each objective in units of its limit. " + "; ".join(f"{objective.name}: {objective.status}" for objective in shown)
         charts.append(Chart("objectives", "Estimate, bound and limit", caption, words, objectives_chart(shown)))
+    looks = run.decision.looks if run.decision else []
+    if len(looks) > 1 and shown:
+        caption = f"The bound of each objective after each look. {sections.looks_words(run)}"
+        told = [f"{objective.name}: {', '.join(sections.bounds_of(objective, number, looks))}" for number, objective in enumerate(objectives)]
+        charts.append(Chart("looks", "From look to look", caption, "Bounds at each look. " + "; ".join(told), looks_chart(objectives, looks)))
     colors = sections.colors_of(run)
     for metric in METRICS if samples else ():
         if samples and samples.curves[metric]:
@@ -86,8 +93,10 @@ def _charts(run: RunRecords, samples: Samples | None) -> dict[str, Chart]:
     if samples and samples.blocks:
         rows = sections.block_rows(samples.blocks)
         words = "Output tokens a second in each throughput block; the ratios of candidate to live are " + ", ".join(str(row.cells[2]) for row in rows)
+        moved = run.promotion.switched_at if run.promotion and run.promotion.outcome in ("promoted", "rolled_back") else None
+        switched = moved.timestamp() - samples.began if moved and samples.began is not None else None
         caption = "Each mark is one block of full load on one color; the colors took turns."
-        charts.append(Chart("throughput", "Throughput", caption, words, throughput_chart(samples.blocks, colors)))
+        charts.append(Chart("throughput", "Throughput", caption, words, throughput_chart(samples.blocks, colors, switched)))
     return {chart.id: chart for chart in charts}
 
 

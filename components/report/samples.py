@@ -43,10 +43,11 @@ class ThroughputBlock:
 
 @dataclass(frozen=True)
 class Samples:
-    """Curves by metric and role, and the blocks in the order in which they ran."""
+    """Curves by metric and role, and the blocks in the order in which they ran, the first of which began at `began` (seconds since the epoch)."""
 
     curves: dict[str, dict[str, Curve]]
     blocks: list[ThroughputBlock]
+    began: float | None = None
 
 
 def load_samples(benchmark: BenchmarkResult) -> Samples:
@@ -58,11 +59,13 @@ def load_samples(benchmark: BenchmarkResult) -> Samples:
     """
     if not benchmark.samples_uri:
         raise IntegrityError("the record of the benchmark does not say where its samples lie")
+    import pyarrow.compute as pc
+
     columns = ["phase", "role", "ttft", "e2e", "itls", "error"]
     requests = _table(benchmark.samples_uri, REQUESTS, benchmark.requests_digest, columns)
     columns = ["role", "pair", "start", "tokens_per_second", "errors"]
     blocks = _table(benchmark.samples_uri, BLOCKS, benchmark.blocks_digest, columns)
-    return Samples(_curves(requests), _blocks(blocks))
+    return Samples(_curves(requests), _blocks(blocks), pc.min(blocks["start"]).as_py() if blocks.num_rows else None)
 
 
 def _table(folder: str, name: str, digest: str, columns: list[str]) -> Any:

@@ -12,6 +12,8 @@ def scalars_of(run: RunRecords) -> dict[str, float]:
     found: dict[str, float | None] = {"promoted": float(run.outcome in ("promoted", "already_live"))}
     if run.decision is not None:
         found["verdict_promote"] = float(run.decision.verdict == "promote")
+        if run.decision.looks and run.decision.planned_pairs:
+            found["pairs_used"] = run.decision.looks[-1].pairs / run.decision.planned_pairs
         found["objectives"] = float(len(run.decision.objectives))
         for objective in run.decision.objectives:
             name = f"objective_{_key(objective.name)}"
@@ -38,6 +40,7 @@ def scalars_of(run: RunRecords) -> dict[str, float]:
 
 def _color(role: str, color: ColorSummary) -> dict[str, float | None]:
     found: dict[str, float | None] = {f"{role}_output_tokens_per_second": color.output_tokens_per_second}
+    found |= {f"{role}_goodput": color.goodput, f"{role}_cost_per_million_tokens": color.cost_per_million_tokens}
     if color.requests:
         found[f"{role}_error_rate"] = color.errors / color.requests
     latencies: dict[str, LatencySummary | None] = {"ttft": color.ttft, "itl": color.itl, "e2e": color.e2e}

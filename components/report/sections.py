@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
 
+from components.benchmark.workload import Workload
 from components.history import STEPS, RunRecords
-from components.records import ColorSummary, LatencySummary, Model, ObjectiveResult, Release
+from components.records import ColorSummary, LatencySummary, Look, Model, ObjectiveResult, Release
 from components.report import formats
 from components.report.changes import Change
 from components.report.charts import role_name
@@ -16,6 +17,7 @@ from components.report.samples import ThroughputBlock
 from components.report.verdict import method
 
 STATUS_MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "~"}
+HOURS_A_MONTH = 730
 TIMES = re.compile(r"(?<=\d)x\b")  # as in 1.05x
 METRIC_NAMES = {
     "ttft": ("TTFT", "time from sending a request to its first token"),
@@ -135,6 +137,48 @@ def objective_rows(objectives: list[ObjectiveResult]) -> list[Row]:
         bound = Cell(formats.measured(objective, objective.bound), note=f"at {100 * objective.confidence:.4g}%")
         limit = TIMES.sub(f"{formats.NBSP}×", objective.comparison).replace("<=", "≤").replace(">=", "≥").replace(" ", formats.NBSP, 1)
         rows.append(Row(objective.name, [result, formats.measured(objective, objective.estimate), bound, limit], objective.reason))
+    return rows
+
+
+def looks_words(run: RunRecords) -> str:
+    """At which look the gate decided, and what that saved. Empty where there was one look."""
+    if run.decision is None or len(run.decision.looks) < 2:
+        return ""
+    last, planned = run.decision.looks[-1], run.decision.planned_pairs
+    if last.verdict == "inconclusive" or last.pairs >= planned:
+        return f"All {last.pairs:,} pairs were needed."
+    return f"{last.pairs:,} of at most {planned:,} pairs decided, which saved {formats.percent(1 - last.pairs / planned, 0)} of them."
+
+
+def bounds_of(objective: ObjectiveResult, number: int, looks: Sequence[Look]) -> list[str]:
+    """The bound of an objective at each look, for people."""
+    return [formats.measured(objective, look.bounds[number]) for look in looks if number < len(look.bounds)]
+
+
+def workload_words(run: RunRecords) -> str:
+    """What was sent, and whether the generator kept up."""
+    if run.benchmark is None or not run.benchmark.workload:
+        return ""
+    workload, health = Workload.model_validate_json(run.benchmark.workload), run.benchmark.generator
+    told = f"Workload {workload.name}"
+    if health.asked_rate and health.achieved_rate:
+        told += f": {formats.number(health.achieved_rate, 3)} of {formats.number(health.asked_rate, 3)} requests a second were sent"
+        told += f", 99% of them within {formats.duration(health.send_lag_p99)} of when they were due"
+    limits = ", ".join(f"{METRIC_NAMES[name][0]} within {formats.duration(limit)}" for name, limit in workload.slo.limits.items())
+    return f"{told}. Goodput counts requests with {limits}." if limits else f"{told}. It names no SLO, so every answered request counts for goodput."
+
+
+def load_rows(run: RunRecords) -> list[Row]:
+    """What each color carried, and what that costs."""
+    rows = []
+    for role, side in _sides(run):
+        price = side.price_per_hour
+        figures = [formats.number(side.output_tokens_per_second), formats.number(side.requests_per_second, 3), formats.percent(side.goodput)]
+        costs = [
+            formats.number(value, 3) if value is not None else formats.MISSING
+            for value in (price, price and price * HOURS_A_MONTH, side.cost_per_million_tokens)
+        ]
+        rows.append(Row(role_name(role, colors_of(run)), [*figures, *costs]))
     return rows
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from components.benchmark.samples import BLOCKS, REQUESTS, Block, CountedBlock, Request, file_digest, write_parquet
 from components.benchmark.summary import percentiles
-from components.benchmark.workload import ROLES, Role
+from components.benchmark.workload import ROLES, Role, Slo, Workload
 from components.records import (
     BenchmarkResult,
     ColorSummary,
@@ -19,6 +19,8 @@ from components.records import (
     Deployment,
     Evaluation,
     FileEntry,
+    GeneratorHealth,
+    Look,
     Metric,
     Model,
     ObjectiveResult,
@@ -178,7 +180,7 @@ class RunFactory:
 
     def benchmark(self, samples: bool = True, errors: int = 0, complete: bool = True) -> "RunFactory":
         folder = self.history / "artifacts" / self.run_id
-        requests, blocks = measured(self.pairs, errors, tokens=24)
+        requests, blocks = measured(self.pairs, errors, tokens=24, began=self.began.timestamp() + 42)
         if samples:
             folder.mkdir(parents=True, exist_ok=True)
             write_parquet(folder / REQUESTS, Request, requests)
@@ -194,25 +196,35 @@ class RunFactory:
             block_tokens=128,
             seed=1,
             seconds=31.5,
+            workload=Workload(name="chat", arrivals="poisson", rate=4, slo=Slo(ttft=0.5)).model_dump_json(exclude_none=True),
+            generator=GeneratorHealth(asked_rate=4, achieved_rate=3.98, send_lag_p99=0.0021),
             samples_uri=str(folder) if samples else "",
             requests_digest=file_digest(folder / REQUESTS) if samples else "",
             blocks_digest=file_digest(folder / BLOCKS) if samples else "",
         )
         return self.write("benchmark", record)
 
-    def gate(self, verdict: str = "promote", action: str = "") -> "RunFactory":
+    def gate(self, verdict: str = "promote", action: str = "", looks: int = 1) -> "RunFactory":
+        """With more looks the last one but one decides, and the bounds close in from half as far again."""
+        seen = [Look(pairs=self.pairs, fraction=1.0, passed=0, failed=0, verdict=verdict)] if looks == 1 else []  # type: ignore[arg-type]
+        for look in range(1, looks):
+            bounds = [None if one.bound is None else one.bound * (1 + 0.5 * (looks - 1 - look) / looks) for one in self.objectives]
+            said = verdict if look == looks - 1 else "inconclusive"
+            seen.append(Look(pairs=self.pairs * look // looks, fraction=look / looks, passed=0, failed=0, verdict=said, bounds=bounds))  # type: ignore[arg-type]
         record = Decision(
             verdict=verdict,  # type: ignore[arg-type]
             action=action or ("promote" if verdict == "promote" else "retire"),  # type: ignore[arg-type]
             reason=f"all {len(self.objectives)} objectives pass" if verdict == "promote" else "p50 of TTFT vs live is too high (1 of 9 objectives)",
             objectives=self.objectives,
+            looks=seen,
+            planned_pairs=self.pairs,
             deployment=self.deployment,
             gate_name="default",
             gate_digest="9a" * 32,
             evaluation_digest="e0" * 32,
             benchmark_digest="be" * 32,
             code_version="0123456789ab",
-            decided_at=self.began + timedelta(seconds=80),
+            decided_at=self.began + timedelta(seconds=60),
         )
         return self.write("gate", record)
 
@@ -222,7 +234,7 @@ class RunFactory:
             outcome=outcome,  # type: ignore[arg-type]
             live=self.release("live" if back else "candidate"),
             previous=None if back else self.release("live"),
-            switched_at=None if outcome == "retired" else self.began + timedelta(seconds=82),
+            switched_at=None if outcome == "retired" else self.began + timedelta(seconds=62),
             **changes,  # type: ignore[arg-type]
         )
         return self.write("retire" if outcome == "retired" else "promote", record)
@@ -236,7 +248,7 @@ class RunFactory:
         return self
 
 
-def measured(pairs: int, errors: int, tokens: int) -> tuple[list[Request], list[CountedBlock]]:
+def measured(pairs: int, errors: int, tokens: int, began: float = 1000) -> tuple[list[Request], list[CountedBlock]]:
     """Samples of a candidate about four times as fast as live, with a tail; the candidate's first `errors` requests failed."""
     draw = random.Random(7)
     requests, blocks = [], []
@@ -247,7 +259,7 @@ def measured(pairs: int, errors: int, tokens: int) -> tuple[list[Request], list[
     for number in range(10):
         role = ROLES[number % 2]
         rate = (2410 if role == "candidate" else 523) * draw.lognormvariate(0, 0.05)
-        block = Block(number, number // 2, number % 2, role, COLORS[role], 1000 + 1.6 * number, 1.2)
+        block = Block(number, number // 2, number % 2, role, COLORS[role], began + 1.6 * number, 1.2)
         blocks.append(CountedBlock(**asdict(block), output_tokens=round(1.2 * rate), tokens_per_second=rate, requests=80, errors=0))
     return requests, blocks
 
@@ -290,6 +302,10 @@ def _summary(role: str, requests: list[Request], blocks: list[CountedBlock]) -> 
         errors=len(own) - len(good),
         output_tokens=sum(request.tokens_out for request in own),
         output_tokens_per_second=rates[len(rates) // 2],
+        requests_per_second=3.98,
+        goodput=len(good) / len(own),
+        price_per_hour=1.2,
+        cost_per_million_tokens=1.2 / 3600 / rates[len(rates) // 2] * 1e6,
         ttft=percentiles(np.array([request.ttft for request in good])),
         itl=percentiles(np.array([sum(request.itls) / len(request.itls) for request in good])),
         e2e=percentiles(np.array([request.e2e for request in good])),

@@ -5,10 +5,12 @@ import math
 
 import pytest
 
-from components.report.charts import drawable, latency_chart, objectives_chart, throughput_chart, used
+from components.records import Look
+from components.report.charts import drawable, latency_chart, looks_chart, objectives_chart, throughput_chart, used
 from components.report.samples import CURVE_POINTS, Curve, ThroughputBlock
 from tests.components.report.run_factory import objective, passing
 
+LOOKS = [(720, 2.4), (1260, 1.2), (2400, 0.9)]
 COLORS = {"candidate": "green", "live": "blue"}
 
 
@@ -58,6 +60,26 @@ def test_latencies_and_throughput() -> None:
     assert [(trace["name"], trace["line"]["color"]) for trace in swapped["data"]] == [("candidate (blue)", "var(--blue)"), ("live (green)", "var(--green)")]
     assert checked(latency_chart({"candidate": Curve([0.0, 0.1], [0.5, 1])}, {}))["layout"]["xaxis"]["type"] == "linear"
     assert checked(throughput_chart([ThroughputBlock("candidate", 0, 0.0, 2400.4, 0)], {}))["data"][0]["name"] == "candidate"
+
+
+def test_bounds_close_in_from_look_to_look() -> None:
+    objectives = [*passing()[:2], objective("unmeasured", "kl_mean", None, None, 0.05)]
+    looks = [Look(pairs=pairs, fraction=0.5, passed=0, failed=0, verdict="inconclusive", bounds=[0.05 * share, 1.03 * share, None]) for pairs, share in LOOKS]
+    figure = checked(looks_chart(objectives, looks))
+    assert [trace["name"] for trace in figure["data"]] == ["mean KL divergence", "perplexity ratio"]
+    assert figure["data"][0]["x"] == [720, 1260, 2400] and figure["data"][0]["y"] == pytest.approx([2.0, 1.2, 0.9])  # the first is beyond the edge
+    assert looks_chart(objectives, [look.model_copy(update={"bounds": []}) for look in looks])["data"] == [], "a record of before there were bounds"
+
+
+def test_the_switch_is_marked() -> None:
+    blocks = [ThroughputBlock("candidate", 0, 0.0, 2400, 0), ThroughputBlock("live", 0, 10.0, 600, 0)]
+    within = checked(throughput_chart(blocks, COLORS, 12.0))["layout"]
+    assert within["shapes"][0]["x0"] == 12.0 and within["annotations"][0]["text"] == "the traffic moved"
+    later = checked(throughput_chart(blocks, COLORS, 76.0))["layout"]
+    assert later["shapes"][0]["x0"] == 16.0 and later["annotations"][0]["text"] == "the traffic moved 1 min 0 s later".replace(
+        "1 min 0 s", "60\N{NO-BREAK SPACE}s"
+    )
+    assert "shapes" not in throughput_chart(blocks, COLORS)["layout"]
 
 
 def test_a_curve_is_the_distribution() -> None:

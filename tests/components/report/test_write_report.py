@@ -35,7 +35,7 @@ def test_promoted(tmp_path: Path) -> None:
     assert summary.outcome == "promoted" and not summary.unreadable
     assert page.title == "Promoted: builtin:tiny, optimum, 8-bit"
     assert "kept all 9 objectives of the gate default" in page.text
-    assert "The traffic moved to rel-4f2a on green from rel-0000 on blue at 2026-11-23 19:21:23 UTC. 5 probes since, 0 failed." in page.text
+    assert "The traffic moved to rel-4f2a on green from rel-0000 on blue at 2026-11-23 19:21:03 UTC. 5 probes since, 0 failed." in page.text
     assert set(page.figures) == {"objectives", "ttft", "itl", "e2e", "throughput"}
     assert "This is the first release" in page.text
     for name in ("abc123" * 6, "9a" * 32, "c4" * 32, "optimum-intel 2.2.0", "0123456789ab"):  # commit, gate, digest, libraries, code
@@ -44,6 +44,15 @@ def test_promoted(tmp_path: Path) -> None:
     assert summary.scalars["kl_mean"] == 0.0031
     assert summary.scalars["objective_p95_of_ttft_vs_live_bound"] == 0.71
     assert 4 < summary.scalars["output_tokens_per_second_ratio"] < 5
+
+
+def test_what_the_looks_saved_and_what_it_costs(tmp_path: Path) -> None:
+    summary, page = report(RunFactory(tmp_path, pairs=2400).through("benchmark").gate(looks=5).moved())
+    assert "looks" in page.figures and "1,920 of at most 2,400 pairs decided, which saved 20% of them." in page.text
+    assert "Workload chat: 3.98 of 4 requests a second were sent" in page.text and "Goodput counts requests with TTFT within 500" in page.text
+    assert page.figures["throughput"]["layout"]["annotations"][0]["text"].startswith("the traffic moved")
+    assert "USD per million tokens" in page.text and "876" in page.text, "1.2 USD an hour, 730 hours"
+    assert summary.scalars["pairs_used"] == 0.8 and summary.scalars["live_goodput"] == 1
 
 
 def test_what_changed_since_the_last_promotion_of_this_service(tmp_path: Path) -> None:
