@@ -1,6 +1,7 @@
 """The server of this checkout, as a pod of the restricted standard behind a Service, on each engine."""
 
 import json
+import socket
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,14 @@ def engine_and_model(request: pytest.FixtureRequest) -> tuple[str, Path]:
     return request.param, TINY if request.param == "transformers" else request.getfixturevalue("openvino_model")
 
 
+def accepts(host: str) -> bool:
+    try:
+        socket.create_connection((host, 80), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 def test_serving_pod_generates_behind_its_service(
     engine_and_model: tuple[str, Path], inside: Cluster, namespace: str, volumes: dict[str, list[dict[str, Any]]], serving_image: str
 ) -> None:
@@ -31,7 +40,9 @@ def test_serving_pod_generates_behind_its_service(
     core.create_namespaced_service(namespace, service("server", 8080))
     wait_until(lambda: apps.read_namespaced_deployment("server", namespace).status.ready_replicas == 1, "the server", timeout=180)
 
-    address = f"http://{inside.service_ip(namespace, 'server')}"
+    host = inside.service_ip(namespace, "server")
+    wait_until(lambda: accepts(host), "kube-proxy to lead to the server", timeout=30)  # it learns a little later that the pod is ready
+    address = f"http://{host}"
     body = {"prompt": "The import statement", "max_length": 8, "temperature": 0, "stream": False}
     request = urllib.request.Request(f"{address}/generate", json.dumps(body).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as answer:
