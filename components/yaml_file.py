@@ -35,12 +35,17 @@ def shipped(folder: str) -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in files.iterdir() if entry.name.endswith(".yaml"))
 
 
+def read_shipped(path: str) -> str:
+    """A file below `pipelines/`."""
+    return (resources.files("pipelines") / path).read_text()
+
+
 def read_text(field: str, given: str, folder: str) -> tuple[str, str]:
     """What to call the file in a message, and its text. Raises InputError when there is none."""
     if "\n" in given or given.lstrip().startswith("{"):
         return "given as text", given
     if given in (names := shipped(folder)):
-        return given, (resources.files("pipelines") / folder / f"{given}.yaml").read_text()
+        return given, read_shipped(f"{folder}/{given}.yaml")
     try:
         return given, storage.read_bytes(given).decode()
     except UnicodeDecodeError:

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
+
+from components.errors import InputError
 
 
 def takes(
@@ -23,7 +25,7 @@ def takes(
         others = list(inspect.signature(command).parameters.values())[len(models) :]
 
         def with_options(**options: Any) -> None:
-            values = [model(**{name: options.pop(name) for name in model.model_fields}) for model in models]
+            values = [_checked(model, {name: options.pop(name) for name in model.model_fields}) for model in models]
             command(*values, **options)
 
         fields = [
@@ -50,3 +52,13 @@ def takes(
         return with_options
 
     return decorate
+
+
+def _checked(model: type[BaseModel], options: dict[str, Any]) -> BaseModel:
+    """Raises InputError, naming the option, when a value is out of its range."""
+    try:
+        return model(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).replace("_", "-") if first["loc"] else model.__name__
+        raise InputError(f"--{name}", first["input"], first["msg"].removeprefix("Value error, ")) from None

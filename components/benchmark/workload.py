@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from components.errors import InputError
 from components.yaml_file import check, load_yaml
 
 Role = Literal["candidate", "live"]
@@ -145,7 +146,7 @@ class Slo(BaseModel):
 
 
 class Prices(BaseModel):
-    """USD an hour of one server of a color. A plain number is both colors'."""
+    """USD an hour of one server of a color: a number, or a machine of the price table, such as `g2-standard-8 spot`. Alone it is both colors'."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -155,7 +156,20 @@ class Prices(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _number(cls, value: Any) -> Any:
-        return {"candidate": value, "live": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+        if isinstance(value, int | float | str) and not isinstance(value, bool):
+            value = {"candidate": value, "live": value}
+        return {role: _hour(one) for role, one in value.items()} if isinstance(value, dict) else value
+
+
+def _hour(price: Any) -> Any:
+    if not isinstance(price, str):
+        return price
+    from components.prices import load_prices
+
+    try:
+        return load_prices().machine_hour(price)
+    except InputError as error:
+        raise ValueError(str(error)) from None
 
 
 Arrivals = Literal["closed", "poisson", "constant", "trace"]
@@ -189,7 +203,7 @@ class Workload(BaseModel):
     seconds: Number | None = Field(None, gt=0, le=7 * 86_400, description="End the pairs after this long, if not all of the gate's were sent before.")
     warm_up: Count | None = Field(None, ge=0, le=10_000, description="Requests to each color before measuring begins; the gate's concurrency when left out.")
     slo: Slo = Slo()
-    price_per_hour: Prices | None = Field(None, description="USD an hour of one server: a number, or candidate: and live:.")
+    price_per_hour: Prices | None = Field(None, description="USD an hour of one server: a number or a machine, or candidate: and live:.")
     workers: Count = Field(1, ge=1, le=64, description="Processes that generate the load; on a cluster, pods.")
     seed: Count | None = Field(None, ge=0, le=2**32 - 1, description="Of lengths, arrivals and order; the gate's when left out.")
 

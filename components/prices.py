@@ -1,0 +1,112 @@
+"""What machines cost, from the dated table `pipelines/prices.yaml`, and what a configuration costs a month before it is deployed. USD throughout."""
+
+from datetime import date
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from components.errors import InputError
+from components.yaml_file import check, nearest, parse, read_shipped
+
+HOURS_A_MONTH = 730
+SPOT = " spot"
+
+
+class Machine(BaseModel):
+    """A machine type, an hour. `gpus` of the kind `gpu`; the price holds them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hour: float = Field(gt=0)
+    spot: float = Field(gt=0)
+    gpu: str = ""
+    gpus: int = 1
+
+
+class PriceTable(BaseModel):
+    """One region at one date. `gb_month`: of a gigabyte for a month."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    date: date
+    region: str
+    cluster_hour: float
+    nat_node_hour: float
+    address_hour: float
+    disk_gb_month: float
+    image_gb_month: float
+    model_gb_month: float
+    machines: dict[str, Machine]
+
+    def machine_hour(self, machine: str) -> float:
+        """Of `g2-standard-8`, or `g2-standard-8 spot`. Raises InputError when the table does not know it."""
+        name = machine.removesuffix(SPOT)
+        if name not in self.machines:
+            raise InputError("machine", machine, f"its price is not known; {nearest(name, self.machines)}. Give the USD an hour instead")
+        return self.machines[name].spot if machine.endswith(SPOT) else self.machines[name].hour
+
+
+class Setup(BaseModel):
+    """A service on a cluster of its own, each server on a machine of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    machine: str = Field("g2-standard-8", description="Of a server: a machine type, with ` spot` behind it for Spot.")
+    replicas: int = Field(1, ge=0, description="Servers of the live color.")
+    hours_a_week: float = Field(168, ge=0, le=168, description="In which they run.")
+    server_disk_gb: float = Field(100, ge=0, description="Disk of a server's machine.")
+    node_machine: str = Field("e2-standard-4", description="Of the pool for everything else.")
+    nodes: int = Field(1, ge=0, description="Of that pool, all zones together.")
+    node_disk_gb: float = Field(100, ge=0, description="Disk of each.")
+    rollouts: float = Field(4, ge=0, description="A month.")
+    rollout_hours: float = Field(1, ge=0, description="For which a rollout runs the second color.")
+    warm_hours: float = Field(0.5, ge=0, description="For which the old color is kept warm after it.")
+    images_gb: float = Field(20, ge=0, description="In the registry.")
+    models_gb: float = Field(50, ge=0, description="In the buckets.")
+    tokens_per_second: float | None = Field(None, gt=0, description="Output tokens of one server under full load, for the cost of a million. Or --run.")
+
+
+class Cost(BaseModel):
+    """USD a month, by part, and for a million output tokens.
+
+    Attributes:
+        server_hour: of one server.
+        per_million_tokens: of the servers alone, when they are loaded fully; `all_per_million_tokens`: of everything.
+    """
+
+    region: str
+    prices_of: date
+    parts: dict[str, float]
+    total: float
+    server_hour: float
+    per_million_tokens: float | None
+    all_per_million_tokens: float | None
+
+
+def load_prices() -> PriceTable:
+    return check("prices", "prices", parse("prices", "prices", read_shipped("prices.yaml")), PriceTable)
+
+
+def estimate(setup: Setup, prices: PriceTable) -> Cost:
+    """What a setup costs. Raises InputError when the table does not know a machine."""
+    server, node = prices.machine_hour(setup.machine), prices.machine_hour(setup.node_machine)
+    share = setup.hours_a_week / 168
+    parts = {
+        "cluster": HOURS_A_MONTH * prices.cluster_hour,
+        "nodes": HOURS_A_MONTH * setup.nodes * node + setup.nodes * setup.node_disk_gb * prices.disk_gb_month,
+        "network": HOURS_A_MONTH * (prices.nat_node_hour * setup.nodes + prices.address_hour),
+        "images and models": setup.images_gb * prices.image_gb_month + setup.models_gb * prices.model_gb_month,
+        "servers": setup.replicas * share * (HOURS_A_MONTH * server + setup.server_disk_gb * prices.disk_gb_month),
+        "rollouts": setup.rollouts * (setup.rollout_hours + setup.warm_hours) * setup.replicas * server,
+    }
+    total, tokens = sum(parts.values()), None
+    if setup.tokens_per_second and setup.replicas and share:
+        tokens = setup.tokens_per_second * setup.replicas * share * HOURS_A_MONTH * 3600 / 1e6
+    return Cost(
+        region=prices.region,
+        prices_of=prices.date,
+        parts=parts,
+        total=total,
+        server_hour=server,
+        per_million_tokens=parts["servers"] / tokens if tokens else None,
+        all_per_million_tokens=total / tokens if tokens else None,
+    )
