@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,8 +51,19 @@ class Visit:
     screenshot: bytes = b""
 
 
-def visit(page: Path, ready: str, ask: tuple[str, ...] = (), width: int = 1200, dark: bool = False, scripts: bool = True) -> Visit:
-    """Open a file, wait until the expression `ready` is true, evaluate `ask`, take a picture.
+@dataclass
+class Typed:
+    """Text that is typed into the element that `selector` finds, and Enter; then the expression `until` must become true."""
+
+    selector: str
+    text: str
+    until: str
+
+
+def visit(
+    page: Path | str, ready: str, ask: tuple[str, ...] = (), width: int = 1200, dark: bool = False, scripts: bool = True, typed: Sequence[Typed] = ()
+) -> Visit:
+    """Open a file or a URL, wait until the expression `ready` is true, type, evaluate `ask`, take a picture.
 
     Raises:
         TimeoutError: the browser does not start, or the page does not become ready.
@@ -61,7 +73,7 @@ def visit(page: Path, ready: str, ask: tuple[str, ...] = (), width: int = 1200, 
             [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         try:
-            return asyncio.run(_visit(_port(Path(profile), process), page, ready, ask, width, dark, scripts))
+            return asyncio.run(_visit(_port(Path(profile), process), page, ready, ask, width, dark, scripts, typed))
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -77,7 +89,7 @@ def _port(profile: Path, process: subprocess.Popen[bytes]) -> int:
     raise TimeoutError(f"{CHROMIUM} opened no DevTools port within {START_SECONDS} s (exit code {process.poll()})")
 
 
-async def _visit(port: int, page: Path, ready: str, ask: tuple[str, ...], width: int, dark: bool, scripts: bool) -> Visit:
+async def _visit(port: int, page: Path | str, ready: str, ask: tuple[str, ...], width: int, dark: bool, scripts: bool, typed: Sequence[Typed]) -> Visit:
     async with aiohttp.ClientSession() as session:
         async with session.get(f"http://127.0.0.1:{port}/json/list") as response:
             target = next(tab for tab in await response.json() if tab["type"] == "page")
@@ -90,9 +102,10 @@ async def _visit(port: int, page: Path, ready: str, ask: tuple[str, ...], width:
             scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
             await tab.call("Emulation.setEmulatedMedia", features=[scheme])
             await tab.call("Emulation.setScriptExecutionDisabled", value=not scripts)
-            await tab.call("Page.navigate", url=page.resolve().as_uri())
-            while not await tab.evaluate(ready):
-                await asyncio.sleep(0.05)
+            await tab.call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
+            await tab.wait(ready)
+            for each in typed:
+                await tab.type(each)
             tab.visit.answers = [await tab.evaluate(expression) for expression in ask]
             size = (await tab.call("Page.getLayoutMetrics"))["cssContentSize"]
             clip = {"x": 0, "y": 0, "width": width, "height": size["height"], "scale": 1}
@@ -117,6 +130,18 @@ class _Tab:
                     raise RuntimeError(f"{method}: {message['error']}")
                 return message["result"]
             self._note(message.get("method", ""), message.get("params", {}))
+
+    async def wait(self, expression: str) -> None:
+        while not await self.evaluate(f"!!({expression})"):
+            await asyncio.sleep(0.05)
+
+    async def type(self, typed: Typed) -> None:
+        await self.wait(f"document.querySelector({typed.selector!r})")
+        await self.evaluate(f"(one => {{ one.focus(); one.select && one.select() }})(document.querySelector({typed.selector!r}))")
+        await self.call("Input.insertText", text=typed.text)
+        for kind in ("keyDown", "keyUp"):
+            await self.call("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r" if kind == "keyDown" else "")
+        await self.wait(typed.until)
 
     async def evaluate(self, expression: str) -> Any:
         answer = await self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
