@@ -89,6 +89,10 @@ browser:
 kubernetes:
 	@[ "$$(id -u)" != 0 ] || [ -n "$$GREENLIGHT_TEST_KUBECONFIG" ] || tests/cluster/build.sh >/dev/null || true
 
+docs: install  ## Build the pages of docs/ with the reference from the code: build/docs/index.html
+	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt --editable '.[$(EXTRAS),docs]'
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet && echo build/docs/index.html
+
 demo: install  ## Chat with what is live, and see blue and green answer the same prompt side by side (after `make run`; ARGS="--server.port 8600")
 	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt --editable '.[$(EXTRAS),demo]'
 	$(PY) -m streamlit run demo/app.py --server.headless true --server.address 127.0.0.1 --browser.gatherUsageStats false --client.toolbarMode minimal $(ARGS)
@@ -110,7 +114,7 @@ $(UV):
 	@touch $@
 
 .venv/clients: .venv/installed
-	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt --editable '.[$(EXTRAS),clients,demo]'
+	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt --editable '.[$(EXTRAS),clients,demo,docs]'
 	@touch $@
 
 # optimum-intel cannot share an environment with transformers 5.17. Both link the same torch from uv's cache.
@@ -132,4 +136,4 @@ $(UV):
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .cache/checkov
 	$(UV) pip install --quiet --python .cache/checkov/bin/python checkov==3.3.30 || true
 
-.PHONY: bootstrap browser chaos demo destroy gate-study help image image-components image-gpu kubernetes run test test-cluster test-terraform lint format loadtest bench-load bench-serving bench-serving-scale tiny vllm down clean install
+.PHONY: bootstrap browser chaos demo destroy docs gate-study help image image-components image-gpu kubernetes run test test-cluster test-terraform lint format loadtest bench-load bench-serving bench-serving-scale tiny vllm down clean install

@@ -23,6 +23,14 @@ SMALLEST = 1e-6  # of temperature and top_p: engines compute in 32 bits, where l
 LONG_PROMPT = 20_000  # characters that are tokenized beside the event loop, so that no stream stalls
 
 
+GAUGES = {
+    "running_requests": "Requests that have a place in the engine",
+    "queued_requests": "Requests that wait for a place",
+    "ready": "Whether /ready answers 200",
+}
+"""Of /metrics, without greenlight_ before them."""
+
+
 class Service:
     """What the routes share: the engine, the limits, and whether requests are welcome.
 
@@ -45,12 +53,12 @@ class Service:
         self.release_header = (b"x-release-id", settings.release_id.encode())
         self._keys = [_digest(key.strip().encode()) for key in settings.api_keys.get_secret_value().split(",") if key.strip()]
         self.longest_prompt = min(settings.max_prompt_tokens or artifact.context, artifact.context - 1)
-        gauges: dict[str, tuple[str, Callable[[], float]]] = {
-            "running_requests": ("Requests that have a place in the engine", lambda: min(engine.requests, settings.max_running)),
-            "queued_requests": ("Requests that wait for a place", lambda: max(0, engine.requests - settings.max_running)),
-            "ready": ("Whether /ready answers 200", lambda: float(not self.unready())),
+        read: dict[str, Callable[[], float]] = {
+            "running_requests": lambda: min(engine.requests, settings.max_running),
+            "queued_requests": lambda: max(0, engine.requests - settings.max_running),
+            "ready": lambda: float(not self.unready()),
         }
-        self.metrics = Metrics(settings.release_id, self.model, gauges, lambda: engine.process.pid)
+        self.metrics = Metrics(settings.release_id, self.model, {name: (GAUGES[name], read[name]) for name in GAUGES}, lambda: engine.process.pid)
 
     @property
     def closing(self) -> bool:
