@@ -120,6 +120,15 @@ module "ci" {
   depends_on               = [google_project_service.api]
 }
 
+module "monitoring" {
+  source       = "./modules/monitoring"
+  project_id   = var.project_id
+  environment  = var.environment
+  alert_emails = var.alert_emails
+  daily_runs   = var.daily_runs
+  depends_on   = [google_project_service.api]
+}
+
 module "budget" {
   source          = "./modules/budget"
   count           = var.billing_account == "" ? 0 : 1

@@ -182,3 +182,19 @@ variable "monthly_budget" {
     error_message = "monthly_budget must be a whole amount from 1."
   }
 }
+
+variable "alert_emails" {
+  description = "Who is told when something is wrong. Empty: alerts are seen in the console alone."
+  type        = set(string)
+  default     = []
+  validation {
+    condition     = alltrue([for address in var.alert_emails : can(regex("^[^@[:space:]]+@[^@[:space:]]+[.][^@[:space:]]+$", address))])
+    error_message = "alert_emails must be addresses such as [\"oncall@example.com\"]."
+  }
+}
+
+variable "daily_runs" {
+  description = "A schedule runs the pipeline every day: tell when none has ended for 23 hours."
+  type        = bool
+  default     = false
+}

@@ -394,3 +394,47 @@ run "values_that_do_not_go_together" {
   }
   expect_failures = [var.zones, var.gke_max_nodes, var.gpu_machine_type, var.state_bucket]
 }
+
+run "alerts_are_the_files" {
+  command = apply
+  module {
+    source = "./modules/monitoring"
+  }
+  variables {
+    environment  = "prod"
+    alert_emails = ["oncall@example.com"]
+    daily_runs   = false
+  }
+  assert {
+    condition     = toset(keys(google_monitoring_alert_policy.this)) == toset(["bake-failed", "errors-fast", "errors-slow", "gpu-memory", "latency-fast", "latency-slow", "no-ready-pods", "queue", "run-failed"])
+    error_message = "Each file is a policy; that of missing runs is for daily schedules alone."
+  }
+  assert {
+    condition     = alltrue([for policy in google_monitoring_alert_policy.this : length(policy.notification_channels) == 1 && strcontains(policy.documentation[0].content, "docs/monitoring.md#")])
+    error_message = "Every alert is sent, and says what to do."
+  }
+  assert {
+    condition     = google_monitoring_alert_policy.this["errors-fast"].conditions[0].condition_prometheus_query_language[0].duration == "120s" && google_monitoring_alert_policy.this["bake-failed"].conditions[0].condition_matched_log[0].filter != ""
+    error_message = "Conditions are those of the files."
+  }
+  assert {
+    condition     = length(jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles) == 10
+    error_message = "The dashboard is the file."
+  }
+}
+
+run "daily_runs_are_missed" {
+  command = apply
+  module {
+    source = "./modules/monitoring"
+  }
+  variables {
+    environment  = "dev"
+    alert_emails = []
+    daily_runs   = true
+  }
+  assert {
+    condition     = google_monitoring_alert_policy.this["run-missing"].conditions[0].condition_absent[0].duration == "82800s" && length(google_monitoring_alert_policy.this["queue"].notification_channels) == 0
+    error_message = "A daily schedule is watched; without addresses nothing is sent."
+  }
+}
