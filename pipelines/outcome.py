@@ -101,6 +101,8 @@ def watch_status(console: Console, look: Callable[[], ServiceStatus]) -> None:
 def show_status(console: Console, status: ServiceStatus, details: bool = False) -> None:
     """Both colors, what they run and whether it answers, and what is under way."""
     console.print(f"{status.service} on {status.target}: {status.endpoint or 'never opened'}{'' if status.endpoint_open else ' (closed)'}", markup=False)
+    if status.asleep_since:
+        console.print(f"asleep since {status.asleep_since:%m-%d %H:%M:%S} UTC: `greenlight wake` brings it up", style="yellow", markup=False)
     table = Table(box=None, pad_edge=False)
     for heading in ("color", "", "release", "model", "engine", "ready", "since"):
         table.add_column(heading, no_wrap=True)

@@ -27,7 +27,7 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, also a
 
 
 def register(app: typer.Typer) -> None:
-    for command in (status, deploy, switch, promote, rollback, recover, down):
+    for command in (status, deploy, switch, promote, rollback, recover, down, sleep, wake):
         app.command()(command)
 
 
@@ -180,3 +180,23 @@ def _ask(question: str, yes: bool) -> None:
 def _ended(promotion: Promotion) -> None:
     show_promotion(Console(highlight=False), promotion)
     raise SystemExit(0 if promotion.outcome in ("promoted", "already_live") else EXIT_NOT_PROMOTED)
+
+
+def sleep(
+    target: TargetOption = "local", service: ServiceOption = "llm-inference", namespace: NamespaceOption = "default", home: HomeOption = Path(HOME)
+) -> None:
+    """Stop serving for a while, to save cost: nothing brings it up again but `greenlight wake`, or a run. Refuses while a rollout is under way."""
+    from rollout import bluegreen
+
+    live = bluegreen.sleep(open_service(target, service, namespace, home))
+    print(f"{service} sleeps; {live.release_id} is live again after `greenlight wake`")
+
+
+def wake(
+    target: TargetOption = "local", service: ServiceOption = "llm-inference", namespace: NamespaceOption = "default", home: HomeOption = Path(HOME)
+) -> None:
+    """Serve again what is live, and return when it is ready."""
+    from rollout import bluegreen
+
+    live = bluegreen.wake(open_service(target, service, namespace, home))
+    print(f"{service} is awake: {live.release_id} is live on {live.color}")

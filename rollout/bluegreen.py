@@ -2,7 +2,7 @@
 
 import logging
 
-from components.errors import DeployError, GreenlightError
+from components.errors import ConflictError, DeployError, GreenlightError
 from components.records import Color, Decision, Deployment, Promotion, Release, utc_now
 from rollout import checks
 from rollout.points import reached
@@ -217,7 +217,7 @@ def retire(target: Target, release: Release, run_id: str = "") -> Promotion:
 
 
 def recover(target: Target, run_id: str = "") -> Promotion | None:
-    """Finish a switch that was interrupted, serve again what should be live, and scale down the old color when it was kept warm long enough.
+    """Finish a switch that was interrupted, serve again what should be live (unless it sleeps), and scale down the old color when it was kept warm long enough.
 
     For after `down` or a restart of the machine, and for a schedule in a cluster: what a dead run left undone does not wait for the next run.
 
@@ -229,7 +229,7 @@ def recover(target: Target, run_id: str = "") -> Promotion | None:
     """
     with target.lease(run_id, "recover"):
         finished = finish_interrupted(target, run_id)
-        if live_again(target, run_id):
+        if target.read().asleep_since is None and live_again(target, run_id):
             target.open_endpoint()
         state = target.read()
         idle = state.slot(state.idle)
@@ -252,6 +252,51 @@ def down(target: Target, run_id: str = "") -> None:
             target.commit(state.noting("down", state.live_release, run_id))
 
 
+def sleep(target: Target, run_id: str = "") -> Release:
+    """Stop everything for a while, and stay stopped: `recover` leaves it so until `wake`, or until a run or a person brings a release up.
+
+    Raises:
+        GreenlightError: nothing is live.
+        ConflictError: a rollout is under way, or a candidate waits for its verdict.
+    """
+    with target.lease(run_id, "sleep"):
+        finish_interrupted(target, run_id)
+        state = target.read()
+        live, idle = state.live_release, state.slot(state.idle)
+        if live is None:
+            raise GreenlightError(f"service {target.service} has no live release that could sleep.")
+        was_live = idle and state.previous and state.previous.release_id == idle.release_id
+        if idle and not was_live and target.alive(idle):
+            raise ConflictError(f"release {idle.release_id} on {idle.color} waits for its verdict. Promote or retire it, then let {target.service} sleep.")
+        if state.asleep_since is None:
+            target.commit(state.having(asleep_since=utc_now()).noting("asleep", live, run_id))
+        reached("sleep.written", "%s sleeps from now on", target.service)
+        target.close_endpoint()
+        for color in OTHER:
+            target.stop(color)
+        return live
+
+
+def wake(target: Target, run_id: str = "") -> Release:
+    """Serve again what is live. Returns when it is ready.
+
+    Raises:
+        GreenlightError: nothing is live, or its files are gone.
+        DeployError: it does not come up. `recover` tries again from now on.
+        ConflictError: somebody is rolling out.
+    """
+    with target.lease(run_id, "wake"):
+        finish_interrupted(target, run_id)
+        state = target.read()
+        if state.asleep_since:
+            target.commit(state.having(asleep_since=None))
+        live = live_again(target, run_id)
+        if live is None:
+            raise GreenlightError(f"service {target.service} has no live release that could wake, or its files are gone. `greenlight run` brings one up.")
+        target.open_endpoint()
+        return target.wait_ready(live)
+
+
 def status(target: Target) -> ServiceStatus:
     """What is there now. Changes nothing, waits for nobody."""
     state = target.read()
@@ -262,6 +307,7 @@ def status(target: Target) -> ServiceStatus:
         endpoint=target.endpoint,
         endpoint_open=target.endpoint_open(),
         live=state.live,
+        asleep_since=state.asleep_since,
         colors=[_color_status(target, state, color) for color in OTHER],
         previous=state.previous,
         switch=state.switch,
@@ -272,7 +318,7 @@ def status(target: Target) -> ServiceStatus:
 
 def _go_live(target: Target, release: Release, prompts: list[str], run_id: str) -> Release:
     """The first release of a service gets the traffic: there is no other to measure it against."""
-    state = target.read().filled(release).having(live=release.color, prompts=prompts)
+    state = target.read().filled(release).having(live=release.color, prompts=prompts, asleep_since=None)
     target.commit(state.noting("went_live", release, run_id))
     if problem := checks.verify_switch(target, release, prompts[0]).reason:
         raise DeployError(f"{problem} Look at `greenlight status`, then run this again.")

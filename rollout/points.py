@@ -33,6 +33,7 @@ Point = Literal[
     "restart.started",
     "restart.proven",
     "recover.scaled_down",
+    "sleep.written",
     "retire.leased",
     "retire.emptied",
     "retire.stopped",

@@ -100,7 +100,7 @@ def bring_up(target: Target, release: Release, run_id: str) -> Release:
     except BaseException:
         end_unproven(target, release.color)
         raise
-    target.commit(target.read().filled(release).noting("restarted", release, run_id))
+    target.commit(target.read().filled(release).having(asleep_since=None).noting("restarted", release, run_id))
     return release
 
 

@@ -14,8 +14,8 @@ from components.records import Color, Decision, Instance, Part, Release, utc_now
 HISTORY_LIMIT = 200
 OTHER: dict[Color, Color] = {"blue": "green", "green": "blue"}
 
-Action = Literal["deploy_green", "promote", "rollback", "switch", "retire", "recover", "down"]
-What = Literal["went_live", "deployed", "promoted", "rolled_back", "rollback", "retired", "interrupted", "restarted", "scaled_down", "down"]
+Action = Literal["deploy_green", "promote", "rollback", "switch", "retire", "recover", "down", "sleep", "wake"]
+What = Literal["went_live", "deployed", "promoted", "rolled_back", "rollback", "retired", "interrupted", "restarted", "scaled_down", "down", "asleep"]
 
 
 class Event(Part):
@@ -61,6 +61,9 @@ class ServiceState(Part):
     green: Release | None = None
     previous: Release | None = Field(None, description="What a rollback goes back to, warm in its slot or to be started again from its model_uri.")
     warm_until: datetime | None = Field(None, description="When the idle color may be scaled down. None: it is a candidate under test, or down already.")
+    asleep_since: datetime | None = Field(
+        None, description="Put to sleep on purpose: nothing runs, and `recover` leaves it so. Whatever brings a release up ends it."
+    )
     switch: Switch | None = None
     prompts: list[str] = Field(default_factory=list, description="A few short prompts that every release here has answered: probes of a bake.")
     history: list[Event] = Field(default_factory=list, description="Oldest first.")
@@ -137,6 +140,7 @@ class ServiceStatus(Part):
     endpoint: str = Field(description="URL of the stable endpoint. Empty: never opened.")
     endpoint_open: bool
     live: Color | None
+    asleep_since: datetime | None = None
     colors: list[ColorStatus]
     previous: Release | None
     switch: Switch | None = Field(description="A move of the traffic that is under way, or was interrupted.")
