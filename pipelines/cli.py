@@ -11,7 +11,7 @@ from rich.console import Console
 
 from components.errors import GreenlightError, InputError
 from components.resolve.parameters import Parameters
-from pipelines import cloud_commands, cost_command, gate_commands, service_commands, step_commands
+from pipelines import cloud_commands, cost_command, gate_commands, history_commands, service_commands, step_commands
 from pipelines.cloud_commands import EXIT_INTERRUPTED, PARAMETERS_FROM_ENVIRONMENT, with_texts
 from pipelines.options import takes
 from pipelines.runners.settings import CloudOptions, check_runner
@@ -141,6 +141,7 @@ service_commands.register(app)
 step_commands.register(app)
 cloud_commands.register(app)
 cost_command.register(app)
+history_commands.register(app)
 app.add_typer(gate_commands.app)
 
 
