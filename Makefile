@@ -25,6 +25,9 @@ test-cluster: install kubernetes  ## Start a real one-node Kubernetes in a netwo
 test-terraform: install .cache/checkov/bin/checkov  ## Check the Terraform configuration and the workflows, without a cloud (GREENLIGHT_TERRAFORM_MIRROR=... takes the providers from there)
 	$(PY) -m pytest tests/terraform tests/test_workflows.py $(ARGS)
 
+notebooks: .venv/notebooks  ## Open the notebooks in Jupyter Lab, on the runs of `make run` (GREENLIGHT_HISTORY=gs://... takes others; ARGS="--no-browser")
+	GREENLIGHT_HISTORY=$${GREENLIGHT_HISTORY:-$(CURDIR)/.greenlight/history} .venv/bin/jupyter lab --notebook-dir notebooks $(ARGS) notebooks/benchmarks.ipynb
+
 lint: install  ## Lint and check types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -117,6 +120,10 @@ $(UV):
 	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt --editable '.[$(EXTRAS),clients,demo,docs]'
 	@touch $@
 
+.venv/notebooks: .venv/installed
+	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt --editable '.[$(EXTRAS),notebooks]'
+	@touch $@
+
 # optimum-intel cannot share an environment with transformers 5.17. Both link the same torch from uv's cache.
 .venv-openvino/installed: setup.cfg pyproject.toml constraints-openvino-export.txt .venv/installed | $(UV)
 	$(UV) venv --quiet --allow-existing --python $(PY) .venv-openvino
@@ -136,4 +143,4 @@ $(UV):
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .cache/checkov
 	$(UV) pip install --quiet --python .cache/checkov/bin/python checkov==3.3.30 || true
 
-.PHONY: bootstrap browser chaos demo destroy docs gate-study help image image-components image-gpu kubernetes run test test-cluster test-terraform lint format loadtest bench-load bench-serving bench-serving-scale tiny vllm down clean install
+.PHONY: bootstrap browser chaos demo destroy docs gate-study help image image-components image-gpu kubernetes run test test-cluster test-terraform lint format loadtest notebooks bench-load bench-serving bench-serving-scale tiny vllm down clean install

@@ -8,8 +8,10 @@ Layout of a history, a local folder or a gs:// prefix:
     <run_id>/report.html          and report.json, a ReportSummary
     builds/<build>/…              the same for download, quantize and evaluate, which runs share; `resolve` names the folders
     calibrations/<service>.json   the newest calibration of a service: live measured against itself
+    moves/<service>/<time>.json   a Promotion: the traffic was moved by hand, without a run
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable
@@ -29,6 +31,7 @@ Outcome = Literal["promoted", "already_live", "rolled_back", "retired", "held", 
 STEPS: tuple[Step, ...] = get_args(Step)
 BUILDS = "builds"
 CALIBRATIONS = "calibrations"
+MOVES = "moves"
 PARAMETERS = "parameters.json"
 RECORD_OF: dict[Step, type[Record]] = {
     "resolve": Resolution,
@@ -140,7 +143,7 @@ def runs(history: str) -> list[str]:
 
     Costs one listing and one small read a run. Empty when there is no history yet.
     """
-    ids = [name for name in storage.list_names(history) if name not in (BUILDS, CALIBRATIONS)]
+    ids = [name for name in storage.list_names(history) if name not in (BUILDS, CALIBRATIONS, MOVES)]
     found = _read_all(storage.join(history, run_id, "resolve.json") for run_id in ids)
     times = {run_id: _resolved_at(data) or _time_in(run_id) or _NEVER for run_id, data in zip(ids, found, strict=True)}
     return sorted(ids, key=lambda run_id: (times[run_id], run_id), reverse=True)
@@ -186,6 +189,24 @@ def load_calibration(history: str, service: str) -> Calibration | None:
         return Calibration.model_validate_json(storage.read_bytes(calibration_file(history, service)))
     except Exception:  # a bucket fails in many ways
         return None
+
+
+def save_move(history: str, promotion: Promotion) -> None:
+    """Note that a person moved the traffic, for trends. Nothing to note where it did not move."""
+    if promotion.switched_at:
+        name = f"{_aware(promotion.switched_at).astimezone(UTC):%Y%m%d-%H%M%S-%f}.json"
+        storage.write_bytes(storage.join(history, MOVES, promotion.live.service, name), promotion.model_dump_json(indent=2).encode())
+
+
+def load_moves(history: str, service: str) -> list[Promotion]:
+    """The moves by hand of a service, oldest first. One that cannot be read is left out."""
+    folder = storage.join(history, MOVES, service)
+    found = []
+    for data in _read_all(storage.join(folder, name) for name in storage.list_names(folder)):
+        with contextlib.suppress(ValidationError):
+            if isinstance(data, bytes):
+                found.append(Promotion.model_validate_json(data))
+    return found
 
 
 @dataclass

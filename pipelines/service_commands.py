@@ -84,7 +84,7 @@ def deploy(
     release = bluegreen.deploy(place, source, run_id=run_id, engine=engine, replicas=replicas, prompts=texts, test=not skip_tests)
     print(f"deployed   {release.release_id} on {release.color}")
     if auto_switch:
-        _ended(bluegreen.switch(place, release.color, run_id))
+        _ended(_noted(bluegreen.switch(place, release.color, run_id), target, home, history))
 
 
 def switch(
@@ -93,6 +93,7 @@ def switch(
     service: ServiceOption = "llm-inference",
     namespace: NamespaceOption = "default",
     home: HomeOption = Path(HOME),
+    history: HistoryOption = "",
     yes: YesOption = False,
 ) -> None:
     """Move the traffic to a color by hand, without a gate. It must serve and answer, or the traffic goes back."""
@@ -106,7 +107,7 @@ def switch(
             raise InputError("color", color, "use blue or green")
     place = open_service(target, service, namespace, home)
     _ask(f"Move the traffic of {service} to {color}?", yes)
-    _ended(bluegreen.switch(place, to))
+    _ended(_noted(bluegreen.switch(place, to), target, home, history))
 
 
 def promote(
@@ -137,12 +138,17 @@ def promote(
 
 
 def rollback(
-    target: TargetOption = "local", service: ServiceOption = "llm-inference", namespace: NamespaceOption = "default", home: HomeOption = Path(HOME)
+    target: TargetOption = "local",
+    service: ServiceOption = "llm-inference",
+    namespace: NamespaceOption = "default",
+    home: HomeOption = Path(HOME),
+    history: HistoryOption = "",
 ) -> None:
     """Give the traffic back to the release that was live before. At once while it is still warm."""
     from rollout import bluegreen
 
-    show_promotion(Console(highlight=False), bluegreen.rollback(open_service(target, service, namespace, home)))
+    moved = bluegreen.rollback(open_service(target, service, namespace, home))
+    show_promotion(Console(highlight=False), _noted(moved, target, home, history))
 
 
 def recover(
@@ -169,6 +175,20 @@ def open_service(target: str, service: str, namespace: str, home: Path, port: in
     from rollout.target import open_target
 
     return open_target(target, service, namespace, str(home.absolute()), port)
+
+
+def _noted(moved: Promotion, target: str, home: Path, history: str) -> Promotion:
+    """The move, noted in the history: the cluster knows what is live, and forgets what was. A history that cannot be written undoes no move."""
+    from components.history import save_move
+
+    if not history and target != "local":
+        print("not noted in a history, as none is named: --history gs://…, or GREENLIGHT_HISTORY", file=sys.stderr)
+        return moved
+    try:
+        save_move(history or str(home.absolute() / "history"), moved)
+    except Exception as error:  # a bucket fails in many ways
+        print(f"not noted in the history: {type(error).__name__}: {error}".splitlines()[0], file=sys.stderr)
+    return moved
 
 
 def _ask(question: str, yes: bool) -> None:

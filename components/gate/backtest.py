@@ -45,7 +45,7 @@ def backtest(history: str, gate: Gate, service: str) -> list[Tried]:
     ids = runs.runs(history)
     for number, run_id in enumerate(ids):
         run = runs.load_run(history, run_id)
-        if not service or run.service in ("", service):
+        if run.exists and (not service or run.service in ("", service)):
             tried.append(_try(run, gate))
         if time.monotonic() - said >= PROGRESS_SECONDS:
             said = time.monotonic()

@@ -59,16 +59,26 @@ def load_samples(benchmark: BenchmarkResult) -> Samples:
     """
     if not benchmark.samples_uri:
         raise IntegrityError("the record of the benchmark does not say where its samples lie")
+    columns = ["phase", "role", "ttft", "e2e", "itls", "error"]
+    requests = read_table(benchmark.samples_uri, REQUESTS, benchmark.requests_digest, columns)
+    columns = ["role", "pair", "start", "tokens_per_second", "errors"]
+    return samples_of(requests, read_table(benchmark.samples_uri, BLOCKS, benchmark.blocks_digest, columns))
+
+
+def samples_of(requests: Any, blocks: Any) -> Samples:
+    """The same from the tables."""
     import pyarrow.compute as pc
 
-    columns = ["phase", "role", "ttft", "e2e", "itls", "error"]
-    requests = _table(benchmark.samples_uri, REQUESTS, benchmark.requests_digest, columns)
-    columns = ["role", "pair", "start", "tokens_per_second", "errors"]
-    blocks = _table(benchmark.samples_uri, BLOCKS, benchmark.blocks_digest, columns)
     return Samples(_curves(requests), _blocks(blocks), pc.min(blocks["start"]).as_py() if blocks.num_rows else None)
 
 
-def _table(folder: str, name: str, digest: str, columns: list[str]) -> Any:
+def read_table(folder: str, name: str, digest: str, columns: list[str] | None = None) -> Any:
+    """A Parquet file of an artifact, which may lie in a bucket. What it raises: see `load_samples`.
+
+    Args:
+        digest: sha256 that its record names. Empty: it names none.
+        columns: None: all.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

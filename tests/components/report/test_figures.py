@@ -1,0 +1,12 @@
+"""The report's charts outside its page."""
+
+from components.report.charts import objectives_chart
+from components.report.figures import drawn
+from tests.components.report.run_factory import passing
+
+
+def test_the_colors_of_the_page_are_filled_in() -> None:
+    figure = drawn(objectives_chart(passing()), "Objectives")
+    text = figure.to_json()
+    assert "var(" not in text and "#1a7f37" in text
+    assert figure.layout.title.text == "Objectives" and len(figure.data[0].x) == len(passing())
