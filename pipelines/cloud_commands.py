@@ -1,5 +1,6 @@
 """The commands about runs in a cloud: `greenlight follow | cancel | ui`, `greenlight schedule …`, `greenlight template push`."""
 
+import json
 import os
 import sys
 import tempfile
@@ -179,13 +180,17 @@ def create_schedule(
 
 @schedule.command("list")
 @takes(CloudOptions, from_environment=(CloudOptions,))
-def list_schedules(options: CloudOptions) -> None:
+def list_schedules(options: CloudOptions, as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False) -> None:
     """Show the schedules of the pipeline."""
     runner = open_runner(options)
+    found = _patiently(runner, options, runner.schedules)
+    if as_json:
+        print(json.dumps([each.model_dump(mode="json") for each in found], indent=2))
+        return
     table = Table(box=None, pad_edge=False)
     for heading in ("name", "state", "cron", "at a time", "next run", "until"):
         table.add_column(heading, no_wrap=True)
-    for each in _patiently(runner, options, runner.schedules):
+    for each in found:
         times = [f"{time:%Y-%m-%d %H:%M} UTC" if time else "" for time in (each.next_run, each.end)]
         table.add_row(each.name, each.state, each.cron, str(each.max_concurrent_runs), *times)
     Console(highlight=False).print(table)

@@ -31,6 +31,7 @@ def explain(gate: Annotated[str, typer.Argument(help="The name of a shipped gate
 def replay(
     decision: Annotated[str, typer.Argument(help="gate.json of a run's history, the folder of a decision, or a gs:// URI.")],
     gate: Annotated[str, typer.Option(help="Judge by this gate instead: the name of a shipped one, a path, or a gs:// URI.")] = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Judge a run again from its recorded artifacts: the same verdict to the last bit, or what another gate would have said.
 
@@ -42,16 +43,22 @@ def replay(
 
     recorded = load_decision(decision)
     again = replay(recorded, load_gate(gate) if gate else None)
-    Console(highlight=False).print(objectives_table(again))
-    print(f"{again.verdict}: {again.reason}")
+    changed = differences(recorded, again)
+    if as_json:
+        print(json.dumps({"recorded": recorded.verdict, "differences": changed, "decision": json.loads(again.model_dump_json())}, indent=2))
+    else:
+        Console(highlight=False).print(objectives_table(again))
+        print(f"{again.verdict}: {again.reason}")
     if gate:
-        print(f"The run was judged {recorded.verdict} by the gate {recorded.gate_name}; by {again.gate_name} it is {again.verdict}.")
+        if not as_json:
+            print(f"The run was judged {recorded.verdict} by the gate {recorded.gate_name}; by {again.gate_name} it is {again.verdict}.")
         raise typer.Exit(0 if again.verdict == "promote" else EXIT_NOT_PROMOTED)
-    if changed := differences(recorded, again):
+    if changed:
         raise IntegrityError(
             f"the replay differs from the record in {', '.join(changed)}. Another version of the code made it ({recorded.code_version or 'unknown'})."
         )
-    print("The same as recorded, to the last bit.")
+    if not as_json:
+        print("The same as recorded, to the last bit.")
 
 
 @app.command()

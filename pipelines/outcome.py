@@ -104,14 +104,14 @@ def show_status(console: Console, status: ServiceStatus, details: bool = False) 
     if status.asleep_since:
         console.print(f"asleep since {status.asleep_since:%m-%d %H:%M:%S} UTC: `greenlight wake` brings it up", style="yellow", markup=False)
     table = Table(box=None, pad_edge=False)
-    for heading in ("color", "", "release", "model", "engine", "ready", "since"):
+    for heading in ("color", "", "release", "model", "engine", "ready", "deployed"):
         table.add_column(heading, no_wrap=True)
     for color in status.colors:
         release = color.release
         ready = f"{sum(instance.ready for instance in color.instances)}/{release.replicas if release else 0}"
         cells = [release.release_id, release.source, release.engine] if release else ["empty", "", ""]
-        since = f"{release.deployed_at:%m-%d %H:%M:%S}" if release else ""
-        table.add_row(color.color, "live" if color.live else "", *cells, ready, since, style="green" if color.live else "")
+        deployed = f"{release.deployed_at:%m-%d %H:%M:%S}" if release else ""
+        table.add_row(color.color, "live" if color.live else "", *cells, ready, deployed, style="green" if color.live else "")
     console.print(table)
     if details:
         for color in status.colors:
@@ -121,8 +121,10 @@ def show_status(console: Console, status: ServiceStatus, details: bool = False) 
                     f"  {color.color}: {one.instance.name} {one.instance.url or '(no address)'} {'ready' if one.ready else 'not ready'}{doubt}", markup=False
                 )
     live = next((color.release for color in status.colors if color.live), None)
-    if live and live.run_id:
-        console.print(f"live is from run {live.run_id}", markup=False)
+    if live:
+        since = f"since {status.live_since:%Y-%m-%d %H:%M:%S} UTC" if status.live_since else "for longer than is remembered"
+        told = [f", from run {live.run_id}" if live.run_id else "", f", by decision {status.live_decision}" if status.live_decision else ", without a decision"]
+        console.print(f"{live.release_id} is live {since}{''.join(told)}", markup=False, soft_wrap=True)
     if status.previous:
         console.print(f"rollback goes to {status.previous.release_id}", markup=False)
     if status.holder:

@@ -300,6 +300,7 @@ def wake(target: Target, run_id: str = "") -> Release:
 def status(target: Target) -> ServiceStatus:
     """What is there now. Changes nothing, waits for nobody."""
     state = target.read()
+    went_live, moving = state.went_live, state.switch
     return ServiceStatus(
         target=target.kind,
         service=target.service,
@@ -308,6 +309,8 @@ def status(target: Target) -> ServiceStatus:
         endpoint_open=target.endpoint_open(),
         live=state.live,
         asleep_since=state.asleep_since,
+        live_since=moving.switched_at if moving and moving.switched_at else went_live.at if went_live else None,
+        live_decision=(moving.decision if moving and moving.switched_at else "") or state.decision,
         colors=[_color_status(target, state, color) for color in OTHER],
         previous=state.previous,
         switch=state.switch,

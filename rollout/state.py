@@ -17,6 +17,8 @@ OTHER: dict[Color, Color] = {"blue": "green", "green": "blue"}
 Action = Literal["deploy_green", "promote", "rollback", "switch", "retire", "recover", "down", "sleep", "wake"]
 What = Literal["went_live", "deployed", "promoted", "rolled_back", "rollback", "retired", "interrupted", "restarted", "scaled_down", "down", "asleep"]
 
+GAINS_TRAFFIC = ("went_live", "promoted", "rollback")
+
 
 class Event(Part):
     """One thing that was done. Who, when, from which run and decision."""
@@ -80,6 +82,22 @@ class ServiceState(Part):
         """The color that a candidate goes to. Green before anything is live: the baseline comes up on blue."""
         return OTHER[self.live or "blue"]
 
+    @property
+    def went_live(self) -> Event | None:
+        """How the live release got the traffic, as far back as the history goes."""
+        live = self.live_release
+        for event in reversed(self.history):
+            # A bake that went badly is noted with the release that lost the traffic.
+            if live and (event.what == "rolled_back" or (event.what in GAINS_TRAFFIC and event.release_id == live.release_id)):
+                return event
+        return None
+
+    @property
+    def decision(self) -> str:
+        """Id of the decision by which live was promoted, also when a rollback has brought it back since; empty when it was none."""
+        live = self.live_release
+        return next((event.decision for event in reversed(self.history) if live and event.what == "promoted" and event.release_id == live.release_id), "")
+
     def having(self, **changes: object) -> "ServiceState":
         return self.model_copy(update=changes)
 
@@ -141,6 +159,8 @@ class ServiceStatus(Part):
     endpoint_open: bool
     live: Color | None
     asleep_since: datetime | None = None
+    live_since: datetime | None = Field(None, description="When live got the traffic. None: nothing is live, or longer ago than the events that are kept.")
+    live_decision: str = Field("", description="Id of the decision that promoted live. Empty: it went live without one.")
     colors: list[ColorStatus]
     previous: Release | None
     switch: Switch | None = Field(description="A move of the traffic that is under way, or was interrupted.")

@@ -1,5 +1,6 @@
 """The command line on runs in a cloud: refused before anything is sent, followed through every weather, with the exit codes of a local run."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -261,6 +262,7 @@ def test_a_schedule_from_the_command_line(greenlight: Callable[..., Outcome], on
     assert greenlight("schedule", "create", "other", "--cron", "0 25 * * 1", *where)[0] == 2
     assert greenlight("schedule", "pause", "weekly")[0] == 0
     assert "paused" in greenlight("schedule", "list")[1]
+    assert [(each["name"], each["state"]) for each in json.loads(greenlight("schedule", "list", "--json")[1])] == [("weekly", "paused")]
     assert greenlight("schedule", "resume", "weekly")[0] == 0
     assert greenlight("schedule", "update", "weekly", "--cron", "0 4 * * 1", "--times-only")[0] == 0
     assert "0 4 * * 1" in greenlight("schedule", "list")[1]
