@@ -26,7 +26,8 @@ test-terraform: install .cache/checkov/bin/checkov  ## Check the Terraform confi
 	$(PY) -m pytest tests/terraform tests/test_workflows.py $(ARGS)
 
 notebooks: .venv/notebooks  ## Open the notebooks in Jupyter Lab, on the runs of `make run` (GREENLIGHT_HISTORY=gs://... takes others; ARGS="--no-browser")
-	GREENLIGHT_HISTORY=$${GREENLIGHT_HISTORY:-$(CURDIR)/.greenlight/history} .venv/bin/jupyter lab --notebook-dir notebooks $(ARGS) notebooks/benchmarks.ipynb
+	@GREENLIGHT_HISTORY=$${GREENLIGHT_HISTORY:-$(CURDIR)/.greenlight/history} .venv/bin/jupyter lab $$([ "$$(id -u)" != 0 ] || echo --allow-root) \
+		$(ARGS) notebooks/benchmarks.ipynb
 
 lint: install  ## Lint and check types
 	.venv/bin/ruff check .

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from components.history import STEPS, load_run, runs
+from components.history import STEPS, load_moves, load_run, runs, save_move
+from components.records import Promotion
 from tests.components.report.run_factory import START, RunFactory
 
 ORDER = ("resolve", "download", "quantize", "evaluate", "deploy_green", "benchmark", "gate", "promote")
@@ -89,6 +90,18 @@ def test_runs_are_ordered_by_their_records_and_not_by_their_names(tmp_path: Path
     RunFactory(tmp_path, "zebra").download()  # makes the folder of builds, which is no run
     expected = ["promotion-2020-01-01-00-00-00-000001", "3f0c-uuid", "20261123-192002-beef", "zebra", "nobody-knows"]
     assert runs(str(tmp_path)) == expected
+
+
+def test_moves_by_hand_are_kept_in_order_and_are_no_run(tmp_path: Path) -> None:
+    factory = RunFactory(tmp_path).resolve()
+    for outcome, minutes in (("rolled_back", 5), ("promoted", 3)):
+        move = Promotion(outcome=outcome, live=factory.release("live"), switched_at=START + timedelta(minutes=minutes))  # type: ignore[arg-type]
+        save_move(str(tmp_path), move)
+    save_move(str(tmp_path), Promotion(outcome="already_live", live=factory.release("live")))
+    (tmp_path / "moves/llm-inference/20990101-000000-000000.json").write_text("{")
+    assert [move.outcome for move in load_moves(str(tmp_path), "llm-inference")] == ["promoted", "rolled_back"]
+    assert load_moves(str(tmp_path), "another") == []
+    assert runs(str(tmp_path)) == [factory.run_id]
 
 
 def test_no_history_yet(tmp_path: Path) -> None:
