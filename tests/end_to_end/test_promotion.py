@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from components.frames import load_frames
 from tests.end_to_end.conftest import Home
+from tests.notebooks.executed import Executed
 
 pytestmark = pytest.mark.slow
 
@@ -89,3 +91,22 @@ def test_held_green_is_promoted_by_hand_under_load(home: Home, small_gate: str, 
         assert code == 0, output
     assert counts.get("blue") and counts.get("green"), counts
     assert home.status().live != live
+
+
+def test_these_runs_are_compared_and_open_in_the_notebooks(home: Home) -> None:
+    history = str(home.folder / "history")
+    code, output = home("runs", "--json")
+    assert code == 0, output
+    outcomes = {run["run_id"]: run["outcome"] for run in json.loads(output)}
+    assert list(outcomes.values()) == ["promoted", "retired", "up_to_date", "promoted"]
+    held, bad, _, first = outcomes
+    code, output = home("compare", first, bad)
+    assert code == 0, output
+    assert all(words in " ".join(output.split()) for words in ("method optimum bnb", "bits 8 4", "kl_mean"))
+    assert f"Promoted: run {first}" in Executed("benchmarks", history=history, run=first).text
+    assert f"Promoted: run {held}" in Executed("benchmarks", history=history).text
+    shown = Executed("history", history=history, gate="quick")
+    assert "By the gate **quick**: 2 same, 1 changed, 1 skipped" in shown.text
+    assert "What had the traffic" in shown.figures
+    moves = load_frames(history, "llm-inference").moves
+    assert moves[["what", "by"]].values.tolist() == [["promoted", "run"], ["rolled_back", "hand"], ["promoted", "run"]]
