@@ -256,6 +256,46 @@ class Look(Part):
     bounds: list[float | None] = Field(default_factory=list, description="Confidence bound of each objective at this look, in their order. None: not judged.")
 
 
+class BakeTest(Part):
+    """How a bake compares the new live color with its control: what the gate file says of it."""
+
+    probes_per_second: float = 1.0
+    max_slower: float | None = Field(None, description="Times the control's latency. None: not compared.")
+    confidence: float = 0.99
+    largest_ratio: float = 1.3
+    reference_pairs: int = 0
+    max_seconds: float | None = Field(None, description="A probe that takes longer has failed. None: that of the target.")
+
+
+class BakeReference(Part):
+    """The colors compared before a switch, in ln(new / old): new is idle then, old has the load."""
+
+    pairs: int
+    lower: float = Field(description="Lower confidence bound of its middle.")
+
+
+class BakeResult(Part):
+    """What a bake saw beside failed probes: pairs of probes to the new live color and its control."""
+
+    pairs: int
+    control_errors: int = Field(0, description="Pairs of which the control's probe alone failed.")
+    ratio: float | None = Field(None, description="Latency of the new color over the control's, beyond what load explains: the median. None: no pairs.")
+    bound: float | None = Field(None, description="It is at least this, whenever one looks; drawn towards the limit by the clipping.")
+    limit: float | None = Field(None, description="None: latency was not compared.")
+    load: float = Field(1.0, description="How many times slower the loaded color was than the idle one before the switch, at most: taken as due to load.")
+    not_compared: str = Field("", description="Why latency was not compared, or not to the end.")
+
+    @property
+    def sentence(self) -> str:
+        """For people. Empty when there is nothing to say."""
+        if self.limit is None or self.ratio is None or self.bound is None:
+            return self.not_compared
+        load = f", beyond the {self.load:.2f}x that load explains" if self.load > 1 else ""
+        sure = f"for certain at least {self.bound:.2f}x; " if self.bound > self.limit else ""
+        said = f"In {self.pairs} pairs it took {self.ratio:.2f}x as long as the old color{load}; {sure}the limit is {self.limit:g}x."
+        return f"{said} {self.not_compared}".rstrip()
+
+
 class Decision(Record):
     """What the gate says, and from what."""
 
@@ -275,6 +315,7 @@ class Decision(Record):
     benchmark_digest: str = Field(description="sha256 of the BenchmarkResult record judged.")
     bake_seconds: float = 0.0
     bake_max_errors: int = 0
+    bake_test: BakeTest = BakeTest()
     keep_warm_seconds: float = 1800.0
     code_version: str = ""
     decided_at: datetime = Field(default_factory=utc_now)
@@ -328,6 +369,7 @@ class Promotion(Record):
     switched_at: datetime | None = None
     probes: int = 0
     errors: int = 0
+    bake: BakeResult | None = Field(None, description="None: no bake.")
     reason: str = ""
 
 

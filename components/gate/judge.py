@@ -7,7 +7,7 @@ from components.gate.evidence import record_digest
 from components.gate.objectives import Gate
 from components.gate.sources import read_samples
 from components.gate.verdict import judge_samples
-from components.records import Action, Decision, Deployment
+from components.records import Action, BakeTest, Decision, Deployment
 
 log = logging.getLogger("greenlight.gate")
 
@@ -36,6 +36,7 @@ def judge(
         benchmark_digest=record_digest(benchmark_folder),
         bake_seconds=gate.bake.seconds,
         bake_max_errors=gate.bake.max_errors,
+        bake_test=BakeTest(**gate.bake.model_dump(include=set(BakeTest.model_fields))),
         keep_warm_seconds=max(gate.bake.keep_warm_seconds, gate.bake.seconds),
         code_version=code_version,
     )

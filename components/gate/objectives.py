@@ -14,6 +14,9 @@ MIN_TAIL_PAIRS = 5
 MIN_BLOCK_PAIRS = 3
 """Pairs of throughput blocks below which a t interval is too wide to decide anything."""
 
+MIN_REFERENCE_PAIRS = 30
+"""Below which the normal approximation of the bound of the reference is not one."""
+
 
 def _refuse_percent(confidence: float) -> float:
     if not 0.5 < confidence < 1:
@@ -117,13 +120,28 @@ class Bake(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seconds: Number = Field(0, ge=0, le=7 * 86_400, description="How long the new live color is probed.")
-    max_errors: Count = Field(0, ge=0, description="Failed probes that are still tolerated.")
+    max_errors: Count = Field(0, ge=0, description="Failed probes that are still tolerated, and 2 more for each of the old color's.")
+    probes_per_second: Number = Field(2, gt=0, le=50, description="Pairs of probes: a short prompt to the new color and the old one, in random order.")
+    max_slower: Number | None = Field(None, gt=1, le=100, description="How many times as long as the old color the new one may take. Left out: not compared.")
+    confidence: Confidence = Field(0.99, description="One-sided, of the bound that has to exceed max_slower, at whichever pair of the whole bake.")
+    largest_ratio: Number = Field(1.3, gt=1, le=100, description="A pair counts as at most this many times above or below max_slower, stalls and failures too.")
+    reference_pairs: Count = Field(
+        0, le=1000, description="Pairs before the switch, which show how much slower the load makes the color that has it. 0: the load is not accounted for."
+    )
+    max_seconds: Number | None = Field(None, gt=0, description="A probe that takes longer has failed. Left out: a minute.")
     keep_warm_seconds: Number = Field(
         1800,
         ge=0,
         le=30 * 86_400,
         description="How long the old color stays up for an instant rollback; then a cluster scales it to zero.",
     )
+
+    @field_validator("reference_pairs")
+    @classmethod
+    def _enough(cls, pairs: int) -> int:
+        if 0 < pairs < MIN_REFERENCE_PAIRS:
+            raise ValueError(f"is too few for a bound; write {MIN_REFERENCE_PAIRS} or more, or 0 for a service whose load slows nothing")
+        return pairs
 
 
 class Gate(BaseModel):

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from components.gate.objectives import Gate, Objective
+from components.gate.objectives import Bake, Gate, Objective
 from components.gate.power import Need, plan
 from components.records import Calibration
 
@@ -71,8 +71,20 @@ def explain(gate: Gate) -> list[str]:
     lines += cannot_see(gate)
     bake = gate.bake
     if bake.seconds:
-        lines.append(f"After the switch it is watched for {bake.seconds:g} s, and rolled back when more than {bake.max_errors} probes fail.")
+        lines.append(f"After the switch it is watched for {bake.seconds:g} s, and rolled back when more than {bake.max_errors} probes fail, {_slower(bake)}")
     return lines
+
+
+def _slower(bake: Bake) -> str:
+    """The rest of the sentence on the watch."""
+    late = "and 2 more for each that only the old color fails."
+    if bake.max_seconds:
+        late += f" One that takes longer than {bake.max_seconds:g} s has failed."
+    if bake.max_slower is None:
+        return f"{late} Latencies are not compared."
+    load = f", beyond what {bake.reference_pairs} pairs before the switch put down to load" if bake.reference_pairs else ""
+    sure = f"it is {100 * bake.confidence:.4g}% sure that the new color takes more than {bake.max_slower:g} times as long as the old one{load}"
+    return f"{late} {bake.probes_per_second:g} times a second both colors are asked the same, and it is rolled back when {sure}."
 
 
 def _meaning(objective: Objective) -> str:

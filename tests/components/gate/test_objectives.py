@@ -63,6 +63,8 @@ def gate(objective: str, rest: str = "") -> str:
         (gate("{metric: itl, statistic: p50, max: 1}", "benchmark: {max_tokens: 1}"), "max_tokens to be 2 or more"),
         (gate("{metric: kl_mean, max: 1}\n  - {metric: kl_mean, max: 2}"), "two objectives are called 'mean KL divergence'"),
         (gate("{metric: kl_mean, max: 1}", "bake: {seconds: -1}"), "bake.seconds is -1"),
+        (gate("{metric: kl_mean, max: 1}", "bake: {max_slower: 1}"), "bake.max_slower is 1: Input should be greater than 1"),
+        (gate("{metric: kl_mean, max: 1}", "bake: {reference_pairs: 29}"), "bake.reference_pairs is 29: is too few for a bound; write 30 or more, or 0"),
         (gate("{metric: kl_mean, max: 1}").replace("objectives", "objective"), "objective: no such key; did you mean objectives?"),
         (gate("{metric: kl_mean, max: 1}").replace("confidence: 0.95\n", ""), "confidence: is missing"),
         ("name: x\nconfidence: 0.95\nobjectives: []\n", "at least 1 item"),

@@ -101,3 +101,9 @@ def test_a_gate_is_explained() -> None:
     assert "share of TTFT over 50 ms of the candidate is at most 2 points more than live's" in lines[4]
     printed = CliRunner().invoke(app, ["gate", "explain", "default"]).output
     assert "720, 1,260, 1,620, 1,980, 2,400" in printed and printed.count("passes when") == 12
+    watch = " ".join(printed.split())
+    assert (
+        "After the switch it is watched for 120 s, and rolled back when more than 12 probes fail, and 2 more for each that only the old color fails." in watch
+    )
+    assert "99% sure that the new color takes more than 1.08 times as long as the old one, beyond what 120 pairs before the switch put down to load." in watch
+    assert explain(load_gate("quick"))[-1].endswith("Latencies are not compared.")
