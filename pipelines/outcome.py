@@ -62,7 +62,8 @@ def promotion_line(promotion: Promotion) -> str:
     if promotion.outcome == "retired":
         return f"not moved: {promotion.reason}"
     what = {"promoted": f"moved to {live}", "already_live": f"already on {live}", "rolled_back": f"rolled back to {live}"}[promotion.outcome]
-    return what + (f" ({promotion.reason})" if promotion.reason else "")
+    said = promotion.reason or (promotion.bake.sentence if promotion.bake else "")
+    return what + (f" ({said})" if said else "")
 
 
 def show_promotion(console: Console, promotion: Promotion) -> None:
@@ -134,6 +135,7 @@ def show_status(console: Console, status: ServiceStatus, details: bool = False) 
             console.print(f"  {event.at:%H:%M:%S} {event.what} {event.release_id} by {event.who} {event.reason}".rstrip(), markup=False)
     if status.switch and status.holder and status.switch.switched_at:
         baked = (utc_now() - status.switch.switched_at).total_seconds()
-        console.print(f"bake: {status.switch.release.release_id} has the traffic for {baked:.0f} of {status.switch.bake_seconds:g} s")
+        limit = f"; rolled back beyond {status.switch.bake_test.max_slower:g}x the old color's latency" if status.switch.bake_test.max_slower else ""
+        console.print(f"bake: {status.switch.release.release_id} has the traffic for {baked:.0f} of {status.switch.bake_seconds:g} s{limit}", soft_wrap=True)
     elif status.switch:
         console.print("a move of the traffic is under way, or was interrupted: the next run or promote finishes it")

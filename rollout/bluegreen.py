@@ -5,6 +5,7 @@ import logging
 from components.errors import ConflictError, DeployError, GreenlightError
 from components.records import Color, Decision, Deployment, Promotion, Release, utc_now
 from rollout import checks
+from rollout.bake import compare_before, verify_switch
 from rollout.points import reached
 from rollout.releases import Source, end_unproven, live_again, proven, release_of, running_already, warm
 from rollout.state import OTHER, ColorStatus, InstanceStatus, ServiceState, ServiceStatus, Switch, decision_id
@@ -143,15 +144,16 @@ def promote(target: Target, decision: Decision, run_id: str = "") -> Promotion:
         if earlier := checks.earlier_outcome(target.read(), decision):
             return earlier
         target.open_endpoint()
-        state = target.read()  # what is checked from here on is what is flipped: each write names the version that it follows
-        checks.live_unchanged(state, decision)
-        candidate = checks.measured(target, state, decision.deployment.candidate)
+        state, _ = _as_measured(target, decision)
+        before = compare_before(target, decision, state.prompts)
+        state, candidate = _as_measured(target, decision)  # what is checked from here on is what is flipped: each write names the version that it follows
         reached("promote.checked", "what runs on %s is what was measured", candidate.color)
         candidate = checks.matched(target, candidate, decision.deployment.live, state.prompts)
         reached("promote.matched", "%s: release %s has as many servers as live", candidate.color, candidate.release_id)
         switch = Switch(
             action="promote", release=candidate, back=state.live_release, run_id=run_id, decision=decision_id(decision),
             bake_seconds=decision.bake_seconds, bake_max_errors=decision.bake_max_errors, keep_warm_seconds=decision.keep_warm_seconds,
+            bake_test=decision.bake_test, reference=before,
         )  # fmt: skip
         state = target.commit(state.having(switch=switch))
         reached("promote.intended", "the switch from %s to %s is written down", state.live, switch.release.color)
@@ -160,6 +162,12 @@ def promote(target: Target, decision: Decision, run_id: str = "") -> Promotion:
             "promote.switched", "the traffic goes to %s, release %s", switch.release.color, switch.release.release_id, figure=f"live is {switch.release.color}"
         )
         return settle_promotion(target, run_id)
+
+
+def _as_measured(target: Target, decision: Decision) -> tuple[ServiceState, Release]:
+    state = target.read()
+    checks.live_unchanged(state, decision)
+    return state, checks.measured(target, state, decision.deployment.candidate)
 
 
 def rollback(target: Target, run_id: str = "") -> Promotion:
@@ -323,7 +331,7 @@ def _go_live(target: Target, release: Release, prompts: list[str], run_id: str) 
     """The first release of a service gets the traffic: there is no other to measure it against."""
     state = target.read().filled(release).having(live=release.color, prompts=prompts, asleep_since=None)
     target.commit(state.noting("went_live", release, run_id))
-    if problem := checks.verify_switch(target, release, prompts[0]).reason:
+    if problem := verify_switch(target, release, prompts[0]).reason:
         raise DeployError(f"{problem} Look at `greenlight status`, then run this again.")
     reached("deploy_green.went_live", "%s: release %s is live", release.color, release.release_id, figure=f"live is {release.color}")
     return release

@@ -1,19 +1,16 @@
-"""What must hold before, and after, traffic moves."""
+"""What must hold before traffic moves."""
 
 import logging
-import time
-from dataclasses import dataclass
 
 from components.errors import ConflictError, DeployError, GreenlightError
-from components.records import Color, Decision, Promotion, Release
-from rollout.points import reached
-from rollout.state import ServiceState, Switch, decision_id
+from components.records import Decision, Promotion, Release
+from rollout.state import ServiceState, decision_id
 from rollout.target import Target, same_process
 
 log = logging.getLogger("greenlight.rollout")
 
 PROMPTS = 4
-VALIDATION_TOKENS, PROBE_TOKENS = 16, 8
+VALIDATION_TOKENS = 16
 DEFAULT_PROMPT = "Hello"
 
 
@@ -134,82 +131,3 @@ def _same_build(target: Target, before: Release, now: Release, prompts: list[str
         log.info("%s: validating %d new pods: %s", now.color, len(fresh), ", ".join(instance.name for instance in fresh))
         validate(target, now.model_copy(update={"instances": fresh}), prompts)
     return now
-
-
-@dataclass(frozen=True)
-class Bake:
-    """The watch after a switch. `reason` is empty when all is well."""
-
-    probes: int
-    errors: int
-    reason: str = ""
-
-
-def verify_switch(target: Target, release: Release, prompt: str) -> Bake:
-    """The stable endpoint answers from the release's color, within the time that the target's routing needs."""
-    began, probes, problem = time.monotonic(), 0, ""
-    while probes == 0 or time.monotonic() - began < target.timings.switched:
-        probes += 1
-        problem = _failure(target, release.color, prompt)
-        if not problem:
-            return Bake(probes=1, errors=0)
-        time.sleep(target.timings.poll)
-    return Bake(probes, probes, f"the stable endpoint does not answer from {release.color}: {problem}")
-
-
-def bake(target: Target, switch: Switch, prompts: list[str]) -> Bake:
-    """Probe the stable endpoint for `bake_seconds` (once at least), and the old color beside it as control.
-
-    A probe that fails counts against the new color when the control, asked the same right after, answers: what fails on
-    both says something about the machine. No answer at all is no evidence, and no evidence does not pass.
-    """
-    release, control = switch.release, switch.back
-    began = said = time.monotonic()
-    probes = errors = answered = 0
-    problem = ""
-    while True:
-        prompt = prompts[probes % len(prompts)]
-        failure = _failure(target, release.color, prompt)
-        probes += 1
-        if not failure:
-            answered += 1
-            _answers(target, control, prompt, probes)  # kept under the same small load, warm for a rollback
-        elif control is None or _answers(target, control, prompt, probes):
-            errors += 1
-            problem = failure
-            log.warning("bake: %s", failure)
-        else:
-            log.warning("bake: %s The old color does not answer either: not counted.", failure)
-        elapsed = time.monotonic() - began
-        if errors > switch.bake_max_errors:
-            return Bake(probes, errors, f"{errors} of {probes} probes failed, {switch.bake_max_errors} are allowed; the last: {problem}")
-        if elapsed >= switch.bake_seconds:
-            return Bake(probes, errors, "" if answered else f"none of {probes} probes was answered: {failure}")
-        if probes == 1 or time.monotonic() - said >= target.timings.progress:
-            said = time.monotonic()
-            figure = f"bake {elapsed:.0f}/{switch.bake_seconds:g} s, {errors} errors"
-            if switch.action == "promote":
-                reached(
-                    "promote.baking", "%s: %d probes, %d errors after %.0f of %g s", release.color, probes, errors, elapsed, switch.bake_seconds, figure=figure
-                )
-        time.sleep(min(target.timings.probe, max(0.0, switch.bake_seconds - elapsed)))
-
-
-def _failure(target: Target, color: Color, prompt: str) -> str:
-    """What is wrong with the stable endpoint's answer; empty when it is an answer from that color."""
-    try:
-        answer = target.ask_stable(prompt, PROBE_TOKENS)
-    except DeployError as error:
-        return str(error)
-    return "" if answer.color == color else f"the stable endpoint answered from {answer.color or 'an unnamed color'}, not from {color}."
-
-
-def _answers(target: Target, control: Release | None, prompt: str, turn: int) -> bool:
-    instances = target.runs(control) if control else []
-    if not instances:
-        return False
-    try:
-        target.ask(instances[turn % len(instances)], prompt, PROBE_TOKENS)
-    except DeployError:
-        return False
-    return True

@@ -1,6 +1,7 @@
 """Questions to a server of this project over HTTP."""
 
 import os
+import time
 from typing import Any
 
 from components.errors import DeployError
@@ -33,8 +34,9 @@ def generate(url: str, prompt: str, max_length: int, seconds: float) -> Answer:
     Raises:
         DeployError: no answer within `seconds`, an error, or an empty text.
     """
+    began = time.perf_counter()
     body, headers = _json("POST", f"{url}/generate", seconds, wish(prompt, max_length))
-    return Answer(text_of(body, url), headers.get(COLOR_HEADER, ""), headers.get(RELEASE_HEADER, ""))
+    return Answer(text_of(body, url), time.perf_counter() - began, headers.get(COLOR_HEADER, ""), headers.get(RELEASE_HEADER, ""))
 
 
 def wish(prompt: str, max_length: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.records import Color, Decision, Instance, Part, Release, utc_now
+from components.records import BakeReference, BakeTest, Color, Decision, Instance, Part, Release, utc_now
 
 HISTORY_LIMIT = 200
 OTHER: dict[Color, Color] = {"blue": "green", "green": "blue"}
@@ -43,6 +43,9 @@ class Switch(Part):
     decision: str = Field("", description="Id of the decision that it follows.")
     bake_seconds: float = 0.0
     bake_max_errors: int = 0
+    bake_test: BakeTest = BakeTest()
+    reference: BakeReference | None = Field(None, description="The colors compared before the switch. None: not asked for, or too few answers.")
+    bake_ends_at: datetime | None = Field(None, description="A run that continues the bake ends it then, too.")
     keep_warm_seconds: float = 1800.0
     intended_at: datetime = Field(default_factory=utc_now)
     switched_at: datetime | None = Field(None, description="None: the traffic has not moved yet.")

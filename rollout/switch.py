@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from components.errors import GreenlightError, IntegrityError
 from components.records import Promotion, utc_now
-from rollout import checks
+from rollout.bake import Watched, bake, verify_switch
 from rollout.points import reached
 from rollout.releases import bring_up, live_again
 from rollout.state import ServiceState, Switch
@@ -16,7 +16,8 @@ log = logging.getLogger("greenlight.rollout")
 
 def flip(target: Target, state: ServiceState, switch: Switch) -> ServiceState:
     """The one write that moves the traffic, on condition that nothing has changed since `state` was checked."""
-    moved = switch.model_copy(update={"switched_at": utc_now()})
+    now = utc_now()
+    moved = switch.model_copy(update={"switched_at": now, "bake_ends_at": now + timedelta(seconds=switch.bake_seconds)})
     return target.commit(state.having(live=switch.release.color, switch=moved))
 
 
@@ -25,40 +26,52 @@ def settle_promotion(target: Target, run_id: str) -> Promotion:
     state = target.read()
     switch = state.switch
     assert switch is not None and switch.back is not None
-    verified = checks.verify_switch(target, switch.release, state.prompts[0])
+    back = switch.back
+    verified = verify_switch(target, switch.release, state.prompts[0])
     if not verified.reason:
         reached("promote.verified", "the stable endpoint answers from %s", switch.release.color)
-        verified = checks.bake(target, switch, state.prompts)
+        state, switch = _still_to_bake(target, state, switch)
+        verified = bake(target, switch, state.prompts)
         reached("promote.baked", "%s: baked, %d of %d probes failed", switch.release.color, verified.errors, verified.probes)
     if verified.reason:
         return _go_back(target, switch, run_id, verified)
-    state = state.having(switch=None, previous=switch.back, warm_until=_warm_until(switch)).noting(
-        "promoted", switch.release, run_id or switch.run_id, switch.decision
+    state = state.having(switch=None, previous=back, warm_until=_warm_until(switch)).noting(
+        "promoted", switch.release, run_id or switch.run_id, switch.decision, verified.bake.sentence if verified.bake else ""
     )
     target.commit(state)
     reached(
         "promote.settled",
         "%s is live; %s stays warm for a rollback",
         switch.release.release_id,
-        switch.back.release_id,
+        back.release_id,
         figure=f"live is {switch.release.color}",
     )
     return Promotion(
-        outcome="promoted", live=switch.release, previous=switch.back, switched_at=switch.switched_at, probes=verified.probes, errors=verified.errors
-    )
+        outcome="promoted", live=switch.release, previous=back, switched_at=switch.switched_at,
+        probes=verified.probes, errors=verified.errors, bake=verified.bake,
+    )  # fmt: skip
 
 
-def _go_back(target: Target, switch: Switch, run_id: str, bake: checks.Bake) -> Promotion:
+def _still_to_bake(target: Target, state: ServiceState, switch: Switch) -> tuple[ServiceState, Switch]:
+    """A run that continues a bake does not prolong it, unless its end passed while nobody watched: then it begins anew."""
+    if switch.bake_ends_at and switch.bake_ends_at > utc_now():
+        return state, switch
+    again = switch.model_copy(update={"bake_ends_at": utc_now() + timedelta(seconds=switch.bake_seconds)})
+    return (target.commit(state.having(switch=again)), again) if switch.bake_seconds else (state, switch)
+
+
+def _go_back(target: Target, switch: Switch, run_id: str, watched: Watched) -> Promotion:
     """The new color did badly: the old one gets the traffic back."""
     assert switch.back is not None
-    log.error("%s: %s Going back to %s.", switch.release.color, bake.reason, switch.back.color)
+    log.error("%s: %s Going back to %s.", switch.release.color, watched.reason, switch.back.color)
     back = switch.back if target.alive(switch.back) else bring_up(target, switch.back, run_id)
     state = target.read().having(live=back.color, switch=None, warm_until=_warm_until(switch))
-    target.commit(state.noting("rolled_back", switch.release, run_id or switch.run_id, switch.decision, bake.reason))
+    target.commit(state.noting("rolled_back", switch.release, run_id or switch.run_id, switch.decision, watched.reason))
     reached("promote.settled", "%s is live again; %s is idle", back.release_id, switch.release.release_id, figure=f"rolled back to {back.color}")
     return Promotion(
-        outcome="rolled_back", live=back, previous=switch.release, switched_at=switch.switched_at, probes=bake.probes, errors=bake.errors, reason=bake.reason
-    )
+        outcome="rolled_back", live=back, previous=switch.release, switched_at=switch.switched_at,
+        probes=watched.probes, errors=watched.errors, bake=watched.bake, reason=watched.reason,
+    )  # fmt: skip
 
 
 def settle_rollback(target: Target, run_id: str) -> Promotion:
@@ -66,7 +79,7 @@ def settle_rollback(target: Target, run_id: str) -> Promotion:
     state = target.read()
     switch, live = state.switch, state.live_release
     assert switch is not None and live is not None
-    verified = checks.verify_switch(target, live, state.prompts[0])
+    verified = verify_switch(target, live, state.prompts[0])
     if verified.reason:
         log.error("%s: %s Look at `greenlight status`.", switch.release.color, verified.reason)
     reached("rollback.verified", "the stable endpoint was asked %d times", verified.probes)
@@ -102,7 +115,7 @@ def finish_interrupted(target: Target, run_id: str) -> Promotion | None:
     if target.alive(switch.release):
         return settle_promotion(target, run_id)
     try:
-        return _go_back(target, switch, run_id, checks.Bake(0, 0, "the processes that were measured do not run any more."))
+        return _go_back(target, switch, run_id, Watched(0, 0, "the processes that were measured do not run any more."))
     except IntegrityError as error:
         log.error("there is no way back to %s: %s", switch.back and switch.back.release_id, error)
         target.commit(target.read().having(switch=None).noting("interrupted", switch.release, run_id, switch.decision, str(error)))
@@ -113,7 +126,7 @@ def undo_interrupted(target: Target, switch: Switch, run_id: str) -> Promotion |
     """A rollback after a killed switch takes back that switch, and no more. None: the rollback is still to be done."""
     if switch.action == "promote" and switch.switched_at is not None:
         target.open_endpoint()
-        return _go_back(target, switch, run_id, checks.Bake(0, 0, "rolled back by hand before it was settled."))
+        return _go_back(target, switch, run_id, Watched(0, 0, "rolled back by hand before it was settled."))
     finished = finish_interrupted(target, run_id)
     live = target.live()
     if finished or switch.action == "rollback" or live is None:

@@ -21,7 +21,6 @@ class Timings:
         poll: between two looks at something that is awaited.
         drain: for streams in flight when a color is stopped.
         ask: for one short generation, on a machine that also serves others.
-        probe: between two probes of a bake.
         switched: for the stable endpoint to answer from the color it was switched to.
     """
 
@@ -30,7 +29,6 @@ class Timings:
     poll: float = 0.2
     drain: float = 120.0
     ask: float = 60.0
-    probe: float = 1.0
     switched: float = 15.0
 
 
@@ -46,9 +44,10 @@ class Served:
 
 @dataclass(frozen=True)
 class Answer:
-    """A generated text, and the color and release that the stable endpoint says it came from (empty when an instance was asked)."""
+    """A generated text, the seconds until all of it was there, and what the stable endpoint says it came from (empty when an instance was asked)."""
 
     text: str
+    seconds: float
     color: str = ""
     release_id: str = ""
 
@@ -130,8 +129,8 @@ class Target(ABC):
         """What the instance says it serves. Raises DeployError when it does not say."""
 
     @abstractmethod
-    def ask(self, instance: Instance, prompt: str, max_length: int) -> Answer:
-        """A short greedy generation by one instance. Raises DeployError when there is no answer."""
+    def ask(self, instance: Instance, prompt: str, max_length: int, seconds: float | None = None) -> Answer:
+        """A short greedy generation by one instance. Raises DeployError when there is no answer within `seconds` (None: `timings.ask`)."""
 
     # The stable endpoint.
 
@@ -153,8 +152,8 @@ class Target(ABC):
         """Does the stable endpoint of this service answer?"""
 
     @abstractmethod
-    def ask_stable(self, prompt: str, max_length: int) -> Answer:
-        """A short greedy generation through the stable endpoint. Raises DeployError when there is no answer."""
+    def ask_stable(self, prompt: str, max_length: int, seconds: float | None = None) -> Answer:
+        """A short greedy generation through the stable endpoint. Raises DeployError as `ask` does."""
 
     # What follows from these.
 

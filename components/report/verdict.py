@@ -90,6 +90,8 @@ def _traffic(run: RunRecords) -> str:
         when = f" at {promotion.switched_at:%Y-%m-%d %H:%M:%S} UTC" if promotion.switched_at else ""
         before = f" from {_name(promotion.previous)}" if promotion.previous else ""
         watched = f" {promotion.probes} probes since, {promotion.errors} failed." if promotion.probes else ""
+        if promotion.bake and promotion.bake.sentence and promotion.outcome == "promoted":  # the reason of a rollback says it already
+            watched += f" {promotion.bake.sentence}"
         return {
             "promoted": f"The traffic moved to {live}{before}{when}.{watched}",
             "already_live": f"The traffic was on {live} already.",

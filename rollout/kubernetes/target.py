@@ -159,8 +159,8 @@ class KubernetesTarget(Target):
         who = f"pod {instance.name}"
         return client.served_of(self._json("GET", f"{self.core}/pods/{instance.name}:{PORT}/proxy/version", client.SHORT_S, who)[0], who)
 
-    def ask(self, instance: Instance, prompt: str, max_length: int) -> Answer:
-        return self._generate(f"{self.core}/pods/{instance.name}:{PORT}/proxy/generate", prompt, max_length, f"pod {instance.name}")
+    def ask(self, instance: Instance, prompt: str, max_length: int, seconds: float | None = None) -> Answer:
+        return self._generate(f"{self.core}/pods/{instance.name}:{PORT}/proxy/generate", prompt, max_length, seconds, f"pod {instance.name}")
 
     # The stable endpoint.
 
@@ -181,16 +181,16 @@ class KubernetesTarget(Target):
     def endpoint_open(self) -> bool:
         return bool(self.behind())
 
-    def ask_stable(self, prompt: str, max_length: int) -> Answer:
+    def ask_stable(self, prompt: str, max_length: int, seconds: float | None = None) -> Answer:
         """Through the Service, after a look at its endpoints: they must all belong to what is live."""
         live = self.store.object()["spec"]["selector"].get(COLOR_KEY)
         strangers = sorted(name for name in self.behind() if name not in {pod.name for pod in self._pods(live)}) if live in OTHER else []
         if strangers:
             raise DeployError(f"Service {self.service} still has {', '.join(strangers)} behind it, not only {live}.")
-        answer = self._generate(f"{self.core}/services/{self.service}:http/proxy/generate", prompt, max_length, f"Service {self.service}")
+        answer = self._generate(f"{self.core}/services/{self.service}:http/proxy/generate", prompt, max_length, seconds, f"Service {self.service}")
         state = self.read()
         color = next((color for color in OTHER if (held := state.slot(color)) and held.release_id == answer.release_id), "")
-        return Answer(answer.text, color, answer.release_id)
+        return Answer(answer.text, answer.seconds, color, answer.release_id)
 
     # What a cluster does by itself.
 
@@ -265,9 +265,10 @@ class KubernetesTarget(Target):
         endpoints = [one for piece in slices for one in piece.get("endpoints") or [] if one.get("conditions", {}).get("ready") is not False]
         return {one["targetRef"]["name"] for one in endpoints if one.get("targetRef")}
 
-    def _generate(self, path: str, prompt: str, max_length: int, who: str) -> Answer:
-        body, headers = self._json("POST", path, self.timings.ask, who, client.wish(prompt, max_length))
-        return Answer(client.text_of(body, who), release_id=headers.get("x-release-id", ""))
+    def _generate(self, path: str, prompt: str, max_length: int, seconds: float | None, who: str) -> Answer:
+        began = time.perf_counter()
+        body, headers = self._json("POST", path, seconds or self.timings.ask, who, client.wish(prompt, max_length))
+        return Answer(client.text_of(body, who), time.perf_counter() - began, release_id=headers.get("x-release-id", ""))
 
     def _json(self, method: str, path: str, seconds: float, who: str, wish: Any = None) -> tuple[Any, dict[str, str]]:
         """One question through the API server. Only an API server that is away is asked again; what a pod answers is the answer."""

@@ -131,8 +131,8 @@ class LocalTarget(Target):
     def version(self, instance: Instance) -> Served:
         return client.version(instance.url)
 
-    def ask(self, instance: Instance, prompt: str, max_length: int) -> Answer:
-        return client.generate(instance.url, prompt, max_length, self.timings.ask)
+    def ask(self, instance: Instance, prompt: str, max_length: int, seconds: float | None = None) -> Answer:
+        return client.generate(instance.url, prompt, max_length, seconds or self.timings.ask)
 
     # The stable endpoint.
 
@@ -159,8 +159,8 @@ class LocalTarget(Target):
         port = self._port()
         return port > 0 and is_own_proxy(self.folder, port)
 
-    def ask_stable(self, prompt: str, max_length: int) -> Answer:
-        return client.generate(self.endpoint, prompt, max_length, self.timings.ask)
+    def ask_stable(self, prompt: str, max_length: int, seconds: float | None = None) -> Answer:
+        return client.generate(self.endpoint, prompt, max_length, seconds or self.timings.ask)
 
     def _port(self) -> int:
         return self.port or self.read().port

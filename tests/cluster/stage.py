@@ -25,7 +25,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.host_environment import with_host_environment
 
 SERVICE = "llm-inference"
-TIMINGS = Timings(ready=240, progress=2, poll=0.2, drain=60, ask=30, probe=0.5, switched=20)
+TIMINGS = Timings(ready=240, progress=2, poll=0.2, drain=60, ask=30, switched=20)
 PROMPTS = ["The import statement", "What is await?"]
 SETTINGS = {"MAX_RUNNING": "32", "GRACE_SECONDS": "40", "NUM_THREADS": "1", "LOG_LEVEL": "info"}
 NOT_HERE = ("Namespace", "PodMonitoring")  # the namespace is the test's own, and GKE's kinds are unknown here

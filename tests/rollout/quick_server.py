@@ -1,7 +1,7 @@
 """A real server with the endpoints of serving/, up in a tenth of a second, that misbehaves when its artifact's folder says so.
 
 Files beside the artifact's record.json: `fails_to_start`, `never_ready`, `lies` (another digest at /version), `sick` (every generation fails),
-`slow_start` (seconds until ready).
+`slow_start` (seconds until ready), `slow` (seconds that a generation takes).
 """
 
 import json
@@ -53,6 +53,7 @@ class Handler(BaseHTTPRequestHandler):
         elif wish.get("stream"):
             self.stream(wish["max_length"])
         else:
+            time.sleep(float((FOLDER / "slow").read_text()) if told("slow") else 0)
             self.answer(200, {"text": "word " * wish["max_length"], "release_id": os.environ["RELEASE_ID"]})
 
     def stream(self, tokens: int) -> None:

@@ -20,7 +20,7 @@ from rollout.target import Timings
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 QUICK = (sys.executable, "-S", "-E", str(HERE / "quick_server.py"))
-TIMINGS = Timings(ready=20, progress=0.5, poll=0.05, drain=20, ask=5, probe=0.1, switched=3)
+TIMINGS = Timings(ready=20, progress=0.5, poll=0.05, drain=20, ask=5, switched=3)
 PROMPTS = ["Hello", "Name a color.", "Count to three, please."]
 
 
@@ -41,7 +41,7 @@ def make_model(folder: Path, role: str, files: dict[str, bytes]) -> Path:
     return folder
 
 
-def decision_on(deployment: Deployment, verdict: str = "promote", bake_seconds: float = 0.3, bake_max_errors: int = 0) -> Decision:
+def decision_on(deployment: Deployment, verdict: str = "promote", bake_seconds: float = 0.3, bake_max_errors: int = 0, **bake_test: object) -> Decision:
     passed = ObjectiveResult(
         name="ttft",
         metric="ttft_p50",
@@ -59,6 +59,7 @@ def decision_on(deployment: Deployment, verdict: str = "promote", bake_seconds: 
             "verdict": verdict, "action": "promote" if verdict == "promote" else "retire", "reason": "as tested.",
             "objectives": [passed], "deployment": deployment, "gate_name": "test", "gate_digest": "0", "evaluation_digest": "0", "benchmark_digest": "0",
             "bake_seconds": bake_seconds, "bake_max_errors": bake_max_errors,
+            "bake_test": {"probes_per_second": 10, **bake_test},
         }
     )  # fmt: skip
 

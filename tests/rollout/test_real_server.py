@@ -18,7 +18,7 @@ TINY = ROOT / "components" / "download" / "builtin" / "tiny"
 @pytest.fixture
 def real(tmp_path: Path) -> Iterator[Stage]:
     made = Stage(tmp_path)
-    made.target = LocalTarget("llm", "default", str(made.home), made.port, Timings(ready=180, probe=0.2))
+    made.target = LocalTarget("llm", "default", str(made.home), made.port, Timings(ready=180))
     files = {path.name: path.read_bytes() for path in TINY.iterdir() if path.is_file()}
     made.baseline = make_model(tmp_path / "tiny", "baseline", files)
     made.candidate = make_model(tmp_path / "tiny-candidate", "candidate", {**files, "NOTE": b"another digest"})

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from components.history import STEPS
-from components.records import ReportSummary
+from components.records import BakeResult, ReportSummary
 from components.report.work import write_report
 from tests.components.report.page_parser import Page
 from tests.components.report.run_factory import START, RunFactory, objective, passing
@@ -105,6 +105,13 @@ def test_held(tmp_path: Path) -> None:
     summary, page = report(RunFactory(tmp_path).through("benchmark").gate("promote", "hold"))
     assert summary.outcome == "held"
     assert "The candidate waits on green; `greenlight promote 20261123-192001-4f2a` gives it the traffic." in page.text
+
+
+def test_the_bake_of_a_promotion_is_shown(tmp_path: Path) -> None:
+    watched = BakeResult(pairs=180, ratio=1.02, bound=0.97, limit=1.08, load=1.25)
+    _, page = report(RunFactory(tmp_path, pairs=2400).through("gate").moved(probes=240, bake=watched))
+    shown = "240 probes since, 0 failed. In 180 pairs it took 1.02x as long as the old color, beyond the 1.25x that load explains; the limit is 1.08x."
+    assert shown in page.text
 
 
 def test_rolled_back(tmp_path: Path) -> None:
