@@ -56,6 +56,9 @@ gate-study: install  ## Simulate how often the gate is right, beside a threshold
 	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt matplotlib
 	OMP_NUM_THREADS=1 $(PY) -m benchmarks.gate_study --runs $(RUNS) $(ARGS)
 
+bake-study: install  ## Simulate how often the watch after a switch rolls back an equal model, and how soon a slower one (20 minutes; ARGS="--days 10 --runs 100" for a quick look)
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.bake_study $(ARGS)
+
 chaos: install kubernetes  ## Break a rollout on a real cluster in every way we know, under a constant load, and show what that load saw of it (10 minutes)
 	$(PY) -m benchmarks.chaos $(ARGS)
 
@@ -144,4 +147,4 @@ $(UV):
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .cache/checkov
 	$(UV) pip install --quiet --python .cache/checkov/bin/python checkov==3.3.30 || true
 
-.PHONY: bootstrap browser chaos demo destroy docs gate-study help image image-components image-gpu kubernetes run test test-cluster test-terraform lint format loadtest notebooks bench-load bench-serving bench-serving-scale tiny vllm down clean install
+.PHONY: bake-study bootstrap browser chaos demo destroy docs gate-study help image image-components image-gpu kubernetes run test test-cluster test-terraform lint format loadtest notebooks bench-load bench-serving bench-serving-scale tiny vllm down clean install

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from components.errors import DeployError
-from components.gate.confidence_sequence import Comparison, reference, too_many_errors
 from components.records import BakeReference, BakeResult, BakeTest, Decision, Instance, Release, utc_now
 from rollout.points import reached
 from rollout.state import Switch
@@ -59,6 +58,8 @@ def compare_before(target: Target, decision: Decision, prompts: list[str]) -> Ba
     Raises:
         DeployError: the candidate fails. Nothing was moved.
     """
+    from components.gate.confidence_sequence import reference, too_many_errors  # numpy, which no other command of a rollout needs
+
     test, candidate = decision.bake_test, decision.deployment.candidate
     if test.max_slower is None or test.reference_pairs == 0 or decision.bake_seconds == 0:
         return None
@@ -187,6 +188,8 @@ class _Watch:
     log_ratios: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        from components.gate.confidence_sequence import Comparison
+
         test, before = self.switch.bake_test, self.switch.reference
         self.colors = _Colors(self.target, self.switch.release, self.switch.back, test, stable=True)
         blind = bool(test.reference_pairs) and before is None
@@ -227,6 +230,8 @@ class _Watch:
 
     def reason(self) -> str:
         """Why the traffic must go back now; empty when it need not."""
+        from components.gate.confidence_sequence import too_many_errors
+
         allowed = self.switch.bake_max_errors
         if too_many_errors(self.errors, self.control_errors, allowed):
             more = f", and 2 more for each of {self.control_errors} of the old color's" if self.control_errors else ""

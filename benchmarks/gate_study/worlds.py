@@ -74,13 +74,13 @@ MODELS = [
 
 def simulate(random: np.random.Generator, noise: Noise, model: Model, pairs: int, block: int) -> Samples:
     """A benchmark of `pairs` pairs in blocks of `block`: the samples that the gate's step would read from its artifacts."""
-    disturbed = _disturbance(random, noise.disturbance, pairs)
+    disturbed = disturbance(random, noise.disturbance, pairs)
     latencies: dict[str, dict[str, Floats]] = {metric: {} for metric in METRICS}
-    shared = {metric: _common(random, noise.shape, pairs) for metric in ("ttft", "itl")}
+    shared = {metric: common(random, noise.shape, pairs) for metric in ("ttft", "itl")}
     failed, counts = {}, {}
     for role in ("candidate", "live"):
         stalled = np.where(random.random(pairs) < noise.tail, 5.0, 1.0) * disturbed
-        ttft, itl = (_own(random, noise.shape, shared[metric]) * stalled for metric in ("ttft", "itl"))
+        ttft, itl = (own(random, noise.shape, shared[metric]) * stalled for metric in ("ttft", "itl"))
         fails = random.random(pairs) < FAILING
         if role == "candidate":
             fails |= random.random(pairs) < model.failing
@@ -92,7 +92,7 @@ def simulate(random: np.random.Generator, noise: Noise, model: Model, pairs: int
     return Samples(pairs=Pairs(latencies, np.arange(pairs) // block, failed), counts=counts)
 
 
-def _common(random: np.random.Generator, shape: str, pairs: int) -> Floats:
+def common(random: np.random.Generator, shape: str, pairs: int) -> Floats:
     """What a prompt brings to both requests of its pair."""
     if shape == "gamma":
         return random.gamma(SHARED / SIGMA**2, SIGMA**2, pairs)
@@ -101,13 +101,13 @@ def _common(random: np.random.Generator, shape: str, pairs: int) -> Floats:
     return np.exp(random.normal(0, SIGMA * np.sqrt(SHARED), pairs))
 
 
-def _own(random: np.random.Generator, shape: str, common: Floats) -> Floats:
+def own(random: np.random.Generator, shape: str, common: Floats) -> Floats:
     if shape == "gamma":  # sums of gammas of one scale are gamma
         return common + random.gamma((1 - SHARED) / SIGMA**2, SIGMA**2, len(common))
     return common * np.exp(random.normal(0, SIGMA * np.sqrt(1 - SHARED), len(common)))
 
 
-def _disturbance(random: np.random.Generator, kind: str, pairs: int) -> Floats:
+def disturbance(random: np.random.Generator, kind: str, pairs: int) -> Floats:
     """A factor a pair."""
     if kind == "AR(1)":  # standard deviation 0.1, correlated over some fifty pairs
         return np.exp(signal.lfilter([1.0], [1.0, -0.98], random.normal(0, 0.02, pairs + 300))[300:])
