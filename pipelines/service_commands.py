@@ -206,9 +206,9 @@ def sleep(
     target: TargetOption = "local", service: ServiceOption = "llm-inference", namespace: NamespaceOption = "default", home: HomeOption = Path(HOME)
 ) -> None:
     """Stop serving for a while, to save cost: nothing brings it up again but `greenlight wake`, or a run. Refuses while a rollout is under way."""
-    from rollout import bluegreen
+    from rollout import off_hours
 
-    live = bluegreen.sleep(open_service(target, service, namespace, home))
+    live = off_hours.sleep(open_service(target, service, namespace, home))
     print(f"{service} sleeps; {live.release_id} is live again after `greenlight wake`")
 
 
@@ -216,7 +216,7 @@ def wake(
     target: TargetOption = "local", service: ServiceOption = "llm-inference", namespace: NamespaceOption = "default", home: HomeOption = Path(HOME)
 ) -> None:
     """Serve again what is live, and return when it is ready."""
-    from rollout import bluegreen
+    from rollout import off_hours
 
-    live = bluegreen.wake(open_service(target, service, namespace, home))
+    live = off_hours.wake(open_service(target, service, namespace, home))
     print(f"{service} is awake: {live.release_id} is live on {live.color}")

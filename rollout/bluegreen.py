@@ -2,7 +2,7 @@
 
 import logging
 
-from components.errors import ConflictError, DeployError, GreenlightError
+from components.errors import DeployError, GreenlightError
 from components.records import Color, Decision, Deployment, Promotion, Release, utc_now
 from rollout import checks
 from rollout.bake import compare_before, verify_switch
@@ -258,51 +258,6 @@ def down(target: Target, run_id: str = "") -> None:
             target.stop(color)
         if served:
             target.commit(state.noting("down", state.live_release, run_id))
-
-
-def sleep(target: Target, run_id: str = "") -> Release:
-    """Stop everything for a while, and stay stopped: `recover` leaves it so until `wake`, or until a run or a person brings a release up.
-
-    Raises:
-        GreenlightError: nothing is live.
-        ConflictError: a rollout is under way, or a candidate waits for its verdict.
-    """
-    with target.lease(run_id, "sleep"):
-        finish_interrupted(target, run_id)
-        state = target.read()
-        live, idle = state.live_release, state.slot(state.idle)
-        if live is None:
-            raise GreenlightError(f"service {target.service} has no live release that could sleep.")
-        was_live = idle and state.previous and state.previous.release_id == idle.release_id
-        if idle and not was_live and target.alive(idle):
-            raise ConflictError(f"release {idle.release_id} on {idle.color} waits for its verdict. Promote or retire it, then let {target.service} sleep.")
-        if state.asleep_since is None:
-            target.commit(state.having(asleep_since=utc_now()).noting("asleep", live, run_id))
-        reached("sleep.written", "%s sleeps from now on", target.service)
-        target.close_endpoint()
-        for color in OTHER:
-            target.stop(color)
-        return live
-
-
-def wake(target: Target, run_id: str = "") -> Release:
-    """Serve again what is live. Returns when it is ready.
-
-    Raises:
-        GreenlightError: nothing is live, or its files are gone.
-        DeployError: it does not come up. `recover` tries again from now on.
-        ConflictError: somebody is rolling out.
-    """
-    with target.lease(run_id, "wake"):
-        finish_interrupted(target, run_id)
-        state = target.read()
-        if state.asleep_since:
-            target.commit(state.having(asleep_since=None))
-        live = live_again(target, run_id)
-        if live is None:
-            raise GreenlightError(f"service {target.service} has no live release that could wake, or its files are gone. `greenlight run` brings one up.")
-        target.open_endpoint()
-        return target.wait_ready(live)
 
 
 def status(target: Target) -> ServiceStatus:

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from components.errors import ConflictError, DeployError, GreenlightError, InputError, IntegrityError
-from components.records import Deployment, Instance, utc_now
+from components.records import Deployment, Instance
 from rollout import bluegreen
 from tests.rollout.stage import HERE, Stage, decision_on
 
@@ -352,50 +352,6 @@ class TestDown:
     def test_of_what_was_never_up(self, stage: Stage) -> None:
         bluegreen.down(stage.target)
         assert stage.target.read().history == []
-
-
-class TestSleep:
-    def test_recovery_leaves_it_asleep_and_wake_serves_again(self, stage: Stage) -> None:
-        promoted = stage.promoted()
-        assert bluegreen.sleep(stage.target).release_id == promoted.live.release_id
-        assert stage.processes() == []
-        status = bluegreen.status(stage.target)
-        assert status.asleep_since and not status.endpoint_open and status.events[0].what == "asleep"
-        assert bluegreen.recover(stage.target) is None
-        assert stage.processes() == [], "the schedule in a cluster must not bring it up"
-        assert bluegreen.sleep(stage.target).release_id == promoted.live.release_id
-        assert bluegreen.status(stage.target).asleep_since == status.asleep_since
-        assert bluegreen.wake(stage.target).color == "green"
-        assert_serving(stage, "green", promoted.live.digest)
-        assert bluegreen.status(stage.target).asleep_since is None
-        assert bluegreen.wake(stage.target).color == "green", "twice is once"
-
-    def test_it_does_not_fight_a_rollout(self, stage: Stage) -> None:
-        stage.deploy()
-        with pytest.raises(ConflictError, match="waits for its verdict"):
-            bluegreen.sleep(stage.target)
-        with stage.target.lease("run-9", "promote"), pytest.raises(ConflictError, match="run-9"):
-            bluegreen.sleep(stage.target)
-        assert bluegreen.status(stage.target).asleep_since is None and all(color.ready for color in bluegreen.status(stage.target).colors)
-
-    def test_a_run_wakes_it(self, stage: Stage) -> None:
-        stage.promoted()
-        bluegreen.sleep(stage.target)
-        deployment = stage.deploy()
-        assert deployment.live.color == "green" and bluegreen.status(stage.target).asleep_since is None
-        assert_serving(stage, "green", deployment.live.digest)
-
-    def test_killed_half_way_it_goes_to_sleep_the_next_time(self, stage: Stage) -> None:
-        promoted = stage.promoted()
-        stage.target.commit(stage.target.read().having(asleep_since=utc_now()))
-        bluegreen.sleep(stage.target)
-        assert stage.processes() == []
-        assert bluegreen.wake(stage.target).release_id == promoted.live.release_id
-
-    def test_nothing_to_put_to_sleep_or_wake(self, stage: Stage) -> None:
-        for act in (bluegreen.sleep, bluegreen.wake):
-            with pytest.raises(GreenlightError, match="has no live release"):
-                act(stage.target)
 
 
 class TestStatus:
