@@ -182,6 +182,7 @@ class ColorSummary(Part):
     digest: str = ""
     requests: int
     errors: int
+    errors_by_kind: dict[str, int] = Field(default_factory=dict, description="What went wrong, as `requests.parquet` names it in `error`, and how often.")
     output_tokens: int
     output_tokens_per_second: float = Field(description="Of the throughput blocks, at `concurrency`; median over blocks.")
     ttft: LatencySummary | None = Field(None, description="Time to first token.")

@@ -27,6 +27,7 @@ def summarize_color(
 ) -> ColorSummary:
     """Latencies of the successful requests of the pairs, tokens per second of the blocks, counts of everything."""
     import numpy as np
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     own = pc.equal(requests["role"], role).to_numpy()
@@ -50,6 +51,7 @@ def summarize_color(
         digest=release.digest if release else "",
         requests=int(own.sum()),
         errors=int((own & failed).sum()),
+        errors_by_kind={row["values"]: row["counts"] for row in pc.value_counts(requests["error"].filter(pa.array(own & failed))).to_pylist()},
         output_tokens=int(tokens_out[own].sum()),
         output_tokens_per_second=rate,
         **{name: percentiles(values, stretches) for name, values in (latencies | {"tpot": tpot}).items()},

@@ -205,7 +205,11 @@ def latency_words(run: RunRecords, metric: str) -> str:
 
 def failures_of(run: RunRecords) -> str:
     """How many requests failed, in a sentence."""
-    told = [f"{side.errors:,} of {side.requests:,} to {role_name(role, colors_of(run))}" for role, side in _sides(run)]
+
+    def kinds(side: ColorSummary) -> str:
+        return f" ({', '.join(f'{kind} {count:,}' for kind, count in sorted(side.errors_by_kind.items()))})" if side.errors_by_kind else ""
+
+    told = [f"{side.errors:,} of {side.requests:,} to {role_name(role, colors_of(run))}{kinds(side)}" for role, side in _sides(run)]
     infinite = " They count as infinitely slow, so a curve may end below 100%." if any(side.errors for _, side in _sides(run)) else ""
     return f"Of all requests, those of the throughput blocks included, {' and '.join(told)} failed.{infinite}"
 

@@ -51,6 +51,7 @@ def test_a_color() -> None:
     workload = Workload(slo=Slo(ttft=0.5, itl=0.2), price_per_hour=Prices(candidate=1, live=0.9))
     found = summarize_color("live", None, table_of(Request, rows), [block], workload, servers=2)
     assert (found.requests, found.errors, found.output_tokens, found.output_tokens_per_second) == (12, 1, 44, 1000)
+    assert found.errors_by_kind == {"connect": 1}
     assert found.goodput == pytest.approx(8 / 11), "neither the slow ones nor the failed one"
     assert found.goodput_per_second == pytest.approx(8 / 10.2)
     assert found.requests_per_second == pytest.approx(10 / 10.2)
