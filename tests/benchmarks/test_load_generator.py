@@ -8,7 +8,7 @@ from benchmarks.load_generator import million
 
 def test_every_request_is_compared_with_what_the_server_did() -> None:
     measured = study._measure(study.greenlight, 3, 12)
-    assert 50 <= measured.true["ttft_p50"] < 500 and 20 <= measured.true["itl_p50"] < 200
+    assert 49 < measured.true["ttft_p50"] < 500 and 19 < measured.true["itl_p50"] < 200
     assert measured.off["ttft_p50"] > 0, "the way there and back takes time"
     assert abs(measured.off["itl_p50"]) < 20 and measured.cpu > 0
 
