@@ -80,13 +80,13 @@ def test_the_commands(tmp_path: Path) -> None:
     file, other = decided(tmp_path, World(slower=0.3, throughput=5, pairs=200)), tmp_path / "other.yaml"
     same = CliRunner().invoke(app, ["gate", "replay", str(file)])
     assert same.exit_code == 0 and same.output.endswith("The same as recorded, to the last bit.\n")
-    told = json.loads(CliRunner().invoke(app, ["gate", "replay", str(file), "--json"]).output)
+    told = json.loads(CliRunner().invoke(app, ["gate", "replay", str(file), "--json"]).stdout)
     assert (told["recorded"], told["differences"], told["decision"]["verdict"]) == ("promote", [], "promote")
     other.write_text(LOOKS.replace("better_by: 0.1", "better_by: 0.9"))
     changed = CliRunner().invoke(app, ["gate", "replay", str(file.parent), "--gate", str(other)])
     assert changed.exit_code == 3 and changed.output.endswith("The run was judged promote by the gate looks; by looks it is reject.\n")
     as_json = CliRunner().invoke(app, ["gate", "replay", str(file.parent), "--gate", str(other), "--json"])
-    assert as_json.exit_code == 3 and json.loads(as_json.output)["decision"]["verdict"] == "reject"
+    assert as_json.exit_code == 3 and json.loads(as_json.stdout)["decision"]["verdict"] == "reject"
     record = json.loads(file.read_text())
     file.write_text(json.dumps(record | {"reason": "because", "code_version": "abc"}))
     differing = CliRunner().invoke(app, ["gate", "replay", str(file)])
