@@ -58,7 +58,7 @@ def test_pods_that_were_replaced_are_validated_and_those_of_another_build_are_no
     (measured,) = deployment.candidate.instances
     stage.admin.delete(f"/api/v1/namespaces/{stage.namespace}/pods/{measured.name}")
     stage.admin.merge(f"/apis/apps/v1/namespaces/{stage.namespace}/deployments/{SERVICE}-blue/scale", {"spec": {"replicas": 2}})
-    wait_until(lambda: len(target.running("blue")) == 2, "a second pod of live")
+    wait_until(lambda: sum(target.is_ready(pod) for pod in target.running("blue")) == 2, "a second pod of live that is ready", 120)
     scalers = f"/apis/autoscaling/v2/namespaces/{stage.namespace}/horizontalpodautoscalers"
     stage.admin.merge(f"{scalers}/{SERVICE}-blue", {"spec": {"maxReplicas": 7}})
     promotion = bluegreen.promote(target, decision_on(deployment), "run-1")
