@@ -263,5 +263,5 @@ def test_cluster_ends_with_the_process_that_started_it_even_when_that_is_killed(
         state = Path(starter.stdout.readline().strip())
         assert traces(state)
         starter.send_signal(signal.SIGKILL)
-    wait_until(lambda: traces(state) == [], "the end of a cluster whose starter was killed", timeout=60)
+    wait_until(lambda: traces(state) == [] and {path.name for path in state.iterdir()} == {"logs"}, "the end of a cluster whose starter was killed", timeout=60)
     shutil.rmtree(state)
