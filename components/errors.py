@@ -33,3 +33,9 @@ class DeployError(GreenlightError):
 
 class ConflictError(GreenlightError):
     """Somebody else changed, or is changing, what this step wanted to change. Nothing was done."""
+
+
+class Rejected(GreenlightError):
+    """No candidate is good enough to be deployed. Exit code 3, as that of a run whose gate says no."""
+
+    exit_code = 3

@@ -23,9 +23,9 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components import storage
-from components.records import BenchmarkResult, Calibration, Decision, Deployment, Evaluation, Model, Promotion, Record, Resolution
+from components.records import BenchmarkResult, Calibration, Decision, Deployment, Evaluation, Model, Promotion, Record, Resolution, Selection
 
-Step = Literal["resolve", "download", "quantize", "evaluate", "deploy_green", "benchmark", "gate", "promote", "retire"]
+Step = Literal["resolve", "download", "quantize", "evaluate", "select", "deploy_green", "benchmark", "gate", "promote", "retire"]
 Outcome = Literal["promoted", "already_live", "rolled_back", "retired", "held", "up_to_date", "failed", "unfinished", "unreadable"]
 
 STEPS: tuple[Step, ...] = get_args(Step)
@@ -38,6 +38,7 @@ RECORD_OF: dict[Step, type[Record]] = {
     "download": Model,
     "quantize": Model,
     "evaluate": Evaluation,
+    "select": Selection,
     "deploy_green": Deployment,
     "benchmark": BenchmarkResult,
     "gate": Decision,
@@ -76,6 +77,7 @@ class RunRecords:
     baseline: Model | None = None
     candidate: Model | None = None
     evaluation: Evaluation | None = None
+    selection: Selection | None = None
     deployment: Deployment | None = None
     benchmark: BenchmarkResult | None = None
     decision: Decision | None = None
@@ -111,6 +113,7 @@ class RunRecords:
             "download": self.baseline,
             "quantize": self.candidate,
             "evaluate": self.evaluation,
+            "select": self.selection,
             "deploy_green": self.deployment,
             "benchmark": self.benchmark,
             "gate": self.decision,
@@ -154,7 +157,7 @@ def load_run(history: str, run_id: str) -> RunRecords:
     files, unreadable = _load_folder(history, run_id, STEPS)
     resolution = files.records.get("resolve")
     if isinstance(resolution, Resolution) and resolution.verdict == "new":
-        for build, steps in ((resolution.source_build, ("download",)), (resolution.candidate_build, ("quantize", "evaluate"))):
+        for build, steps in ((resolution.source_build, ("download",)), (_chosen_build(resolution, files.records.get("select")), ("quantize", "evaluate"))):
             missing: list[Step] = [step for step in steps if step not in files.records]  # type: ignore[misc]
             if build and missing:
                 shared, broken = _load_folder(history, build, missing)
@@ -169,6 +172,7 @@ def load_run(history: str, run_id: str) -> RunRecords:
         baseline=record("download"),  # type: ignore[arg-type]
         candidate=record("quantize"),  # type: ignore[arg-type]
         evaluation=record("evaluate"),  # type: ignore[arg-type]
+        selection=record("select"),  # type: ignore[arg-type]
         deployment=record("deploy_green"),  # type: ignore[arg-type]
         benchmark=record("benchmark"),  # type: ignore[arg-type]
         decision=record("gate"),  # type: ignore[arg-type]
@@ -177,6 +181,14 @@ def load_run(history: str, run_id: str) -> RunRecords:
         errors=errors,
         unreadable=tuple(unreadable),
     )
+
+
+def _chosen_build(resolution: Resolution, selection: Record | None) -> str:
+    """Of the candidate that was selected, or of the only one. Empty while a sweep has not come to a choice."""
+    builds = resolution.candidate_builds
+    if isinstance(selection, Selection) and selection.index < len(builds):
+        return builds[selection.index]
+    return builds[0] if len(builds) == 1 else ""
 
 
 def calibration_file(history: str, service: str) -> str:

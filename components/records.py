@@ -68,6 +68,24 @@ class Record(Part):
             ) from None
 
 
+class PlannedCandidate(Part):
+    """A way to make a candidate, as `resolve` hands it to the loop of the DAG."""
+
+    method: str
+    bits: int
+    build: str = Field(description="Folder below the history where quantize and evaluate leave their records, shared by runs.")
+    attempt: str = Field("", description="When it last failed, of a sweep: makes a step that failed then run again, which a cache would not.")
+
+    @property
+    def name(self) -> str:
+        return recipe_name(self.method, self.bits)
+
+
+def recipe_name(method: str, bits: int) -> str:
+    """As people write it: `optimum:8`; `none` has no bits to choose."""
+    return method if method == "none" else f"{method}:{bits}"
+
+
 class Resolution(Record):
     """What `resolve` found: the exact source, and whether there is anything new to do."""
 
@@ -78,9 +96,20 @@ class Resolution(Record):
     commit: str
     fingerprint: str = Field(description="Digest of commit, settings and code. Equal to live's: nothing new.")
     source_build: str = Field("", description="Folder below the history where download leaves its record, shared by runs.")
-    candidate_build: str = Field("", description="The same for quantize and evaluate.")
+    candidates: list[PlannedCandidate] = Field(default_factory=list, description="That quantize makes and evaluate scores; more than one is a sweep.")
+    candidate_build: str = Field("", description="Of the only candidate, in the records of older runs.")
     live_release_id: str = ""
     resolved_at: datetime = Field(default_factory=utc_now, description="Orders the runs of a history.")
+
+    @property
+    def loop(self) -> list[dict[str, str]]:
+        """What the DAG's loop goes over. Text only: numbers in lists come back as doubles from some backends."""
+        several = "yes" if len(self.candidates) > 1 else ""
+        return [{"method": each.method, "bits": str(each.bits), "build": each.build, "attempt": each.attempt, "sweep": several} for each in self.candidates]
+
+    @property
+    def candidate_builds(self) -> list[str]:
+        return [each.build for each in self.candidates] or ([self.candidate_build] if self.candidate_build else [])
 
 
 class FileEntry(Part):
@@ -114,6 +143,48 @@ class Metric(Part):
     confidence: float = 0.95
 
 
+class Failure(Record):
+    """Stands where the artifact of a candidate would: it could not be made or scored, and a sweep goes on without it."""
+
+    candidate: str = Field(description="As people write it: `gptq:4`.")
+    step: str
+    error: str
+    message: str
+
+    @classmethod
+    def find(cls, folder: Path | str) -> Self | None:
+        """The failure that lies in an artifact's folder. None: something else does."""
+        try:
+            return cls.model_validate_json((Path(folder) / RECORD_FILE).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+
+class Speed(Part):
+    """How fast a candidate decodes by itself: loaded by its engine on the machine of the step that scores it, without a server."""
+
+    engine: str
+    tokens_per_second: float = Field(description="Of all requests together; median of the repetitions.")
+    concurrency: int = Field(description="Requests decoded together.")
+    load_seconds: float
+    memory_bytes: int = Field(description="Peak of the engine's process, and of the GPU where it uses one.")
+
+
+class ScoredCandidate(Part):
+    """The candidate that an Evaluation is of: what `select` and the report need to know without its files."""
+
+    uri: str = ""
+    method: str = "none"
+    bits: int = 16
+    format: Format = "safetensors"
+    bytes: int = 0
+    speed: Speed | None = Field(None, description="None: not a sweep, so there is nothing to choose from.")
+
+    @property
+    def name(self) -> str:
+        return recipe_name(self.method, self.bits)
+
+
 class Evaluation(Record):
     """Candidate against baseline on held-out text, token by token. `documents.parquet` holds a row a document."""
 
@@ -121,6 +192,7 @@ class Evaluation(Record):
     candidate_digest: str
     documents: int
     tokens: int = Field(description="Scored tokens.")
+    candidate: ScoredCandidate = ScoredCandidate()
     metrics: dict[str, Metric] = Field(description="perplexity, baseline_perplexity, perplexity_ratio, bits_per_byte, kl_mean (nats), top1_agreement.")
     seconds: float = 0.0
 
@@ -320,6 +392,33 @@ class Decision(Record):
     keep_warm_seconds: float = 1800.0
     code_version: str = ""
     decided_at: datetime = Field(default_factory=utc_now)
+
+
+class Contender(Part):
+    """One candidate of a sweep, as `select` saw it."""
+
+    name: str
+    status: Literal["chosen", "passed", "refused", "failed"] = Field(
+        description="refused: an objective on its quality is not kept. failed: it could not be made."
+    )
+    reason: str = Field(description="Why it was not chosen, or why it was.")
+    on_front: bool = Field(False, description="No other that passed is better in quality and in what the gate prefers.")
+    kl: Metric | None = None
+    bytes: int = 0
+    speed: Speed | None = None
+    cost_per_million_tokens: float | None = Field(None, description="USD, at the workload's price and the speed measured here.")
+    objectives: list[ObjectiveResult] = Field(default_factory=list, description="Of the gate, those on quality.")
+
+
+class Selection(Record):
+    """Which candidate of a sweep is deployed, and why."""
+
+    chosen: str = Field(description="As people write it: `optimum:8`.")
+    index: int = Field(description="Of the chosen one, among the candidates of the run.")
+    digest: str
+    prefer: str = Field("", description="What the gate prefers among those that pass. Empty: there was one candidate only.")
+    reason: str
+    contenders: list[Contender]
 
 
 class CalibratedObjective(Part):

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import select
+import shutil
 import sys
 import threading
 import time
@@ -18,22 +19,26 @@ from pydantic import BaseModel
 
 from components import storage
 from components.errors import GreenlightError
-from components.records import Record
+from components.records import Failure, Record
 from components.secrets import read_secrets
 
 log = logging.getLogger("greenlight")
+
+LAST_FAILURE = "last_failure"
+"""Object in the folder of a build. It is passed to the steps that failed, so that a cache does not take their failure for a result for ever."""
 
 SECONDS = "GREENLIGHT_STEP_SECONDS"
 """Environment variable: how long a step may take. The compiled pipeline sets it, because Vertex knows no such limit."""
 
 
 class StepEvent(BaseModel):
-    """One line of a step's output. `figure` is the one number that matters, for people."""
+    """One line of a step's output. `figure` is the one number that matters, for people. `candidate`: which of a sweep."""
 
     time: str
     severity: str = "INFO"
     run: str
     step: str
+    candidate: str = ""
     event: str
     message: str = ""
     figure: str = ""
@@ -42,8 +47,8 @@ class StepEvent(BaseModel):
 class Step:
     """A running step. `finish` is called once, when the work is done."""
 
-    def __init__(self, name: str, run_id: str, history: str) -> None:
-        self.name, self.run_id, self.history = name, run_id, history
+    def __init__(self, name: str, run_id: str, history: str, candidate: str = "") -> None:
+        self.name, self.run_id, self.history, self.candidate = name, run_id, history, candidate
         self.started = time.monotonic()
 
     def finish(self, record: Record, folder: str | None, figure: str) -> None:
@@ -66,7 +71,16 @@ class Step:
 
     def event(self, event: str, message: str = "", figure: str = "", severity: str = "INFO") -> StepEvent:
         now = datetime.now(UTC).isoformat()
-        return StepEvent(time=now, severity=severity, run=self.run_id, step=self.name, event=event, message=message, figure=figure)
+        return StepEvent(time=now, severity=severity, run=self.run_id, step=self.name, candidate=self.candidate, event=event, message=message, figure=figure)
+
+    def leave_out(self, failure: Failure, folder: str) -> None:
+        """Leave a candidate out of the sweep: its failure stands where its artifact would, and the run goes on."""
+        for made in Path(folder).glob("*"):  # half an artifact is worth nothing, and may be large
+            shutil.rmtree(made) if made.is_dir() else made.unlink()
+        failure.save(folder)
+        event = self.event("left_out", message=failure.message, severity="WARNING")
+        self.publish(f"{self.name}.event.json", event.model_dump_json().encode())
+        self._print(event)
 
     def _print(self, event: StepEvent) -> None:
         print(event.model_dump_json(exclude_defaults=False), file=sys.__stdout__, flush=True)
@@ -79,14 +93,27 @@ class Step:
         sys.stdout.flush()
 
 
+def last_failure(folder: str) -> str:
+    """When a candidate of a sweep last failed, by what lies in the folder of its build. Empty: it never did."""
+    try:
+        return storage.read_bytes(storage.join(folder, LAST_FAILURE)).decode()
+    except FileNotFoundError:
+        return ""
+
+
 @contextlib.contextmanager
-def step(name: str, run_id: str, history: str) -> Iterator[Step]:
+def step(name: str, run_id: str, history: str, candidate: str = "", failure_folder: str = "") -> Iterator[Step]:
     """Run the work of a step inside this.
+
+    Args:
+        run_id: of the run, or the folder of a build that runs share.
+        candidate: which one of a sweep this is about. Empty: there is no sweep.
+        failure_folder: of a sweep, where the artifact goes: an error becomes a Failure there, and the step ends well.
 
     A GreenlightError ends the process with one clear line and exit code 1 (a backend loses the code and the text, so both
     are also left in the history as `<step>.error.json`); any other exception does the same and prints its traceback.
     """
-    running = Step(name, run_id, history)
+    running = Step(name, run_id, history, candidate)
     _log_as_events(running)
     _end_with_reader()
     _end_in_time(running)
@@ -100,6 +127,10 @@ def step(name: str, run_id: str, history: str) -> Iterator[Step]:
         message = str(error) if expected else f"{type(error).__name__}: {error}"
         if not expected:
             traceback.print_exc()
+        if failure_folder:
+            running.publish(LAST_FAILURE, datetime.now(UTC).isoformat().encode())
+            running.leave_out(Failure(candidate=candidate, step=name, error=type(error).__name__, message=message), failure_folder)
+            return
         running.fail(type(error).__name__, message)
         raise SystemExit(getattr(error, "exit_code", 1)) from None
 

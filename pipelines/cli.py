@@ -66,7 +66,7 @@ def run(
     console = Console(file=sys.stdout, highlight=False)
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
     runner = LocalRunner(Path(parameters.home))
-    console.print(f"run {run_id}: {parameters.model}, method {parameters.method}, bits {parameters.bits}, target {parameters.target}")
+    console.print(f"run {run_id}: {parameters.model}, {parameters.recipe_names}, target {parameters.target}")
     for line in _forecast(parameters):
         console.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
 

@@ -96,7 +96,7 @@ def run_in_cloud(parameters: Parameters, options: CloudOptions, wait: bool) -> i
         if isinstance(error, KeyboardInterrupt):
             return EXIT_INTERRUPTED
         raise
-    console.print(f"run {run_id}: {parameters.model}, method {parameters.method}, bits {parameters.bits}, target {parameters.target}", soft_wrap=True)
+    console.print(f"run {run_id}: {parameters.model}, {parameters.recipe_names}, target {parameters.target}", soft_wrap=True)
     console.print(f"console    {runner.link(run_id)}", soft_wrap=True)
     return follow_in_cloud(runner, options, run_id) if wait else 0
 

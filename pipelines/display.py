@@ -19,7 +19,20 @@ from components.step import StepEvent
 if TYPE_CHECKING:
     from components.gate.backtest import Tried
 
-STYLES = {"running": "cyan", "done": "green", "reused": "green", "failed": "red", "pass": "green", "fail": "red", "inconclusive": "yellow"}
+STYLES = {
+    "running": "cyan",
+    "done": "green",
+    "reused": "green",
+    "failed": "red",
+    "left out": "yellow",
+    "pass": "green",
+    "fail": "red",
+    "inconclusive": "yellow",
+}
+
+
+SHORT, WIDTH = 13, 19
+"""Columns of a step's name, and of one with the candidate of a sweep."""
 
 
 @dataclass
@@ -51,26 +64,34 @@ class RunView:
             yield self
 
     def __call__(self, event: StepEvent) -> None:
-        line = self.lines.setdefault(event.step, StepLine())
+        name = f"{event.step} {event.candidate}".rstrip()
+        line = self.lines.setdefault(name, StepLine())
         if event.event == "log":
             line.text = event.message + (f" ({event.figure})" if event.figure else "")
-        elif event.event in ("finished", "reused", "failed"):
-            line.state = {"finished": "done"}.get(event.event, event.event)
+        elif event.event in ("finished", "reused", "failed", "left_out"):
+            line.state = {"finished": "done", "left_out": "left out"}.get(event.event, event.event)
             line.seconds = time.monotonic() - line.started
-            line.text = {"finished": event.figure, "reused": "from an earlier run", "failed": event.message}[event.event]
+            line.text = {"finished": event.figure, "reused": "from an earlier run"}.get(event.event, event.message)
             if self._live is None:
-                self.console.print(f"{event.step:<13} {line.state:<8} {line.seconds:6.1f} s  {line.text}", highlight=False, markup=False, soft_wrap=True)
+                self.console.print(
+                    f"{name:<{WIDTH if event.candidate else SHORT}} {line.state:<8} {line.seconds:6.1f} s  {line.text}",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
+                )
 
     def __rich__(self) -> RenderableType:
         table = Table(box=None, show_header=False, pad_edge=False)
         table.add_column(width=2)
-        table.add_column(width=13)
+        table.add_column(width=max([SHORT, *map(len, self.lines)]))
         table.add_column(width=8)
         table.add_column(width=8, justify="right")
         table.add_column(overflow="ellipsis", no_wrap=True)
         for name, line in self.lines.items():
             elapsed = time.monotonic() - line.started if line.seconds is None else line.seconds
-            mark: RenderableType = self._spinner if line.state == "running" else Text("x" if line.state == "failed" else "✓", style=STYLES[line.state])
+            mark: RenderableType = (
+                self._spinner if line.state == "running" else Text("x" if line.state in ("failed", "left out") else "✓", style=STYLES[line.state])
+            )
             text = Text(line.text, style="dim" if line.state == "running" else "", no_wrap=line.state != "failed")
             table.add_row(mark, name, Text(line.state, style=STYLES[line.state]), f"{elapsed:.1f} s", text)
         return Group(table)

@@ -12,6 +12,7 @@ from components.promote.component import promote, retire
 from components.quantize.component import quantize
 from components.report.component import report
 from components.resolve.component import resolve
+from components.select.component import select
 
 
 @dsl.pipeline(name="promotion", description="Quantize a model, deploy it beside the live one, and move the traffic only if the gate says so.")
@@ -20,6 +21,7 @@ def promotion(
     revision: str = "",
     method: str = "optimum",
     bits: int = 8,
+    methods: str = "",
     gate: str = "default",
     prompts: str = "builtin",
     workload: str = "short",
@@ -43,6 +45,7 @@ def promotion(
         revision: Branch, tag or commit of a hub model. Empty: the default branch.
         method: Quantization method: none, bnb (bitsandbytes), gptq (llm-compressor), optimum (OpenVINO).
         bits: Bits a weight: 4 or 8. Ignored by method none.
+        methods: Instead of method and bits, several to choose from: optimum:8,optimum:4,bnb:4. The best that passes is deployed.
         gate: Objectives that decide: the name of a shipped gate, a path, a gs:// URI, or the YAML itself.
         prompts: Prompts of the benchmark: a JSONL path or gs:// URI, or builtin.
         workload: What the benchmark sends, and when: the name of a shipped workload, a path, a gs:// URI, or the YAML itself.
@@ -64,27 +67,33 @@ def promotion(
 
     with dsl.ExitHandler(report(**run).set_caching_options(False)):
         found = resolve(
-            model=model, revision=revision, method=method, bits=bits, gate=gate, prompts=prompts, workload=workload, text=text,
+            model=model, revision=revision, method=method, bits=bits, methods=methods, gate=gate, prompts=prompts, workload=workload, text=text,
             replicas=replicas, engine=engine, auto_promote=auto_promote, force=force, code_version=code_version, **rollout,
         ).set_caching_options(False)  # fmt: skip
 
         with dsl.If(found.outputs["Output"] == "new", name="new"):
             # These three are cached across runs, so they must not know the run: their records go to the build's folder.
-            source = {"build": found.outputs["source_build"], "history": history, "code_version": code_version}
-            build = {"build": found.outputs["candidate_build"], "history": history, "code_version": code_version}
-            baseline = download(source=model, commit=found.outputs["commit"], **source).outputs["baseline"]
-            candidate = quantize(baseline=baseline, method=method, bits=bits, **build).outputs["candidate"]
-            evaluated = evaluate(baseline=baseline, candidate=candidate, text=text, **build)
+            shared = {"history": history, "code_version": code_version}
+            baseline = download(source=model, commit=found.outputs["commit"], build=found.outputs["source_build"], **shared).outputs["baseline"]
+            with dsl.ParallelFor(found.outputs["candidates"], name="candidates") as each:
+                way = {"method": each.method, "bits": each.bits, "sweep": each.sweep, "attempt": each.attempt, "build": each.build, **shared}
+                made = quantize(baseline=baseline, **way)
+                scored = evaluate(baseline=baseline, candidate=made.outputs["candidate"], text=text, **way)
+
+            chosen = select(
+                evaluations=dsl.Collected(scored.outputs["evaluation"]), gate_file=gate, workload=workload, **run
+            ).set_caching_options(False)  # fmt: skip
+            candidate, evaluation = chosen.outputs["candidate"], chosen.outputs["evaluation"]
 
             release = deploy_green(
                 baseline=baseline, candidate=candidate, engine=engine, replicas=replicas,
                 fingerprint=found.outputs["fingerprint"], prompts=prompts, **rollout,
-            ).after(evaluated).set_caching_options(False).outputs["release"]  # fmt: skip
+            ).set_caching_options(False).outputs["release"]  # fmt: skip
             result = benchmark(
-                evaluation=evaluated.outputs["evaluation"], release=release, prompts=prompts, workload=workload, gate_file=gate, **rollout,
+                evaluation=evaluation, release=release, prompts=prompts, workload=workload, gate_file=gate, **rollout,
             ).set_caching_options(False).outputs["result"]  # fmt: skip
             judged = judge(
-                evaluation=evaluated.outputs["evaluation"], result=result, release=release, gate_file=gate, auto_promote=auto_promote,
+                evaluation=evaluation, result=result, release=release, gate_file=gate, auto_promote=auto_promote,
                 code_version=code_version, **run,
             ).set_caching_options(False)  # fmt: skip
 

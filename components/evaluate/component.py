@@ -11,15 +11,29 @@ def evaluate(
     candidate: dsl.Input[dsl.Model],
     evaluation: dsl.Output[dsl.Artifact],
     text: str,
+    method: str,
+    bits: str,
+    sweep: str,
+    attempt: str,
     build: str,
     history: str,
     code_version: str,
 ) -> None:
-    """Score the candidate against the baseline on held-out text."""
+    """Score the candidate against the baseline on held-out text. In a sweep also measure it, and leave a Failure where it cannot be scored."""
+    from components.evaluate.speed import measure_speed
     from components.evaluate.work import evaluate_model
+    from components.records import Failure, recipe_name
     from components.step import step
 
-    with step("evaluate", build, history) as running:
-        record = evaluate_model(baseline.path, candidate.path, evaluation.path, text=text)
-        evaluation.metadata.update({name: metric.value for name, metric in record.metrics.items()})
-        running.finish(record, evaluation.path, figure=f"KL {record.metrics['kl_mean'].value:.4f}")
+    name = recipe_name(method, int(bits))
+    with step("evaluate", build, history, *((name, evaluation.path) if sweep else ())) as running:
+        if failed := Failure.find(candidate.path):
+            running.leave_out(failed, evaluation.path)
+        else:
+            record = evaluate_model(baseline.path, candidate.path, evaluation.path, text=text)
+            speed = measure_speed(candidate.path) if sweep else None
+            record = record.model_copy(update={"candidate": record.candidate.model_copy(update={"uri": candidate.uri, "speed": speed})})
+            evaluation.metadata.update({name: metric.value for name, metric in record.metrics.items()})
+            running.finish(
+                record, evaluation.path, figure=f"KL {record.metrics['kl_mean'].value:.4f}" + (f", {speed.tokens_per_second:.0f} tok/s" if speed else "")
+            )

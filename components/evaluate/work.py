@@ -16,7 +16,7 @@ from components.evaluate.scorers import Scorer, load_scorer, silence
 from components.evaluate.text import BUILTIN, load_text
 from components.evaluate.tokens import Document, Reader
 from components.quantize.checkpoint import open_checkpoint
-from components.records import RECORD_FILE, Evaluation, Metric
+from components.records import RECORD_FILE, Evaluation, Metric, ScoredCandidate
 
 log = logging.getLogger("greenlight.evaluate")
 
@@ -73,10 +73,11 @@ def evaluate_model(baseline_folder: Path | str, candidate_folder: Path | str, ou
         pair = Pair(load_scorer(baseline, threads), load_scorer(candidate, threads), beside)
         log.info("scoring %d documents of %d tokens", len(documents), sum(len(document.ids) for document in documents))
         scored = _score(pair, reader, documents)
-    _write(scored, Path(output_folder))
+    write_documents(scored, Path(output_folder))
     record = Evaluation(
         baseline_digest=baseline.record.digest,
         candidate_digest=candidate.record.digest,
+        candidate=ScoredCandidate(**candidate.record.model_dump(include={"method", "bits", "format", "bytes"})),
         documents=len(scored),
         tokens=sum(each.sums.tokens for each in scored),
         metrics=summarize(scored),
@@ -119,7 +120,7 @@ def _score(pair: Pair, reader: Reader, documents: list[Document]) -> list[Scored
     return scored
 
 
-def _write(scored: list[Scored], folder: Path) -> None:
+def write_documents(scored: list[Scored], folder: Path) -> None:
     """A row a document: its number, tokens, bytes, and the sums over its tokens."""
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -5,11 +5,21 @@ from pathlib import Path
 
 from components.gate.evidence import record_digest
 from components.gate.objectives import Gate
-from components.gate.sources import read_samples
+from components.gate.sources import read_quality, read_samples
 from components.gate.verdict import judge_samples
-from components.records import Action, BakeTest, Decision, Deployment
+from components.records import Action, BakeTest, Decision, Deployment, ObjectiveResult
 
 log = logging.getLogger("greenlight.gate")
+
+
+QUALITY = ("documents",)
+"""Sources that an evaluation holds: what can be judged before anything is deployed."""
+
+
+def judge_quality(evaluation_folder: Path, gate: Gate) -> list[ObjectiveResult]:
+    """The objectives of a gate that an evaluation alone can answer, as the gate will judge them. Bad evidence makes them inconclusive."""
+    objectives = [objective for objective in gate.objectives if objective.kind.source in QUALITY]
+    return judge_samples(read_quality(evaluation_folder), gate.model_copy(update={"objectives": objectives})).objectives if objectives else []
 
 
 def judge(

@@ -1,7 +1,7 @@
 """Gate files: the objectives that decide, read and checked. Every limit that decides something is in one of these, none in code."""
 
 import hashlib
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -144,6 +144,17 @@ class Bake(BaseModel):
         return pairs
 
 
+class Select(BaseModel):
+    """Which candidate of a sweep is deployed, of those that keep the objectives on quality."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prefer: Literal["speed", "memory", "size", "cost", "quality"] = Field(
+        "speed", description="Weighed against the mean KL divergence. speed, memory and cost are measured by the engine alone, in the step that evaluates."
+    )
+    within: Number = Field(0.05, ge=0, lt=1, description="So much worse than the best, as a share, still counts as as good: then quality decides.")
+
+
 class Gate(BaseModel):
     """A gate file."""
 
@@ -152,6 +163,7 @@ class Gate(BaseModel):
     name: str = Field(min_length=1)
     confidence: Confidence = Field(description="One-sided, of every bound that does not say otherwise.")
     objectives: list[Objective] = Field(min_length=1)
+    select: Select = Select()
     benchmark: Plan = Plan()
     bake: Bake = Bake()
 

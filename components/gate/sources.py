@@ -97,6 +97,12 @@ def read_samples(evaluation_folder: Path, benchmark_folder: Path, deployment: De
     return samples.first(stopped_at) if stopped_at else samples  # pairs that were under way when a look had decided are not those of another look
 
 
+def read_quality(evaluation_folder: Path) -> Samples:
+    """What an evaluation holds, before anything is deployed. Never raises."""
+    missing: dict[str, NoEvidence] = {}
+    return Samples(documents=_documents(evaluation_folder, None, missing), missing=missing)
+
+
 def samples_so_far(evaluation_folder: Path, deployment: Deployment, requests: pa.Table, blocks: pa.Table, gate: Gate) -> Samples:
     """The same while the benchmark runs, from the tables that it has filled until now. Never raises."""
     missing: dict[str, NoEvidence] = {}
@@ -110,10 +116,11 @@ def samples_so_far(evaluation_folder: Path, deployment: Deployment, requests: pa
     return Samples(documents, pairs, counts, rates, None, missing, doubt)
 
 
-def _documents(folder: Path, deployment: Deployment, missing: dict[str, NoEvidence]) -> Documents | None:
+def _documents(folder: Path, deployment: Deployment | None, missing: dict[str, NoEvidence]) -> Documents | None:
     with _source(missing, "documents"):
         evaluation = Evaluation.load(folder)
-        check_evaluation(evaluation, deployment)
+        if deployment:
+            check_evaluation(evaluation, deployment)
         return read_documents(folder, evaluation)
     return None
 

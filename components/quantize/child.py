@@ -98,3 +98,11 @@ def _reason(label: str, code: int, tail: str) -> str:
         return f"{label} was killed (signal 9), most likely because memory ran out. Use a machine with more memory, or a smaller model."
     last = next((line.strip() for line in reversed(tail.splitlines()) if line.strip()), "it printed nothing")
     return f"{label} failed with exit code {code}: {last}. The log above holds the end of its output; check that it supports this model."
+
+
+def own_peak_memory() -> int:
+    """Of this process, in bytes. From VmHWM: unlike ru_maxrss it does not count what the process was before it started Python."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0

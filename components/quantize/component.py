@@ -6,12 +6,24 @@ from components.image import COMPONENTS_IMAGE
 
 
 @dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
-def quantize(baseline: dsl.Input[dsl.Model], candidate: dsl.Output[dsl.Model], method: str, bits: int, build: str, history: str, code_version: str) -> None:
-    """Quantize the baseline into the candidate."""
+def quantize(
+    baseline: dsl.Input[dsl.Model],
+    candidate: dsl.Output[dsl.Model],
+    method: str,
+    bits: str,
+    sweep: str,
+    attempt: str,
+    build: str,
+    history: str,
+    code_version: str,
+) -> None:
+    """Quantize the baseline into a candidate. In a sweep, a method that fails leaves a Failure and ends well."""
     from components.quantize.work import quantize_model
+    from components.records import recipe_name
     from components.step import step
 
-    with step("quantize", build, history) as running:
-        record = quantize_model(baseline.path, candidate.path, method=method, bits=int(bits))  # numbers travel as doubles
+    name = recipe_name(method, int(bits))
+    with step("quantize", build, history, *((name, candidate.path) if sweep else ())) as running:
+        record = quantize_model(baseline.path, candidate.path, method=method, bits=int(bits))
         candidate.metadata.update(format=record.format, digest=record.digest, bytes=record.bytes)
         running.finish(record, candidate.path, figure=f"{record.bytes / 1e6:.1f} MB")

@@ -14,7 +14,7 @@ from components.download.selection import COMPANION
 from components.errors import GreenlightError, InputError
 from components.evaluate.text import load_text
 from components.quantize.checkpoint import Checkpoint, open_checkpoint
-from components.quantize.child import ChildFailed
+from components.quantize.child import ChildFailed, own_peak_memory
 from components.quantize.methods import check_method
 from components.quantize.methods.base import Job
 from components.records import MODEL_FOLDER, RECORD_FILE, Model
@@ -70,7 +70,7 @@ def quantize_model(baseline_folder: Path | str, output_folder: Path | str, metho
             files=files,
             bytes=sum(entry.size for entry in files.values()),
             seconds=round(time.monotonic() - started, 3),
-            peak_memory_bytes=max(peak_memory, _own_peak_memory()),
+            peak_memory_bytes=max(peak_memory, own_peak_memory()),
             libraries=chosen.versions(),
         )
         # One rename on the same file system; on a mounted bucket, where a folder cannot be renamed, a copy. The record comes last either way.
@@ -129,11 +129,3 @@ def _settle(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _own_peak_memory() -> int:
-    """Bytes. From VmHWM: unlike ru_maxrss it does not count what the process was before it started Python."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0

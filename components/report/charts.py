@@ -76,7 +76,7 @@ def objectives_chart(objectives: list[ObjectiveResult]) -> Figure:
             }
         )
     name_style = {"x": 0, "xref": "paper", "xanchor": "left", "yshift": 15, "showarrow": False, "font": {"color": "var(--ink)"}}
-    names = [{**name_style, "y": row, "text": _escape(objective.name)} for row, objective in enumerate(shown)]
+    names = [{**name_style, "y": row, "text": escape(objective.name)} for row, objective in enumerate(shown)]
     limit = {"type": "line", "x0": 1, "x1": 1, "y0": 0, "y1": 1, "yref": "paper", "line": {"color": "var(--ink)", "width": 2}}
     beyond = {"type": "rect", "x0": 1, "x1": AXIS_END, "y0": 0, "y1": 1, "yref": "paper", "fillcolor": "var(--beyond)", "line": {"width": 0}, "layer": "below"}
     ticks = [0, 0.5, 1, 1.5, 2]
@@ -107,7 +107,7 @@ def looks_chart(objectives: list[ObjectiveResult], looks: list[Look]) -> Figure:
                 {
                     "type": "scatter",
                     "mode": "lines+markers",
-                    "name": _escape(objective.name),
+                    "name": escape(objective.name),
                     "x": [pairs for pairs, _ in drawn],
                     "y": [_clip(value) for _, value in drawn],
                     "line": {"width": 2},
@@ -121,7 +121,7 @@ def looks_chart(objectives: list[ObjectiveResult], looks: list[Look]) -> Figure:
         "data": traces,
         "layout": {
             "height": 320 + 18 * len(traces),
-            "xaxis": {"title": _title("pairs"), "tickvals": [look.pairs for look in looks], "zeroline": False},
+            "xaxis": {"title": title("pairs"), "tickvals": [look.pairs for look in looks], "zeroline": False},
             "yaxis": {"range": [0, AXIS_END + 0.04], "tickvals": [0, 0.5, 1, 1.5, 2], "ticktext": ["0%", "50%", "limit", "150%", "200%+"]},
             "shapes": [beyond, limit],
             "hovermode": "closest",
@@ -152,8 +152,8 @@ def latency_chart(curves: dict[str, Curve], colors: dict[str, str]) -> Figure:
         "data": traces,
         "layout": {
             "height": 300,
-            "xaxis": {"title": _title("milliseconds"), **ticks},
-            "yaxis": {"title": _title("share of requests"), "range": [0, 1.02], "tickformat": ".0%"},
+            "xaxis": {"title": title("milliseconds"), **ticks},
+            "yaxis": {"title": title("share of requests"), "range": [0, 1.02], "tickformat": ".0%"},
             "hovermode": "closest",
         },
     }
@@ -183,8 +183,8 @@ def throughput_chart(blocks: list[ThroughputBlock], colors: dict[str, str], swit
             )
     layout: dict[str, Any] = {
         "height": 300,
-        "xaxis": {"title": _title("seconds after the first block"), "zeroline": False},
-        "yaxis": {"title": _title("output tokens/s"), "rangemode": "tozero", "tickformat": ",~s"},
+        "xaxis": {"title": title("seconds after the first block"), "zeroline": False},
+        "yaxis": {"title": title("output tokens/s"), "rangemode": "tozero", "tickformat": ",~s"},
         "hovermode": "closest",
     }
     if switched is not None and blocks:
@@ -211,14 +211,14 @@ def _color(role: str, colors: dict[str, str]) -> str:
 
 def _objective_text(objective: ObjectiveResult) -> str:
     lines = [
-        f"<b>{_escape(objective.name)}</b>: {objective.status}",
-        f"estimate {_escape(formats.measured(objective, objective.estimate))}, bound {_escape(formats.measured(objective, objective.bound))}",
-        f"must be {_escape(objective.comparison)}",
+        f"<b>{escape(objective.name)}</b>: {objective.status}",
+        f"estimate {escape(formats.measured(objective, objective.estimate))}, bound {escape(formats.measured(objective, objective.bound))}",
+        f"must be {escape(objective.comparison)}",
     ]
     return "<br>".join(lines)
 
 
-def _title(text: str) -> dict[str, Any]:
+def title(text: str) -> dict[str, Any]:
     return {"text": text, "font": {"size": 12}}
 
 
@@ -226,5 +226,5 @@ def _clip(value: float | None) -> float:
     return min(max(value or 0.0, 0.0), AXIS_END)
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     return html.escape(text, quote=False)

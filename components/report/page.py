@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from components.history import RunRecords
-from components.report import sections
+from components.report import sections, sweep
 from components.report.changes import changes_between
 from components.report.charts import Figure, drawable, latency_chart, looks_chart, objectives_chart, throughput_chart
 from components.report.samples import METRICS, Samples
@@ -55,6 +55,9 @@ def render(run: RunRecords, samples: Samples | None, before: RunRecords | None, 
         failures=sections.failures_of(run),
         blocks=sections.block_rows(samples.blocks) if samples else [],
         quality=sections.quality_rows(run),
+        selection=sweep.sweep_of(run),
+        sweep_columns=sweep.COLUMNS,
+        contenders=sweep.sweep_rows(selection) if (selection := sweep.sweep_of(run)) else [],
         loads=sections.load_rows(run),
         workload=sections.workload_words(run),
         costs=sections.cost_rows(run),
@@ -80,6 +83,9 @@ def _charts(run: RunRecords, samples: Samples | None) -> dict[str, Chart]:
             caption += f" Not drawn, for want of an estimate or of a limit above zero: {', '.join(left_out)}."
         words = "Estimate and bound of each objective in units of its limit. " + "; ".join(f"{objective.name}: {objective.status}" for objective in shown)
         charts.append(Chart("objectives", "Estimate, bound and limit", caption, words, objectives_chart(shown)))
+    if selection := sweep.sweep_of(run):
+        caption = "The candidates that could be scored: how far each is from its baseline, and what the gate weighs against that, measured by its engine alone."
+        charts.append(Chart("front", "Quality against what the gate prefers", caption, sweep.front_words(selection), sweep.front_chart(selection)))
     looks = run.decision.looks if run.decision else []
     if len(looks) > 1 and shown:
         caption = f"The bound of each objective after each look. {sections.looks_words(run)}"

@@ -11,6 +11,7 @@ def resolve(
     revision: str,
     method: str,
     bits: int,
+    methods: str,
     gate: str,
     prompts: str,
     workload: str,
@@ -30,12 +31,13 @@ def resolve(
     commit: dsl.OutputPath(str),  # type: ignore[valid-type]
     fingerprint: dsl.OutputPath(str),  # type: ignore[valid-type]
     source_build: dsl.OutputPath(str),  # type: ignore[valid-type]
-    candidate_build: dsl.OutputPath(str),  # type: ignore[valid-type]
+    candidates: dsl.OutputPath(list[dict[str, str]]),  # type: ignore[valid-type]
 ) -> str:
     """Find the exact commit of the source, and whether there is anything new to do: returns `new` or `up_to_date`.
 
     The verdict is the one unnamed output, because kfp.local can branch on no other.
     """
+    import json
     from pathlib import Path
 
     from components.resolve.parameters import Parameters
@@ -48,6 +50,7 @@ def resolve(
             revision=revision,
             method=method,
             bits=bits,
+            methods=methods,
             gate=gate,
             prompts=prompts,
             workload=workload,
@@ -70,7 +73,7 @@ def resolve(
         (commit, resolution.commit),
         (fingerprint, resolution.fingerprint),
         (source_build, resolution.source_build),
-        (candidate_build, resolution.candidate_build),
+        (candidates, json.dumps(resolution.loop)),
     ):
         Path(path).write_text(value)
     return resolution.verdict

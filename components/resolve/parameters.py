@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.errors import InputError
+from components.records import recipe_name
 
 NOT_SEEN = "steps in a cloud do not see this machine's files; copy it to a bucket and give its gs:// URI"
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -20,6 +21,7 @@ class Parameters(BaseModel):
     revision: str = Field("", description="Branch, tag or commit of a hub model. Empty: the default branch.")
     method: str = Field("optimum", description="Quantization method: none, bnb (bitsandbytes), gptq (llm-compressor), optimum (OpenVINO).")
     bits: int = Field(8, description="Bits a weight: 4 or 8. Ignored by method none.")
+    methods: str = Field("", description="Instead of method and bits, several to choose from: optimum:8,optimum:4,bnb:4. The best that passes is deployed.")
     gate: str = Field("default", description="Objectives that decide: the name of a shipped gate, a path, a gs:// URI, or the YAML itself.")
     prompts: str = Field("builtin", description="Prompts of the benchmark: a JSONL path or gs:// URI, or builtin.")
     workload: str = Field("short", description="What the benchmark sends, and when: the name of a shipped workload, a path, a gs:// URI, or the YAML itself.")
@@ -34,6 +36,25 @@ class Parameters(BaseModel):
     force: bool = Field(False, description="Run even when live already is this commit with these settings and this code.")
     home: str = Field(".greenlight", description="Folder of the local target's state. Ignored by other targets.")
     history: str = Field(".greenlight/history", description="Folder or gs:// prefix where every run leaves its records and report.")
+
+    @property
+    def recipes(self) -> list[tuple[str, int]]:
+        """Method and bits of each candidate. More than one is a sweep.
+
+        Raises:
+            InputError: `methods` cannot be read.
+        """
+        if not self.methods.strip():
+            return [(self.method, self.bits)]
+        found = [_recipe(self.methods, each.strip()) for each in self.methods.split(",")]
+        if twice := [each for each in found if found.count(each) > 1]:
+            raise InputError("methods", self.methods, f"names {recipe_name(*twice[0])} twice; name each once")
+        return found
+
+    @property
+    def recipe_names(self) -> str:
+        """For people: `optimum:8, bnb:4`."""
+        return ", ".join(recipe_name(*recipe) for recipe in self.recipes)
 
     def check(self) -> None:
         """Check every value that can be checked without a download.
@@ -84,8 +105,14 @@ class Parameters(BaseModel):
         from rollout.target import open_target
         from serving.engines.registry import ENGINES
 
-        check_method(self.method, self.bits)
-        check_engine(self.method, self.engine)
+        for method, bits in self.recipes:
+            try:
+                check_method(method, bits)
+                check_engine(method, self.engine)
+            except InputError as error:
+                if not self.methods:
+                    raise
+                raise InputError("methods", self.methods, f"{recipe_name(method, bits)}: {error.fix}") from None
         if self.target == "local" and self.engine in ENGINES and (missing := ENGINES[self.engine].missing()):
             raise InputError("engine", self.engine, f"is not installed where the local target serves from; install {missing} there, or use auto")
         if self.replicas < 1:
@@ -93,9 +120,21 @@ class Parameters(BaseModel):
         for field in ("service", "namespace"):
             if not DNS_LABEL.fullmatch(getattr(self, field)):
                 raise InputError(field, getattr(self, field), "use up to 63 lower-case letters, digits and dashes, starting with a letter")
-        load_gate(self.gate)
+        gate, load = load_gate(self.gate), load_workload(self.workload)
+        if gate.select.prefer == "cost" and len(self.recipes) > 1 and not load.price_per_hour:
+            raise InputError("workload", load.name, "the gate prefers the candidate that costs least, and the workload names no price; add price_per_hour")
         check_prompts(self.prompts)
-        check_prompts(load_workload(self.workload).prompts)
+        check_prompts(load.prompts)
         check_text(self.text)
         parse_source(self.model, self.revision)
         open_target(self.target, self.service, self.namespace, self.home, self.port)
+
+
+def _recipe(methods: str, entry: str) -> tuple[str, int]:
+    """optimum:8 as ("optimum", 8); a method without bits takes those that it ignores."""
+    method, colon, bits = entry.partition(":")
+    if method == "none" and not colon:
+        return method, 16
+    if not method or not bits.isdigit():
+        raise InputError("methods", methods, f"{entry!r} is not a method and its bits; write them as optimum:8,optimum:4,bnb:4, or none")
+    return method, int(bits)

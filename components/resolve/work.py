@@ -4,9 +4,12 @@ import hashlib
 import json
 import logging
 
+from components import storage
 from components.download.sources import parse_source
-from components.records import Resolution
+from components.history import BUILDS
+from components.records import PlannedCandidate, Resolution, recipe_name
 from components.resolve.parameters import Parameters
+from components.step import last_failure
 from rollout.bluegreen import recover
 from rollout.target import open_target
 
@@ -15,10 +18,11 @@ log = logging.getLogger("greenlight.resolve")
 
 def fingerprint(parameters: Parameters, commit: str, code_version: str) -> str:
     """Digest of all that makes a release what it is. The gate, the prompts and the text judge it; they are not in it."""
+    (method, bits), *more = parameters.recipes
     parts = {
         "commit": commit,
-        "method": parameters.method,
-        "bits": 16 if parameters.method == "none" else parameters.bits,
+        "method": ",".join(sorted(recipe_name(*recipe) for recipe in parameters.recipes)) if more else method,
+        "bits": 0 if more else 16 if method == "none" else bits,
         "engine": parameters.engine,
         "replicas": parameters.replicas,
         "code": code_version,
@@ -52,7 +56,7 @@ def resolve(parameters: Parameters, code_version: str) -> Resolution:
         verdict, reason = "new", f"live is {live.release_id}, which is this very release, but it does not answer"
     else:
         verdict, reason = "up_to_date", f"live is {live.release_id}: same source commit, same settings, same code"
-    source_build = f"builds/{commit[:16]}-{code_version}"
+    source_build = f"{BUILDS}/{commit[:16]}-{code_version}"
     return Resolution(
         verdict=verdict,
         reason=reason,
@@ -61,6 +65,15 @@ def resolve(parameters: Parameters, code_version: str) -> Resolution:
         commit=commit,
         fingerprint=wanted,
         source_build=source_build,
-        candidate_build=f"{source_build}/{parameters.method}-{parameters.bits}",
+        candidates=planned(parameters, source_build),
         live_release_id=live.release_id if live else "",
     )
+
+
+def planned(parameters: Parameters, source_build: str) -> list[PlannedCandidate]:
+    """The candidates to make, each with the folder of its build and when it last failed."""
+    builds = {recipe: f"{source_build}/{recipe[0]}-{recipe[1]}" for recipe in parameters.recipes}
+    return [
+        PlannedCandidate(method=method, bits=bits, build=build, attempt=last_failure(storage.join(parameters.history, build)))
+        for (method, bits), build in builds.items()
+    ]

@@ -1,5 +1,6 @@
 """A run in a cloud followed to its end: what the cloud says of its tasks, and what its steps wrote, told as the same events as a local run's."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -102,16 +103,21 @@ def _events(run: CloudRun, task: Task, before: str) -> Iterator[StepEvent]:
 
 def _finished(run: CloudRun, task: Task) -> StepEvent:
     """As the step said it, with its figure. Kubeflow does not tell a cache hit from a step that ran; what was said before the run began does."""
+    told = []
     try:
         for folder in _folders(run, task.step):
-            try:
-                said = StepEvent.model_validate_json(storage.read_bytes(storage.join(run.history, folder, f"{task.step}.event.json")))
-            except FileNotFoundError:
-                continue
-            return _event(run, task, "reused") if run.began and datetime.fromisoformat(said.time) < run.began else said
+            with contextlib.suppress(FileNotFoundError):
+                told.append(StepEvent.model_validate_json(storage.read_bytes(storage.join(run.history, folder, f"{task.step}.event.json"))))
     except Exception as error:
         log.warning("the records of %s cannot be read: %s", run.run_id, error)
-    return _event(run, task, "finished")
+    if not told:
+        return _event(run, task, "finished")
+    if run.began and all(datetime.fromisoformat(said.time) < run.began for said in told):
+        return _event(run, task, "reused")
+    if len(told) == 1:
+        return told[0]
+    figures = ", ".join(f"{said.candidate} {said.figure or 'left out'}" for said in told)
+    return _event(run, task, "finished").model_copy(update={"figure": figures})
 
 
 def _folders(run: CloudRun, step: str) -> list[str]:
@@ -121,7 +127,7 @@ def _folders(run: CloudRun, step: str) -> list[str]:
     if step not in ("download", "quantize", "evaluate"):
         return [run.run_id]
     found = Resolution.model_validate_json(storage.read_bytes(storage.join(run.history, run.run_id, "resolve.json")))
-    return [found.source_build if step == "download" else found.candidate_build]
+    return [found.source_build] if step == "download" else found.candidate_builds
 
 
 def _event(run: CloudRun, task: Task, event: Literal["started", "finished", "reused", "failed", "log"], message: str = "") -> StepEvent:

@@ -1,7 +1,7 @@
 """What a runner is: it takes the compiled pipeline and its parameters somewhere, and what is known of a run there."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Literal
 
@@ -38,6 +38,23 @@ class Task(BaseModel):
     state: TaskState
     message: str = ""
     """Why it failed, as the cloud tells it; steps leave better words in the history."""
+
+
+def merged(tasks: Iterable[Task]) -> tuple[Task, ...]:
+    """One task a step: the steps of a loop are told as one, which has failed when one has, and is done when all are."""
+    by_step: dict[str, list[Task]] = {}
+    for task in tasks:
+        by_step.setdefault(task.step, []).append(task)
+    return tuple(next(task for state in _TELLS for task in found if task.state == state) for found in map(_started, by_step.values()))
+
+
+_TELLS: tuple[TaskState, ...] = ("failed", "running", "waiting", "done", "reused", "skipped")
+
+
+def _started(tasks: list[Task]) -> list[Task]:
+    """A loop of which some have ended and others wait is running."""
+    states = {task.state for task in tasks}
+    return [task.model_copy(update={"state": "running"}) if task.state == "waiting" and states > {"waiting"} else task for task in tasks]
 
 
 class CloudRun(BaseModel):

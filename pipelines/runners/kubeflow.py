@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from components.errors import GreenlightError, InputError
 from components.resolve.parameters import Parameters
 from pipelines.resources import ALL_STEPS
-from pipelines.runners.interface import Away, CloudRun, CloudRunner, RunState, Schedule, Task, TaskState, Timetable
+from pipelines.runners.interface import Away, CloudRun, CloudRunner, RunState, Schedule, Task, TaskState, Timetable, merged
 from pipelines.runners.settings import KubeflowSettings
 
 T = TypeVar("T")
@@ -78,7 +78,7 @@ class KubeflowRunner(CloudRunner):
             state=RUN_STATES.get(run.state, "waiting"),
             history=self._history(run),
             began=run.created_at,
-            tasks=tuple(_tasks(run.run_details.task_details or [] if run.run_details else [])),
+            tasks=merged(_tasks(run.run_details.task_details or [] if run.run_details else [])),
             message=run.error.message or "" if run.error else "",
         )
 

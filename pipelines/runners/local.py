@@ -7,6 +7,7 @@ import re
 import warnings
 from pathlib import Path
 
+import yaml
 from pydantic import ValidationError
 
 from components.resolve.parameters import Parameters
@@ -34,7 +35,7 @@ class LocalRunner(Runner):
         warnings.simplefilter("ignore")
         from kfp import components, dsl, local
 
-        spec = compile_promotion().replace(dsl.PIPELINE_JOB_ID_PLACEHOLDER, run_id)  # as a backend does
+        spec = one_at_a_time(compile_promotion()).replace(dsl.PIPELINE_JOB_ID_PLACEHOLDER, run_id)  # as a backend does
         local.init(
             runner=local.SubprocessRunner(use_venv=False),
             pipeline_root=str(self.home / "runs"),
@@ -55,6 +56,15 @@ class LocalRunner(Runner):
             promotion = components.load_component_from_text(spec)
             promotion(**parameters.model_dump())
         return not failed
+
+
+def one_at_a_time(spec: str) -> str:
+    """The pipeline with loops that take one item after the other: here they share a machine, on which a sweep also measures speed."""
+    pipeline = yaml.safe_load(spec)
+    dags = [pipeline["root"]["dag"], *(component["dag"] for component in pipeline["components"].values() if "dag" in component)]
+    for task in (task for dag in dags for task in dag["tasks"].values() if "parameterIterator" in task):
+        task["iteratorPolicy"] = {"parallelismLimit": 1}
+    return yaml.safe_dump(pipeline, sort_keys=False)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import yaml
 from components.errors import GreenlightError, InputError
 from components.resolve.parameters import Parameters
 from pipelines.resources import ALL_STEPS
-from pipelines.runners.interface import Away, CloudRun, CloudRunner, RunState, Schedule, Task, TaskState, Timetable
+from pipelines.runners.interface import Away, CloudRun, CloudRunner, RunState, Schedule, Task, TaskState, Timetable, merged
 from pipelines.runners.settings import VertexSettings
 
 T = TypeVar("T")
@@ -62,15 +62,15 @@ class VertexRunner(CloudRunner):
 
     def look(self, run_id: str) -> CloudRun:
         job = self._call(lambda: self._jobs.get_pipeline_job(name=self._name(run_id), timeout=SECONDS), ("run", run_id))
-        details = {task.task_name.replace("-", "_"): task for task in job.job_detail.task_details}
+        details = {(task.task_name.replace("-", "_"), task.parent_task_id): task for task in job.job_detail.task_details}
         tasks = [Task(step=step, state=TASK_STATES.get(task.state.name, "waiting"), message=task.error.message)
-                 for step, task in details.items() if step in ALL_STEPS]  # fmt: skip
+                 for (step, _), task in details.items() if step in ALL_STEPS]  # fmt: skip
         return CloudRun(
             run_id=run_id,
             state=RUN_STATES.get(job.state.name, "waiting"),
             history=_history(job),
             began=job.create_time or None,
-            tasks=tuple(tasks),
+            tasks=merged(tasks),
             message=job.error.message,
         )
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from components.history import STEPS, load_moves, load_run, runs, save_move
-from components.records import Promotion
+from components.records import PlannedCandidate, Promotion
 from tests.components.report.run_factory import START, RunFactory
 
-ORDER = ("resolve", "download", "quantize", "evaluate", "deploy_green", "benchmark", "gate", "promote")
+ORDER = ("resolve", "download", "quantize", "evaluate", "select", "deploy_green", "benchmark", "gate", "promote")
 
 
 def test_a_promoted_run_is_loaded_whole(tmp_path: Path) -> None:
@@ -113,3 +113,27 @@ def test_importing_it_is_cheap() -> None:
     heavy = ("numpy", "pandas", "pyarrow", "kfp", "requests", "google.cloud.storage")
     code = f"import sys, components.history; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_of_a_sweep_the_records_are_those_of_the_chosen_candidate(tmp_path: Path) -> None:
+    factory = RunFactory(tmp_path).through("select")
+    other = PlannedCandidate(method="bnb", bits=4, build="builds/other")
+    run = load_run(str(tmp_path), factory.run_id)
+    assert run.resolution and run.selection
+    sweep = run.resolution.model_copy(update={"candidates": [other, *run.resolution.candidates]})
+    factory.write("resolve", sweep)
+    assert load_run(str(tmp_path), factory.run_id).candidate is None  # those of `other` are not there
+    factory.write("select", run.selection.model_copy(update={"index": 1}))
+    assert (found := load_run(str(tmp_path), factory.run_id)).candidate and found.evaluation
+    factory.write("select", run.selection.model_copy(update={"index": 7}))
+    assert load_run(str(tmp_path), factory.run_id).candidate is None
+
+
+def test_a_run_from_before_there_were_sweeps_is_loaded_as_ever(tmp_path: Path) -> None:
+    factory = RunFactory(tmp_path).through("gate")
+    (factory.folder / "select.json").unlink()
+    run = load_run(str(tmp_path), factory.run_id)
+    assert run.resolution
+    factory.write("resolve", run.resolution.model_copy(update={"candidates": [], "candidate_build": run.resolution.candidates[0].build}))
+    run = load_run(str(tmp_path), factory.run_id)
+    assert run.candidate and run.evaluation and run.selection is None

@@ -93,7 +93,8 @@ def untyped_loop(spec: Spec) -> Iterator[str]:
                 continue
             given = loop.component["inputDefinitions"]["parameters"][item]["parameterType"]
             for name, source in task.spec.get("inputs", {}).get("parameters", {}).items():
-                wanted = task.component["inputDefinitions"]["parameters"][name]["parameterType"]
+                whole = "parameterExpressionSelector" not in source  # else a text or number of a dict, which only a STRUCT can be asked for
+                wanted = task.component["inputDefinitions"]["parameters"][name]["parameterType"] if whole else "STRUCT"
                 if source.get("componentInputParameter") == item and wanted != given:
                     yield f"{loop.name} hands {given} to parameter {name} of {task.name}, which wants {wanted}; annotate the list's items"
 

@@ -33,6 +33,16 @@ def test_a_failed_step_says_why_and_markup_in_it_is_text() -> None:
     assert "[bold]no[/bold]" in printed(event("gate", "failed", message="[bold]no[/bold]"))
 
 
+def test_candidates_of_a_sweep_have_a_line_each() -> None:
+    events = [event("quantize", "started", candidate=name) for name in ("optimum:8", "gptq:4")]
+    done = event("quantize", "finished", candidate="optimum:8", figure="4.9 MB")
+    output = printed(*events, event("quantize", "left_out", candidate="gptq:4", message="it was killed"), done)
+    assert [line.split() for line in output.splitlines()] == [
+        ["quantize", "gptq:4", "left", "out", "0.0", "s", "it", "was", "killed"],
+        ["quantize", "optimum:8", "done", "0.0", "s", "4.9", "MB"],
+    ]
+
+
 def test_a_terminal_shows_a_running_step_with_its_last_words() -> None:
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
     view = RunView(console)

@@ -1,6 +1,7 @@
 """The door, in a process of its own as the runners start it: what it leaves and what it says."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from components.download.builtin import TINY
-from components.records import Evaluation
+from components.records import Evaluation, Failure
 from tests.components.quantize.candidates import Candidates
 
 RUN = """
 import sys
 from types import SimpleNamespace
 from components.evaluate.component import evaluate
-baseline, candidate, evaluation = (SimpleNamespace(path=path, metadata={}) for path in sys.argv[1:4])
-evaluate.python_func(baseline, candidate, evaluation, text=sys.argv[4], build="builds/abc", history=sys.argv[5], code_version="1")
+baseline, candidate, evaluation = (SimpleNamespace(path=path, uri=path, metadata={}) for path in sys.argv[1:4])
+made = {"method": sys.argv[6], "bits": sys.argv[7], "sweep": sys.argv[8], "attempt": ""}
+evaluate.python_func(baseline, candidate, evaluation, text=sys.argv[4], **made, build="builds/abc", history=sys.argv[5], code_version="1")
 print(evaluation.metadata)
 """
 
@@ -25,13 +27,48 @@ print(evaluation.metadata)
 @pytest.mark.parametrize(("method", "bits"), [("gptq", 4), ("bnb", 8)])
 def test_door_says_events_only(candidates: Candidates, tmp_path: Path, method: str, bits: int) -> None:
     folders = [str(TINY), str(candidates.make(method, bits)), str(tmp_path / "evaluation")]
-    arguments = [*folders, str(candidates.heldout), str(tmp_path / "history")]
+    arguments = [*folders, str(candidates.heldout), str(tmp_path / "history"), method, str(bits), ""]
     done = subprocess.run([sys.executable, "-c", RUN, *arguments], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     *events, metadata = done.stdout.splitlines()
     record = Evaluation.load(tmp_path / "evaluation")
     assert json.loads((tmp_path / "history/builds/abc/evaluate.json").read_text()) == json.loads((tmp_path / "evaluation/record.json").read_text())
     assert f"'kl_mean': {record.metrics['kl_mean'].value}" in metadata
+    assert (record.candidate.name, record.candidate.uri, record.candidate.speed) == (f"{method}:{bits}", folders[1], None)
     last = json.loads(events[-1])
     assert (last["event"], last["figure"]) == ("finished", f"KL {record.metrics['kl_mean'].value:.4f}")
     assert len(events) >= 4
+
+
+def sweep(tmp_path: Path, candidate: Path, text: Path | str, name: str) -> subprocess.CompletedProcess[str]:
+    folders = [str(TINY), str(candidate), str(tmp_path / "evaluation")]
+    arguments = [*folders, str(text), str(tmp_path / "history"), *name.split(":"), "yes"]
+    return subprocess.run([sys.executable, "-c", RUN, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_in_a_sweep_the_failure_of_a_candidate_is_handed_on(tmp_path: Path) -> None:
+    failure = Failure(candidate="gptq:4", step="quantize", error="ChildFailed", message="llm-compressor was killed")
+    failure.save(tmp_path / "candidate")
+    done = sweep(tmp_path, tmp_path / "candidate", "builtin", "gptq:4")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Failure.find(tmp_path / "evaluation") == failure
+    assert json.loads(done.stdout.splitlines()[-2])["event"] == "left_out"
+
+
+@pytest.mark.slow
+def test_in_a_sweep_a_candidate_is_measured_and_one_that_is_damaged_is_left_out(candidates: Candidates, tmp_path: Path) -> None:
+    made = candidates.make("optimum", 8)
+    done = sweep(tmp_path, made, candidates.heldout, "optimum:8")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    speed = Evaluation.load(tmp_path / "evaluation").candidate.speed
+    assert speed and (speed.engine, speed.concurrency) == ("openvino", 8)
+    assert speed.tokens_per_second > 50 and 0 < speed.load_seconds < 60 and 5e7 < speed.memory_bytes < 2e9
+    damaged = tmp_path / "damaged"
+    shutil.copytree(made, damaged)
+    weights = damaged / "model" / "openvino_model.bin"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    done = sweep(tmp_path, damaged, candidates.heldout, "optimum:8")
+    assert done.returncode == 0
+    failure = Failure.find(tmp_path / "evaluation")
+    assert failure and (failure.step, failure.error) == ("evaluate", "IntegrityError")
+    assert [path.name for path in (tmp_path / "evaluation").iterdir()] == ["record.json"]

@@ -6,20 +6,23 @@ import sys
 from pathlib import Path
 
 from components.download.builtin import TINY
-from components.records import Model
+from components.records import Failure, Model
+from components.step import last_failure
 
 RUN = """
 import sys
 from types import SimpleNamespace
 from components.quantize.component import quantize
 baseline, candidate = (SimpleNamespace(path=path, metadata={}) for path in sys.argv[1:3])
-quantize.python_func(baseline, candidate, method=sys.argv[3], bits=8, build="builds/abc", history=sys.argv[4], code_version="1")
+quantize.python_func(
+    baseline, candidate, method=sys.argv[3], bits="8", sweep=sys.argv[5], attempt="", build="builds/abc", history=sys.argv[4], code_version="1"
+)
 print(candidate.metadata)
 """
 
 
-def run_door(tmp_path: Path, method: str) -> subprocess.CompletedProcess[str]:
-    arguments = [str(TINY), str(tmp_path / "candidate"), method, str(tmp_path / "history")]
+def run_door(tmp_path: Path, method: str, sweep: str = "") -> subprocess.CompletedProcess[str]:
+    arguments = [str(TINY), str(tmp_path / "candidate"), method, str(tmp_path / "history"), sweep]
     return subprocess.run([sys.executable, "-c", RUN, *arguments], capture_output=True, text=True, check=False)
 
 
@@ -41,3 +44,23 @@ def test_door_of_a_bad_method_is_one_clear_line(tmp_path: Path) -> None:
     assert last["event"] == "failed"
     assert last["message"] == "method: 'awq': use one of: bnb, gptq, none, optimum"
     assert not (tmp_path / "candidate").exists()
+
+
+def test_in_a_sweep_a_method_that_fails_leaves_its_failure_where_the_candidate_would_lie(tmp_path: Path) -> None:
+    done = run_door(tmp_path, "no-such", sweep="yes")
+    assert (done.returncode, done.stderr) == (0, "")
+    last = json.loads(done.stdout.splitlines()[-2])
+    assert (last["event"], last["candidate"], last["severity"]) == ("left_out", "no-such:8", "WARNING")
+    failure = Failure.find(tmp_path / "candidate")
+    assert failure and (failure.candidate, failure.step, failure.error) == ("no-such:8", "quantize", "InputError")
+    assert failure.message == last["message"] and "use one of" in failure.message
+    build = tmp_path / "history/builds/abc"
+    assert not (build / "quantize.error.json").exists()
+    assert last_failure(str(build)) > "2026"  # the next run hands this to the step, which no cache knows then
+
+
+def test_in_a_sweep_a_method_that_works_leaves_a_candidate(tmp_path: Path) -> None:
+    done = run_door(tmp_path, "none", sweep="yes")
+    assert done.returncode == 0, done.stdout
+    assert Model.load(tmp_path / "candidate").method == "none" and Failure.find(tmp_path / "candidate") is None
+    assert last_failure(str(tmp_path / "history/builds/abc")) == ""

@@ -15,6 +15,7 @@ from components.benchmark.workload import ROLES, Role, Slo, Workload
 from components.records import (
     BenchmarkResult,
     ColorSummary,
+    Contender,
     Decision,
     Deployment,
     Evaluation,
@@ -24,10 +25,13 @@ from components.records import (
     Metric,
     Model,
     ObjectiveResult,
+    PlannedCandidate,
     Promotion,
     Record,
     Release,
     Resolution,
+    Selection,
+    Speed,
 )
 
 START = datetime(2026, 11, 23, 19, 20, 1, tzinfo=UTC)
@@ -131,7 +135,7 @@ class RunFactory:
             commit="abc123" * 6,
             fingerprint="f1" * 32,
             source_build=source,
-            candidate_build=candidate,
+            candidates=[PlannedCandidate(method=self.method, bits=self.bits, build=candidate)],
             live_release_id="" if verdict == "new" else "rel-0000",
             resolved_at=self.began,
         )
@@ -174,6 +178,28 @@ class RunFactory:
         }
         record = Evaluation(baseline_digest=LIVE_DIGEST, candidate_digest=DIGEST, documents=61, tokens=12_840, metrics=metrics, seconds=9.2)
         return self.write("evaluate", record, self.builds[1])
+
+    def select(self) -> "RunFactory":
+        name = f"{self.method}:{self.bits}"
+        only = Contender(name=name, status="chosen", reason="the only candidate", bytes=4_300_000)
+        return self.write("select", Selection(chosen=name, index=0, digest=DIGEST, reason=only.reason, contenders=[only]))
+
+    def sweep(self) -> "RunFactory":
+        """Four candidates: one was chosen, one passed, one was refused, one failed."""
+
+        def one(name: str, status: str, kl: float, rate: float, reason: str = "", on_front: bool = False) -> Contender:
+            speed = Speed(engine="openvino", tokens_per_second=rate, concurrency=8, load_seconds=1.0, memory_bytes=171_000_000)
+            metric = Metric(value=kl, low=kl * 0.9, high=kl * 1.1)
+            return Contender(name=name, status=status, reason=reason, on_front=on_front, kl=metric, bytes=4_300_000, speed=speed)  # type: ignore[arg-type]
+
+        why = "it keeps the quality objectives of gate default; the gate prefers speed: 2,400 tokens/s"
+        contenders = [
+            one("optimum:8", "chosen", 0.0031, 2400, why, on_front=True),
+            one("optimum:4", "refused", 0.09, 2500, "mean KL divergence is 0.09 nats"),
+            one("bnb:8", "passed", 0.0002, 120, "passed, but the gate prefers speed", on_front=True),
+            Contender(name="gptq:4", status="failed", reason="quantize: llm-compressor was killed"),
+        ]
+        return self.write("select", Selection(chosen="optimum:8", index=0, digest=DIGEST, prefer="speed", reason=why, contenders=contenders))
 
     def deploy_green(self) -> "RunFactory":
         return self.write("deploy_green", self.deployment)
@@ -241,7 +267,7 @@ class RunFactory:
 
     def through(self, last: str) -> "RunFactory":
         """Everything from resolve to the step named."""
-        for step in ("resolve", "download", "quantize", "evaluate", "deploy_green", "benchmark", "gate"):
+        for step in ("resolve", "download", "quantize", "evaluate", "select", "deploy_green", "benchmark", "gate"):
             getattr(self, step)()
             if step == last:
                 break

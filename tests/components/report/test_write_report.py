@@ -55,6 +55,21 @@ def test_what_the_looks_saved_and_what_it_costs(tmp_path: Path) -> None:
     assert summary.scalars["pairs_used"] == 0.8 and summary.scalars["live_goodput"] == 1
 
 
+def test_the_candidates_of_a_sweep_and_why_the_winner_won(tmp_path: Path) -> None:
+    factory = RunFactory(tmp_path).through("evaluate").sweep().deploy_green().benchmark().gate().moved()
+    _, page = report(factory)
+    assert "optimum:8 was deployed: it keeps the quality objectives of gate default; the gate prefers speed: 2,400 tokens/s." in page.text
+    assert "quantize: llm-compressor was killed" in page.text and "★ chosen" in page.text
+    drawn = {trace["name"]: trace.get("text") for trace in page.figures["front"]["data"]}
+    assert drawn == {"front": None, "chosen": ["optimum:8"], "passed": ["bnb:8"], "refused": ["optimum:4"]}
+    assert page.figures["front"]["layout"]["xaxis"]["type"] == "log"
+
+
+def test_one_candidate_needs_no_comparison(tmp_path: Path) -> None:
+    _, page = report(RunFactory(tmp_path).through("gate").moved())
+    assert "front" not in page.figures and "was deployed" not in page.text
+
+
 def test_what_changed_since_the_last_promotion_of_this_service(tmp_path: Path) -> None:
     RunFactory(tmp_path, "older", START - timedelta(days=9), bits=8).through("gate").moved()
     RunFactory(tmp_path, "last", START - timedelta(days=5), bits=4).through("gate").moved()
@@ -132,7 +147,7 @@ def test_up_to_date(tmp_path: Path) -> None:
 @pytest.mark.parametrize("step", STEPS)
 def test_failed(tmp_path: Path, step: str) -> None:
     factory = RunFactory(tmp_path)
-    order = ["resolve", "download", "quantize", "evaluate", "deploy_green", "benchmark", "gate", "promote"]
+    order = ["resolve", "download", "quantize", "evaluate", "select", "deploy_green", "benchmark", "gate", "promote"]
     done = order[: order.index("promote" if step == "retire" else step)]
     for name in done:
         getattr(factory, name)()

@@ -1,9 +1,12 @@
 """What makes a release new."""
 
+from pathlib import Path
+
 import pytest
 
+from components.errors import InputError
 from components.resolve.parameters import Parameters
-from components.resolve.work import fingerprint
+from components.resolve.work import fingerprint, planned
 
 BASE = Parameters()
 
@@ -26,3 +29,44 @@ def test_commit_and_code_make_it_new() -> None:
 def test_bits_mean_nothing_without_a_method() -> None:
     plain = BASE.model_copy(update={"method": "none"})
     assert fingerprint(plain, "c", "v") == fingerprint(plain.model_copy(update={"bits": 4}), "c", "v")
+
+
+def test_a_sweep_is_the_same_in_any_order_and_no_single_method() -> None:
+    sweep = BASE.model_copy(update={"methods": "optimum:8,bnb:4"})
+    assert fingerprint(sweep, "c", "v") == fingerprint(BASE.model_copy(update={"methods": " bnb:4 , optimum:8", "method": "gptq"}), "c", "v")
+    assert len({fingerprint(each, "c", "v") for each in (BASE, sweep, BASE.model_copy(update={"methods": "optimum:8,bnb:8"}))}) == 3
+    assert fingerprint(BASE.model_copy(update={"methods": "optimum:8"}), "c", "v") == fingerprint(BASE, "c", "v")
+
+
+def test_a_candidate_that_failed_is_not_looked_up_in_a_cache_again(tmp_path: Path) -> None:
+    sweep = BASE.model_copy(update={"methods": "optimum:8,none", "history": str(tmp_path)})
+    first, plain = planned(sweep, "builds/abc")
+    assert (first.build, first.attempt, plain.build, plain.name) == ("builds/abc/optimum-8", "", "builds/abc/none-16", "none")
+    (tmp_path / "builds/abc/optimum-8").mkdir(parents=True)
+    (tmp_path / "builds/abc/optimum-8/last_failure").write_text("2026-11-25T15:00:00")
+    assert [each.attempt for each in planned(sweep, "builds/abc")] == ["2026-11-25T15:00:00", ""]
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        ("optimum", "methods: 'optimum': 'optimum' is not a method and its bits; write them as optimum:8,optimum:4,bnb:4, or none"),
+        ("optimum:8,,bnb:4", "methods: 'optimum:8,,bnb:4': '' is not a method and its bits; write them as optimum:8,optimum:4,bnb:4, or none"),
+        ("bnb:4,bnb:4", "methods: 'bnb:4,bnb:4': names bnb:4 twice; name each once"),
+        ("bnb:4,gguf:4", "methods: 'bnb:4,gguf:4': gguf:4: use one of: bnb, gptq, none, optimum"),
+        ("bnb:4,gptq:5", "methods: 'bnb:4,gptq:5': gptq:5: method gptq does 4 or 8 bits"),
+    ],
+)
+def test_what_cannot_be_swept_is_refused_before_anything_is_done(methods: str, message: str) -> None:
+    with pytest.raises(InputError) as refused:
+        BASE.model_copy(update={"methods": methods}).check_values()
+    assert str(refused.value) == message
+
+
+def test_a_sweep_by_cost_needs_a_price() -> None:
+    gate = "{name: cheap, confidence: 0.95, select: {prefer: cost}, objectives: [{metric: kl_mean, max: 0.1}]}"
+    sweep = BASE.model_copy(update={"methods": "optimum:8,bnb:4", "gate": gate})
+    with pytest.raises(InputError, match="add price_per_hour"):
+        sweep.check_values()
+    sweep.model_copy(update={"workload": "{name: priced, price_per_hour: 0.4}"}).check_values()
+    BASE.model_copy(update={"gate": gate}).check_values()  # one method: nothing is weighed

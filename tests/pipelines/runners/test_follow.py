@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from components.records import PlannedCandidate, Resolution
 from components.resolve.parameters import Parameters
 from components.step import StepEvent
 from pipelines.runners.follow import Patience, follow, patiently
-from pipelines.runners.interface import Away, CloudRun, Task, TaskState
+from pipelines.runners.interface import Away, CloudRun, Task, TaskState, merged
 from pipelines.runners.kubeflow import KubeflowRunner
 from pipelines.runners.settings import KubeflowSettings
 from tests.components.report.run_factory import RunFactory
@@ -53,6 +54,24 @@ def test_each_change_is_told_once(tmp_path: Path) -> None:
         running,
         run(tmp_path, "succeeded", resolve="done", quantize="done", promote="skipped"),
     ) == [("resolve", "started", ""), ("resolve", "finished", ""), ("quantize", "started", ""), ("quantize", "finished", "")]
+
+
+def test_the_candidates_of_a_sweep_are_told_as_one_step_with_the_figure_of_each(tmp_path: Path) -> None:
+    builds = [PlannedCandidate(method=method, bits=4, build=f"builds/abc/{method}-4") for method in ("bnb", "gptq")]
+    found = Resolution(verdict="new", reason="", source="x", commit="c", fingerprint="f", candidates=builds)
+    RunFactory(tmp_path, "r1").write("resolve", found)
+    for each, figure in zip(builds, ("4.0 MB", ""), strict=True):
+        said = StepEvent(time="", run=each.build, step="quantize", candidate=each.name, event="finished", figure=figure)
+        (tmp_path / each.build).mkdir(parents=True)
+        (tmp_path / each.build / "quantize.event.json").write_text(said.model_dump_json())
+    done, failed = Task(step="quantize", state="done"), Task(step="quantize", state="failed", message="gone")
+    assert told(run(tmp_path, "succeeded").model_copy(update={"tasks": merged([done, done])})) == [
+        ("quantize", "started", ""),
+        ("quantize", "finished", "bnb:4 4.0 MB, gptq:4 left out"),
+    ]
+    assert merged([done, Task(step="quantize", state="waiting")]) == (Task(step="quantize", state="running"),)
+    assert merged([failed, done, Task(step="gate", state="waiting")]) == (failed, Task(step="gate", state="waiting"))
+    assert merged([Task(step="quantize", state=state) for state in ("reused", "done")]) == (done,)
 
 
 def test_a_step_that_is_tried_again_is_told_twice(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 import io
 
+import yaml
+
 from components.step import StepEvent
-from pipelines.runners.local import _EventStream
+from pipelines.compiler import compile_promotion
+from pipelines.runners.local import _EventStream, one_at_a_time
 
 STARTED = '    {"time":"2026-11-23T19:13:53+00:00","severity":"INFO","run":"r","step":"quantize","event":"started","message":"","figure":""}\n'
 FAILED = STARTED.replace("started", "failed").replace('"message":""', '"message":"disk full"')
@@ -40,3 +43,10 @@ def test_a_step_that_said_why_is_not_reported_twice() -> None:
 
 def test_json_of_a_library_is_not_an_event() -> None:
     assert events('{"time": "now", "level": "info"}\n', "plain text\n") == []
+
+
+def test_loops_take_one_item_after_the_other() -> None:
+    spec = yaml.safe_load(one_at_a_time(compile_promotion()))
+    loops = [task for component in spec["components"].values() for task in component.get("dag", {}).get("tasks", {}).values() if "parameterIterator" in task]
+    assert [loop["iteratorPolicy"] for loop in loops] == [{"parallelismLimit": 1}]
+    assert "iteratorPolicy" not in compile_promotion()  # in a cloud each has a machine of its own

@@ -1,0 +1,33 @@
+"""The door of the step `select`."""
+
+from kfp import dsl
+
+from components.image import COMPONENTS_IMAGE
+
+
+@dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
+def select(
+    evaluations: dsl.Input[list[dsl.Artifact]],
+    selection: dsl.Output[dsl.Artifact],
+    candidate: dsl.Output[dsl.Model],
+    evaluation: dsl.Output[dsl.Artifact],
+    gate_file: str,
+    workload: str,
+    run_id: str,
+    history: str,
+) -> None:
+    """Choose the candidate to deploy. It and its evaluation are passed on by their URIs: nothing is copied."""
+    from components.benchmark.workload import load_workload
+    from components.gate.objectives import load_gate
+    from components.records import Evaluation
+    from components.select.work import select_candidate
+    from components.step import step
+
+    with step("select", run_id, history) as running:
+        record = select_candidate([each.path for each in evaluations], load_gate(gate_file), load_workload(workload))
+        best = evaluations[record.index]
+        chosen = Evaluation.load(best.path).candidate
+        evaluation.uri, candidate.uri = best.uri, chosen.uri
+        evaluation.metadata.update(best.metadata)
+        candidate.metadata.update(method=chosen.method, bits=chosen.bits, format=chosen.format, digest=record.digest, bytes=chosen.bytes)
+        running.finish(record, selection.path, figure=f"{record.chosen}" + (f" of {len(evaluations)}" if len(evaluations) > 1 else ""))
