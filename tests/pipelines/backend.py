@@ -1,7 +1,8 @@
 """A backend for a compiled pipeline: what the drivers and launchers of KFP and Vertex do, around the steps' own command lines.
 
-The driver's part: resolve a task's inputs, skip groups whose condition is false and what comes after them, reuse the outputs of a cached task. The
-launcher's: bring the input artifacts from the bucket to /gcs/BUCKET/…, fill the executor input into the command line, run it, bring the outputs back.
+The driver's part: resolve a task's inputs, skip groups whose condition is false and what comes after them, run a loop for each item and collect what its
+steps leave, reuse the outputs of a cached task. The launcher's: bring the input artifacts from the bucket to /gcs/BUCKET/…, fill the executor input into the
+command line, run it, bring the outputs back.
 """
 
 import json
@@ -16,13 +17,14 @@ Json = dict[str, Any]
 RunCommand = Callable[[list[str], dict[str, str]], tuple[int, str]]
 
 CONDITION = re.compile(r"inputs\.parameter_values\['([\w-]+)'\] == '(\w+)'")
+SELECTOR = re.compile(r'parseJson\(string_value\)\["(\w+)"\]')
 RUN_PLACEHOLDER = re.compile(r"\{\{\$\.pipeline_job_(uuid|name)\}\}")
 EXIT = "ALL_UPSTREAM_TASKS_COMPLETED"
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Parameters and artifacts by their name. An artifact is a RuntimeArtifact as the executor input has it."""
+    """Parameters and artifacts by their name. An artifact is a RuntimeArtifact as the executor input has it, or a list of them that a loop left."""
 
     parameters: Json = field(default_factory=dict)
     artifacts: Json = field(default_factory=dict)
@@ -61,8 +63,8 @@ class Backend:
         self._dag(self.spec["root"]["dag"], Inputs({name: _as_double(value) for name, value in values.items()}))
         return self.tasks
 
-    def _dag(self, dag: Json, given: Inputs) -> bool:
-        """True when no task failed."""
+    def _dag(self, dag: Json, given: Inputs, iteration: str = "") -> dict[str, Task]:
+        """Every task by its name. `iteration`: of the loop that this is in."""
         left = dict(dag["tasks"])
         done: dict[str, Task] = {}
         while left:
@@ -74,9 +76,9 @@ class Backend:
                 done[name] = Task("skipped")
             else:
                 inputs = self._inputs(task, given, done)
-                done[name] = self._task(name, task, inputs) if _holds(policy.get("condition", ""), inputs) else Task("skipped")
-            self.tasks[name] = done[name]
-        return all(task.state != "failed" for task in done.values())
+                done[name] = self._task(name, task, inputs, iteration) if _holds(policy.get("condition", ""), inputs) else Task("skipped")
+            self.tasks[name + iteration] = done[name]
+        return done
 
     def _waits_for(self, task: Json) -> set[str]:
         return set(task.get("dependentTasks", []))
@@ -86,6 +88,10 @@ class Backend:
         artifacts: Json = {}
         for name, source in task.get("inputs", {}).get("parameters", {}).items():
             match source:
+                case {"componentInputParameter": key, "parameterExpressionSelector": selector}:
+                    match = SELECTOR.fullmatch(selector)
+                    assert match, f"this backend takes one value of a dict, not: {selector}"
+                    parameters[name] = given.parameters[key][match[1]]
                 case {"componentInputParameter": key}:
                     parameters[name] = given.parameters[key]
                 case {"runtimeValue": {"constant": value}}:
@@ -107,19 +113,36 @@ class Backend:
                     raise NotImplementedError(source)
         return Inputs(parameters, artifacts)
 
-    def _task(self, name: str, task: Json, inputs: Inputs) -> Task:
+    def _task(self, name: str, task: Json, inputs: Inputs, iteration: str) -> Task:
         component = self.spec["components"][task["componentRef"]["name"]]
+        if "parameterIterator" in task:
+            return self._loop(task["parameterIterator"], component["dag"], inputs)
         if "dag" in component:
             assert "outputs" not in component["dag"]
-            return Task("succeeded" if self._dag(component["dag"], inputs) else "failed")
-        key = json.dumps([component["executorLabel"], inputs.parameters, {name: each["uri"] for name, each in inputs.artifacts.items()}], sort_keys=True)
+            return Task("failed" if _failed(self._dag(component["dag"], inputs)) else "succeeded")
+        uris = {name: [one["uri"] for one in _listed(each)] for name, each in inputs.artifacts.items()}
+        key = json.dumps([component["executorLabel"], inputs.parameters, uris], sort_keys=True)
         cached = task.get("cachingOptions", {}).get("enableCache", False)
         if cached and key in self.cache:
             return Task("reused", self.cache[key])
-        done = self._launch(name, component, inputs)
+        done = self._launch(name + iteration, component, inputs)
         if cached and done.state == "succeeded":
             self.cache[key] = done.outputs
         return done
+
+    def _loop(self, iterator: Json, dag: Json, inputs: Inputs) -> Task:
+        items = inputs.parameters[iterator["items"]["inputParameter"]]
+        rounds = []
+        for number, item in enumerate(items):
+            given = Inputs(inputs.parameters | {iterator["itemInput"]: item}, inputs.artifacts)
+            rounds.append(self._dag(dag, given, f"/{number}" if len(items) > 1 else ""))
+        if any(map(_failed, rounds)):
+            return Task("failed")
+        collected = {}
+        for name, output in dag["outputs"]["artifacts"].items():
+            (selector,) = output["artifactSelectors"]
+            collected[name] = [done[selector["producerSubtask"]].outputs.artifacts[selector["outputArtifactKey"]] for done in rounds]
+        return Task("succeeded", Inputs(artifacts=collected))
 
     def _launch(self, name: str, component: Json, inputs: Inputs) -> Task:
         place = f"{self.bucket.name}/root/promotion/{self.run_id}/{name}"
@@ -129,7 +152,7 @@ class Backend:
             for key, definition in outputs.get("artifacts", {}).items()
         }
         executor_input = {
-            "inputs": {"parameterValues": inputs.parameters, "artifacts": {key: {"artifacts": [each]} for key, each in inputs.artifacts.items()}},
+            "inputs": {"parameterValues": inputs.parameters, "artifacts": {key: {"artifacts": _listed(each)} for key, each in inputs.artifacts.items()}},
             "outputs": {
                 "parameters": {key: {"outputFile": f"/gcs/{place}/{key}"} for key in outputs.get("parameters", {})},
                 "artifacts": {key: {"artifacts": [each]} for key, each in made.items()},
@@ -137,7 +160,7 @@ class Backend:
             },
         }
         self._empty()
-        for artifact in inputs.artifacts.values():
+        for artifact in (one for each in inputs.artifacts.values() for one in _listed(each)):
             self._bring(artifact["uri"])
         (self.gcs / place).mkdir(parents=True)
         for folder in [self.gcs / place, *(self.gcs / place).parents]:
@@ -152,13 +175,13 @@ class Backend:
         said = json.loads((self.gcs / place / "executor_output.json").read_text())
         for key, listed in said.get("artifacts", {}).items():
             (artifact,) = listed["artifacts"]
-            assert artifact["uri"] == made[key]["uri"]
-            made[key]["metadata"] = artifact["metadata"]
-            written = self.bucket.list_blobs(prefix=f"root/promotion/{self.run_id}/{name}/{key}", max_results=1)
+            made[key] |= {"uri": artifact["uri"], "metadata": artifact["metadata"]}  # a step may pass on what another wrote, by its URI
+            written = self.bucket.list_blobs(prefix=artifact["uri"].removeprefix(f"gs://{self.bucket.name}/"), max_results=1)
             assert list(written), f"{name} never wrote its output {key}, of which a backend only warns"
         values = dict(said.get("parameterValues", {}))
         for key in outputs.get("parameters", {}).keys() - values.keys():
-            values[key] = (self.gcs / place / key).read_text()
+            text = (self.gcs / place / key).read_text()
+            values[key] = json.loads(text) if outputs["parameters"][key]["parameterType"] in ("LIST", "STRUCT") else text
         return Task("succeeded", Inputs({key: _as_double(value) for key, value in values.items()}, made), log)
 
     def _empty(self) -> None:
@@ -178,6 +201,14 @@ class Backend:
         for path in (self.gcs / place).rglob("*"):
             if path.is_file():
                 self.bucket.blob(path.relative_to(self.gcs / self.bucket.name).as_posix()).upload_from_filename(str(path))
+
+
+def _failed(done: dict[str, Task]) -> bool:
+    return any(task.state == "failed" for task in done.values())
+
+
+def _listed(artifact: Any) -> list[Any]:
+    return artifact if isinstance(artifact, list) else [artifact]
 
 
 def _holds(condition: str, inputs: Inputs) -> bool:

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 DIGEST = f"registry.example.com/components@sha256:{'ab' * 32}"  # the name of the image that is at hand
 HOPELESS_GATE = SMALL_GATE.replace("max: 0.5", "max: 0.0000001")
-TO_THE_GATE = ["resolve", "download", "quantize", "evaluate", "deploy-green", "benchmark", "gate"]
+TO_THE_GATE = ["resolve", "download", "quantize", "evaluate", "select", "deploy-green", "benchmark", "gate"]
 
 
 class Cloud:
@@ -36,12 +36,14 @@ class Cloud:
         machine = {"STORAGE_EMULATOR_HOST": emulator, "OMP_NUM_THREADS": "1", **secrets}
 
         def run_command(command: list[str], variables: dict[str, str]) -> tuple[int, str]:
-            done = image.run(*command, **machine | variables)
+            done = image.run(*command, **machine | variables | self.variables)
             return done.returncode, done.stdout
 
         self.backend = Backend(self.spec, bucket, image.gcs, run_command)
 
     def run(self, run_id: str, **parameters: object) -> dict[str, Task]:
+        """A name in capitals is a variable of the steps' environment."""
+        self.variables = {name: str(parameters.pop(name)) for name in list(parameters) if name.isupper()}
         given = {"model": f"gs://{self.bucket.name}/training-runs", "target": "local", "home": "/tmp/home", "history": self.history}
         return self.backend.run(run_id, given | parameters)
 
@@ -69,7 +71,7 @@ def ran(tasks: dict[str, Task], states: tuple[str, ...] = ("succeeded",)) -> lis
     """The steps in these states. Groups are left out."""
     failed = {name: task.log[-3000:] for name, task in tasks.items() if task.state == "failed" and task.log}
     assert not failed, "\n".join(f"{name}: {log}" for name, log in failed.items())
-    return [name for name, task in tasks.items() if task.state in states and not name.startswith(("condition", "exit-handler"))]
+    return [name for name, task in tasks.items() if task.state in states and not name.startswith(("condition", "exit-handler", "for-loop"))]
 
 
 def test_a_candidate_that_the_gate_refuses_is_retired(cloud: Cloud) -> None:
@@ -85,7 +87,7 @@ def test_a_candidate_that_the_gate_refuses_is_retired(cloud: Cloud) -> None:
 def test_the_next_run_reuses_what_is_cached_and_promotes(cloud: Cloud) -> None:
     tasks = cloud.run("run-2", gate=SMALL_GATE)
     assert ran(tasks, ("reused",)) == ["download", "quantize", "evaluate"]
-    assert ran(tasks) == ["resolve", "deploy-green", "benchmark", "gate", "promote", "report"]
+    assert ran(tasks) == ["resolve", "select", "deploy-green", "benchmark", "gate", "promote", "report"]
     run = load_run(cloud.history, "run-2")
     assert run.outcome == "promoted" and not run.unreadable and run.evaluation and run.benchmark and run.benchmark.pairs >= 10
     assert run.deployment and run.promotion and run.promotion.live.release_id == run.deployment.candidate.release_id
@@ -102,6 +104,19 @@ def test_nothing_new_ends_at_the_first_step(cloud: Cloud) -> None:
     assert ran(tasks) == ["resolve", "report"]
     assert "step-200" in tasks["resolve"].log
     assert load_run(cloud.history, "run-3").outcome == "up_to_date"
+
+
+def test_a_sweep_passes_the_chosen_candidate_on_and_leaves_out_what_fails(cloud: Cloud) -> None:
+    """The export environment is not where its variable says, so one method cannot work."""
+    tasks = cloud.run("run-sweep", methods="none,optimum:4", gate=SMALL_GATE, force=True, GREENLIGHT_OPENVINO_PYTHON="/nowhere")
+    assert ran(tasks)[:7] == ["resolve", "quantize/0", "evaluate/0", "quantize/1", "evaluate/1", "select", "deploy-green"]
+    selected = tasks["select"].outputs.artifacts
+    assert selected["candidate"]["uri"] == "gs://cloud/root/promotion/run-sweep/quantize/0/candidate"
+    assert selected["evaluation"]["uri"] == "gs://cloud/root/promotion/run-sweep/evaluate/0/evaluation"
+    run = load_run(cloud.history, "run-sweep")
+    assert run.selection and {each.name: each.status for each in run.selection.contenders} == {"none": "chosen", "optimum:4": "failed"}
+    assert run.deployment and run.deployment.candidate.digest == run.selection.digest and not run.unreadable
+    assert run.outcome == "promoted"
 
 
 def test_a_step_that_fails_is_reported(cloud: Cloud) -> None:
