@@ -186,14 +186,14 @@ class ScoredCandidate(Part):
 
 
 class Evaluation(Record):
-    """Candidate against baseline on held-out text, token by token. `documents.parquet` holds a row a document."""
+    """Candidate against baseline on held-out text, token by token. `documents.parquet` holds a row a document, `tokens.parquet` a row a token."""
 
     baseline_digest: str
     candidate_digest: str
     documents: int
     tokens: int = Field(description="Scored tokens.")
     candidate: ScoredCandidate = ScoredCandidate()
-    metrics: dict[str, Metric] = Field(description="perplexity, baseline_perplexity, perplexity_ratio, bits_per_byte, kl_mean (nats), top1_agreement.")
+    metrics: dict[str, Metric] = Field(description="perplexity, baseline_perplexity, perplexity_ratio, bits_per_byte, kl_mean, kl_p99 (nats), top1_agreement.")
     seconds: float = 0.0
 
 

@@ -1,7 +1,7 @@
 """Two models' predictions of the same tokens, reduced to sums."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from components.errors import GreenlightError
@@ -9,6 +9,7 @@ from components.errors import GreenlightError
 if TYPE_CHECKING:
     import torch
 
+TAIL = 0.99  # of tokens: kl_p99 is what so many do not exceed
 CELLS = 1 << 23  # logits that are held in 32 bits at once: 32 MiB a copy
 
 
@@ -21,6 +22,7 @@ class Sums:
         nll_baseline, nll_candidate: negative log-likelihood of the tokens that the text has.
         kl_sum: KL(baseline || candidate) of the predicted distributions.
         top1_agree: tokens whose most likely prediction is the same.
+        kl: the divergence at each token, in their order.
     """
 
     tokens: int = 0
@@ -28,10 +30,11 @@ class Sums:
     nll_candidate: float = 0.0
     kl_sum: float = 0.0
     top1_agree: int = 0
+    kl: list[float] = field(default_factory=list)
 
     def __iadd__(self, other: "Sums") -> "Sums":
-        for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
         return self
 
 
@@ -55,7 +58,9 @@ def compare(baseline: "torch.Tensor", candidate: "torch.Tensor", targets: list[i
         sums.nll_baseline -= p.gather(-1, target).double().sum().item()
         sums.nll_candidate -= q.gather(-1, target).double().sum().item()
         sums.top1_agree += int((p.argmax(-1) == q.argmax(-1)).sum())
-        sums.kl_sum += (p.exp() * (p - q)).sum(-1).double().sum().item()
+        divergences = (p.exp() * (p - q)).sum(-1)
+        sums.kl_sum += divergences.double().sum().item()
+        sums.kl += divergences.tolist()
     return sums
 
 

@@ -10,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from components.evaluate.bootstrap import ratio_of_sums
-from components.evaluate.compare import Sums, compare
+import numpy as np
+
+from components.evaluate.bootstrap import quantile_of_clusters, ratio_of_sums
+from components.evaluate.compare import TAIL, Sums, compare
 from components.evaluate.scorers import Scorer, load_scorer, silence
 from components.evaluate.text import BUILTIN, load_text
 from components.evaluate.tokens import Document, Reader
@@ -20,7 +22,7 @@ from components.records import RECORD_FILE, Evaluation, Metric, ScoredCandidate
 
 log = logging.getLogger("greenlight.evaluate")
 
-DOCUMENTS_FILE = "documents.parquet"
+DOCUMENTS_FILE, TOKENS_FILE = "documents.parquet", "tokens.parquet"
 PROGRESS_SECONDS = 1.0
 CONFIDENCE = 0.95
 
@@ -47,7 +49,7 @@ class Pair(NamedTuple):
 
 
 def evaluate_model(baseline_folder: Path | str, candidate_folder: Path | str, output_folder: Path | str, text: str = BUILTIN) -> Evaluation:
-    """Score both models on the same tokens. Writes `documents.parquet` into `output_folder`; the record is the caller's to save.
+    """Score both models on the same tokens. Writes `documents.parquet` and `tokens.parquet` into `output_folder`; the record is the caller's to save.
 
     Args:
         baseline_folder, candidate_folder: Model artifacts, or plain model folders.
@@ -102,6 +104,7 @@ def summarize(scored: list[Scored]) -> dict[str, Metric]:
         "bits_per_byte": _metric(candidate, size, _bits),
         "baseline_bits_per_byte": _metric(baseline, size, _bits),
         "kl_mean": _metric([each.sums.kl_sum for each in scored], tokens, _not_negative),
+        "kl_p99": _tail([each.sums.kl for each in scored]),
         "top1_agreement": _metric([each.sums.top1_agree for each in scored], tokens, _share),
     }
 
@@ -121,7 +124,7 @@ def _score(pair: Pair, reader: Reader, documents: list[Document]) -> list[Scored
 
 
 def write_documents(scored: list[Scored], folder: Path) -> None:
-    """A row a document: its number, tokens, bytes, and the sums over its tokens."""
+    """A row a document: its number, tokens, bytes, and the sums over its tokens; and a row a token: its document and its divergence."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -129,6 +132,8 @@ def write_documents(scored: list[Scored], folder: Path) -> None:
     columns = ("document", "tokens", "bytes", "nll_baseline", "nll_candidate", "kl_sum", "top1_agree")
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({name: [row[name] for row in rows] for name in columns}), folder / DOCUMENTS_FILE)
+    tokens = {"document": [each.document for each in scored for _ in each.sums.kl], "kl": [kl for each in scored for kl in each.sums.kl]}
+    pq.write_table(pa.table(tokens, pa.schema({"document": pa.int32(), "kl": pa.float32()})), folder / TOKENS_FILE)
 
 
 def _exp(nats: float) -> float:
@@ -149,4 +154,12 @@ def _share(value: float) -> float:
 
 def _metric(numerator: list[float] | list[int], denominator: list[int], scale: Callable[[float], float]) -> Metric:
     estimate, low, high = (scale(value) for value in ratio_of_sums(numerator, denominator, CONFIDENCE))
+    return Metric(value=estimate, low=low, high=high, confidence=CONFIDENCE)
+
+
+def _tail(divergences: list[list[float]]) -> Metric:
+    """The 99th percentile of the divergences of tokens, rounded to 32 bits as they are kept."""
+    tokens = np.concatenate([np.asarray(each, np.float32) for each in divergences])
+    documents = np.repeat(np.arange(len(divergences)), [len(each) for each in divergences])
+    estimate, low, high = (_not_negative(value) for value in quantile_of_clusters(tokens, documents, TAIL, CONFIDENCE))
     return Metric(value=estimate, low=low, high=high, confidence=CONFIDENCE)

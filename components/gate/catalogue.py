@@ -50,6 +50,7 @@ METRICS = {
     ),
     "error_rate": MetricKind("error rate", "Share of requests that failed or came back incomplete.", "errors", "", BOTH, "difference"),
     "kl_mean": MetricKind("mean KL divergence", "KL divergence from the baseline's next-token distribution, a token.", "documents", "nats"),
+    "kl_p99": MetricKind("99th percentile of KL divergence", "KL divergence that 99 of 100 tokens do not exceed.", "documents", "nats"),
     "top1_agreement": MetricKind("top-1 agreement", "Share of tokens at which candidate and baseline would choose the same.", "documents", better="higher"),
     "perplexity_ratio": MetricKind("perplexity ratio", "Perplexity of the candidate over that of the baseline.", "documents", "x"),
     "bits_per_byte": MetricKind("bits per byte", "Bits that the candidate needs for a byte of the held-out text.", "documents", "bits"),

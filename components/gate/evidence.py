@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from components.errors import GreenlightError
 from components.gate.estimates import Floats, Ints
 from components.records import RECORD_FILE, BenchmarkResult, Deployment, Evaluation
 
-DOCUMENTS = "documents.parquet"
+DOCUMENTS, TOKENS = "documents.parquet", "tokens.parquet"
 DOCUMENT_COLUMNS = ("tokens", "bytes", "nll_baseline", "nll_candidate", "kl_sum", "top1_agree")
 MIN_DOCUMENTS = 10
 """Documents below which resampling them says too little."""
@@ -49,7 +49,11 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Documents:
-    """Sums by document, as `components.evaluate` made them, and what its record says of them."""
+    """Sums by document, as `components.evaluate` made them, and what its record says of them.
+
+    Attributes:
+        token_kl, token_document: the divergence at each token and its document. None in evaluations from before they were kept.
+    """
 
     recorded: dict[str, float]
     tokens: Floats
@@ -58,6 +62,8 @@ class Documents:
     nll_candidate: Floats
     kl_sum: Floats
     top1_agree: Floats
+    token_kl: Floats | None = None
+    token_document: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -91,7 +97,7 @@ def check_benchmark(result: BenchmarkResult, deployment: Deployment) -> None:
 
 def read_documents(folder: Path, evaluation: Evaluation) -> Documents:
     table = _read(folder / DOCUMENTS, "")
-    columns = {name: _floats(table, name) for name in DOCUMENT_COLUMNS}
+    columns: dict[str, Any] = {name: _floats(table, name) for name in DOCUMENT_COLUMNS}
     documents = Documents(recorded={name: metric.value for name, metric in evaluation.metrics.items()}, **columns)
     count, tokens = len(documents), documents.tokens.sum()
     if (count, tokens) != (evaluation.documents, evaluation.tokens):
@@ -101,7 +107,22 @@ def read_documents(folder: Path, evaluation: Evaluation) -> Documents:
             raise NoEvidence(f"{DOCUMENTS} holds values in {name} that are not finite")
     if (documents.tokens <= 0).any() or (documents.bytes <= 0).any() or (documents.top1_agree < 0).any() or (documents.top1_agree > documents.tokens).any():
         raise NoEvidence(f"{DOCUMENTS} holds counts that cannot be")
-    return documents
+    return _with_tokens(folder, documents)
+
+
+def _with_tokens(folder: Path, documents: Documents) -> Documents:
+    """With the divergences of single tokens, which must be those that the sums are of."""
+    if not (folder / TOKENS).is_file():
+        return documents
+    table = _read(folder / TOKENS, "")
+    kl, document = _floats(table, "kl"), _floats(table, "document").astype(int)
+    if len(kl) != documents.tokens.sum() or not np.isfinite(kl).all():
+        raise NoEvidence(f"{TOKENS} holds {len(kl)} tokens, {DOCUMENTS} {documents.tokens.sum():.0f}, or values that are not finite")
+    if (document < 0).any() or (document >= len(documents)).any() or (np.bincount(document, minlength=len(documents)) != documents.tokens).any():
+        raise NoEvidence(f"{TOKENS} and {DOCUMENTS} do not hold the same documents")
+    if not np.allclose(np.bincount(document, kl, minlength=len(documents)), documents.kl_sum, rtol=1e-4, atol=1e-6):
+        raise NoEvidence(f"the divergences in {TOKENS} do not add up to those in {DOCUMENTS}")
+    return replace(documents, token_kl=kl, token_document=document)
 
 
 def read_pairs(folder: Path, result: BenchmarkResult) -> tuple[Pairs, Counts]:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.evaluate.bootstrap import ratio_of_sums
+from components.evaluate.bootstrap import quantile_of_clusters, ratio_of_sums
+from components.evaluate.compare import TAIL
 from components.gate import estimates, latencies, sentences
 from components.gate.catalogue import PERCENTILES
 from components.gate.estimates import Estimate, Interval, Measure
@@ -267,19 +268,29 @@ def _latency(objective: Objective, pairs: Pairs) -> Measure:
 def _quality(metric: str, documents: Documents, confidence: float) -> Estimate:
     if len(documents) < MIN_DOCUMENTS:
         raise NoEvidence(f"{len(documents)} documents are too few to tell how far it would vary with other texts; evaluate on {MIN_DOCUMENTS} or more")
+    # Two one-sided bounds at `confidence` are the ends of a two-sided interval with twice the error.
+    estimate = Estimate(*(_tail(documents, 2 * confidence - 1) if metric == "kl_p99" else _ratio(metric, documents, 2 * confidence - 1)))
+    recorded = documents.recorded.get(metric)
+    if recorded is None or not math.isclose(recorded, estimate.value, rel_tol=TOLERANCE, abs_tol=1e-12):
+        raise NoEvidence(f"its samples give {estimate.value:.6g}, and its record says {recorded}")
+    return estimate
+
+
+def _tail(documents: Documents, confidence: float) -> tuple[float, float, float]:
+    if documents.token_kl is None or documents.token_document is None:
+        raise NoEvidence("the evaluation kept no divergences of single tokens; evaluate again")
+    return quantile_of_clusters(documents.token_kl, documents.token_document, TAIL, confidence)
+
+
+def _ratio(metric: str, documents: Documents, confidence: float) -> tuple[float, ...]:
     numerator, denominator = {
         "kl_mean": (documents.kl_sum, documents.tokens),
         "top1_agreement": (documents.top1_agree, documents.tokens),
         "bits_per_byte": (documents.nll_candidate / math.log(2), documents.bytes),
         "perplexity_ratio": (documents.nll_candidate - documents.nll_baseline, documents.tokens),
     }[metric]
-    # Two one-sided bounds at `confidence` are the ends of a two-sided interval with twice the error.
-    interval = ratio_of_sums(numerator, denominator, 2 * confidence - 1)
-    estimate = Estimate(*(float(np.exp(value)) if metric == "perplexity_ratio" else value for value in interval))
-    recorded = documents.recorded.get(metric)
-    if recorded is None or not math.isclose(recorded, estimate.value, rel_tol=TOLERANCE, abs_tol=1e-12):
-        raise NoEvidence(f"its samples give {estimate.value:.6g}, and its record says {recorded}")
-    return estimate
+    interval = ratio_of_sums(numerator, denominator, confidence)
+    return tuple(float(np.exp(value)) for value in interval) if metric == "perplexity_ratio" else interval
 
 
 def _live(by_role: dict[str, Value]) -> Value:

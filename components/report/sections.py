@@ -29,6 +29,7 @@ QUALITY = {  # metric of the evaluation: label, unit, what it is
     "baseline_perplexity": ("Perplexity of the baseline", "", "on the same text"),
     "perplexity_ratio": ("Perplexity ratio", "x", "candidate to baseline; 1 is no damage"),
     "kl_mean": ("Mean KL divergence", "nats", "from the baseline's distribution of the next token; 0 is no damage"),
+    "kl_p99": ("99th percentile of KL divergence", "nats", "that 99 of 100 tokens do not exceed"),
     "top1_agreement": ("Top-1 agreement", "%", "share of tokens at which both would choose the same"),
     "baseline_bits_per_byte": ("Bits per byte of the baseline", "bits", "for the same text"),
     "bits_per_byte": ("Bits per byte", "bits", "that the candidate needs for a byte of the text"),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from components.evaluate.bootstrap import ratio_of_sums
+from components.evaluate.bootstrap import quantile_of_clusters, ratio_of_sums
 
 
 def test_equal_clusters_agree_with_the_t_interval() -> None:
@@ -84,3 +84,33 @@ def test_covers_the_truth_of_skewed_documents() -> None:
         found = ratio_of_sums(kl, tokens, resamples=1000)
         covered += found.low <= 0.008 <= found.high
     assert covered >= 0.93 * 500
+
+
+def test_a_quantile_is_the_smallest_value_with_so_many_at_or_below_it() -> None:
+    values = np.arange(1000.0)
+    found = quantile_of_clusters(values, np.arange(1000) % 40, 0.99)
+    assert found.estimate == 989 and 980 < found.low < 989 < found.high < 998
+    alike = quantile_of_clusters(np.zeros(100), np.arange(100) % 10, 0.99)
+    assert alike == (0, 0, 0)
+
+
+def test_of_few_values_the_tail_is_not_known() -> None:
+    values = np.random.default_rng(1).lognormal(0, 1, 100)
+    assert quantile_of_clusters(values, np.arange(100) % 10, 0.99).high == np.inf
+    assert quantile_of_clusters(values, np.arange(100) % 4, 0.5)[1:] == (-np.inf, np.inf)
+    with pytest.raises(ValueError, match="needs a cluster for each value"):
+        quantile_of_clusters(values, [0, 1], 0.5)
+    with pytest.raises(ValueError, match="not finite"):
+        quantile_of_clusters([np.nan], [0], 0.5)
+
+
+def test_covers_the_99th_percentile_of_tokens_in_documents() -> None:
+    rng, covered = np.random.default_rng(1), 0
+    truth = np.exp(stats.norm.ppf(0.99) * np.hypot(0.4, 1.2))
+    for _ in range(300):
+        sizes = rng.integers(20, 256, 68)
+        document = np.repeat(np.arange(68), sizes)
+        kl = np.exp(rng.normal(0, 0.4, 68)[document] + rng.normal(0, 1.2, len(document)))
+        found = quantile_of_clusters(kl, document, 0.99)
+        covered += found.low <= truth <= found.high
+    assert covered >= 0.93 * 300

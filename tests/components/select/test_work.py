@@ -30,7 +30,8 @@ def gate(prefer: str = "speed") -> Gate:
 
 def evaluation(folder: Path, name: str, kl: float, rate: float = 100.0, size: int = 10, documents: int = 12) -> Path:
     method, bits = name.split(":")
-    scored = [Scored(n, 400, Sums(100, 300.0, 300.0 + 100 * kl, 100 * kl * (1 + n % 3 / 10), 97)) for n in range(documents)]
+    divergences = [kl * (1 + number % 3 / 10) for number in range(documents)]
+    scored = [Scored(number, 400, Sums(100, 300.0, 300.0 + 100 * kl, 100 * each, 97, [each] * 100)) for number, each in enumerate(divergences)]
     write_documents(scored, folder / name)
     speed = Speed(engine="openvino", tokens_per_second=rate, concurrency=8, load_seconds=1.0, memory_bytes=10**9)
     candidate = ScoredCandidate(uri=f"gs://b/{name}", method=method, bits=int(bits), bytes=size * 10**6, speed=speed)
