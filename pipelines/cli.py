@@ -12,7 +12,7 @@ from rich.console import Console
 from components.errors import GreenlightError, InputError
 from components.resolve.parameters import Parameters
 from pipelines import cloud_commands, cost_command, gate_commands, history_commands, service_commands, step_commands
-from pipelines.cloud_commands import EXIT_INTERRUPTED, PARAMETERS_FROM_ENVIRONMENT, with_texts
+from pipelines.cloud_commands import EXIT_INTERRUPTED, PARAMETERS_FROM_ENVIRONMENT, OutcomeJsonOption, with_texts
 from pipelines.options import takes
 from pipelines.runners.settings import CloudOptions, check_runner
 from pipelines.service_commands import HOME, HistoryOption, HomeOption
@@ -50,6 +50,7 @@ def run(
     wait: Annotated[
         bool, typer.Option("--follow/--no-follow", help="In a cloud: show the run until it has ended.", rich_help_panel="Where the steps run")
     ] = True,
+    as_json: OutcomeJsonOption = False,
 ) -> None:
     """Run the whole pipeline: from a model id to moved traffic.
 
@@ -59,11 +60,11 @@ def run(
     from pipelines.runners.local import LocalRunner
 
     if check_runner(options.runner) != "local":
-        raise SystemExit(cloud_commands.run_in_cloud(values, options, wait))
+        raise SystemExit(cloud_commands.run_in_cloud(values, options, wait, as_json))
     parameters = _absolute(values)
     parameters.check()
     parameters = with_texts(parameters)
-    console = Console(file=sys.stdout, highlight=False)
+    console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
     runner = LocalRunner(Path(parameters.home))
     console.print(f"run {run_id}: {parameters.model}, {parameters.recipe_names}, target {parameters.target}")
@@ -74,7 +75,7 @@ def run(
 
     with RunView(console).live() as view:
         runner.run(parameters, run_id, view)
-    raise SystemExit(show_outcome(console, parameters.history, run_id, runner.log_path(run_id)))
+    raise SystemExit(show_outcome(console, parameters.history, run_id, runner.log_path(run_id), as_json))
 
 
 def _forecast(parameters: Parameters) -> list[str]:

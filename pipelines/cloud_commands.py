@@ -25,6 +25,7 @@ PARAMETERS_FROM_ENVIRONMENT = {
 """What GREENLIGHT_TARGET and the like say for every command."""
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, as `greenlight run` printed it.")]
+OutcomeJsonOption = Annotated[bool, typer.Option("--json", help="Print the run as `greenlight runs --json` does; what happens meanwhile goes to stderr.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 CronOption = Annotated[str, typer.Option(help='Five fields, such as "0 3 * * 1"; on Vertex "TZ=Europe/Zurich 0 3 * * 1" names a time zone, else it is UTC.')]
 ConcurrentOption = Annotated[int, typer.Option(help="Runs that may be under way at a time.")]
@@ -76,7 +77,7 @@ def compiled(options: CloudOptions, defaults: Parameters) -> str:
     return compile_for(name, Build(options.components_image, load_resources(options.resources), defaults, options.allow_tag))
 
 
-def run_in_cloud(parameters: Parameters, options: CloudOptions, wait: bool) -> int:
+def run_in_cloud(parameters: Parameters, options: CloudOptions, wait: bool, as_json: bool) -> int:
     """Submit a run, and follow it to its end unless told not to. Returns the exit code.
 
     Raises:
@@ -88,7 +89,7 @@ def run_in_cloud(parameters: Parameters, options: CloudOptions, wait: bool) -> i
     parameters = with_texts(parameters)
     runner = open_runner(options, parameters)
     wanted = f"promotion-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
-    console = Console(file=sys.stdout, highlight=False)
+    console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
     try:
         run_id = patiently(runner, lambda: runner.submit(parameters, wanted), Patience(first=options.poll_seconds / 10), _say)
     except (Away, KeyboardInterrupt) as error:
@@ -98,19 +99,23 @@ def run_in_cloud(parameters: Parameters, options: CloudOptions, wait: bool) -> i
         raise
     console.print(f"run {run_id}: {parameters.model}, {parameters.recipe_names}, target {parameters.target}", soft_wrap=True)
     console.print(f"console    {runner.link(run_id)}", soft_wrap=True)
-    return follow_in_cloud(runner, options, run_id) if wait else 0
+    if wait:
+        return follow_in_cloud(runner, options, run_id, as_json)
+    if as_json:
+        print(json.dumps({"run_id": run_id, "link": runner.link(run_id)}, indent=2))
+    return 0
 
 
-def follow_in_cloud(runner: CloudRunner, options: CloudOptions, run_id: str) -> int:
+def follow_in_cloud(runner: CloudRunner, options: CloudOptions, run_id: str, as_json: bool) -> int:
     """Show a run until it has ended. Returns its exit code, that of a local run with the same verdict."""
     from pipelines.display import RunView
     from pipelines.runners.follow import Patience, follow
 
-    console = Console(file=sys.stdout, highlight=False)
+    console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
     try:
         with RunView(console).live() as view:
             run = follow(runner, run_id, view, Patience(first=options.poll_seconds / 10), options.poll_seconds, _say)
-        return _show_end(console, run, runner.link(run_id))
+        return _show_end(console, run, runner.link(run_id), as_json)
     except KeyboardInterrupt:
         again = _same_cloud(options)
         _say(f"the run goes on; `greenlight follow {run_id} {again}` shows it again, `greenlight cancel {run_id} {again}` ends it")
@@ -119,12 +124,12 @@ def follow_in_cloud(runner: CloudRunner, options: CloudOptions, run_id: str) -> 
         raise type(error)(f"{error}. The run goes on: `greenlight follow {run_id} {_same_cloud(options)}` shows it again") from None
 
 
-def _show_end(console: Console, run: CloudRun, link: str) -> int:
+def _show_end(console: Console, run: CloudRun, link: str, as_json: bool) -> int:
     """The verdict as its records tell it; where the cloud says that it failed, the steps that did, and why."""
     from pipelines.outcome import show_outcome
     from pipelines.runners.follow import last_words
 
-    code = show_outcome(console, run.history, run.run_id, link) if run.history else 1
+    code = show_outcome(console, run.history, run.run_id, link, as_json) if run.history else 1
     if run.state == "succeeded":
         return code
     for task in run.tasks:
@@ -136,9 +141,9 @@ def _show_end(console: Console, run: CloudRun, link: str) -> int:
 
 
 @takes(CloudOptions, from_environment=(CloudOptions,))
-def follow(options: CloudOptions, run_id: RunArgument) -> None:
+def follow(options: CloudOptions, run_id: RunArgument, as_json: OutcomeJsonOption = False) -> None:
     """Show a run in a cloud until it has ended, with the exit code of its verdict. Ctrl-C leaves it running."""
-    raise typer.Exit(follow_in_cloud(open_runner(options), options, run_id))
+    raise typer.Exit(follow_in_cloud(open_runner(options), options, run_id, as_json))
 
 
 @takes(CloudOptions, from_environment=(CloudOptions,))

@@ -9,22 +9,30 @@ from rich.console import Console
 
 from components import storage
 from components.errors import GreenlightError, InputError, IntegrityError
-from pipelines.service_commands import EXIT_NOT_PROMOTED, HOME, HistoryOption, HomeOption, NamespaceOption, ServiceOption, TargetOption, open_service
+from pipelines.service_commands import (
+    EXIT_NOT_PROMOTED,
+    HOME,
+    HistoryOption,
+    HomeOption,
+    JsonOption,
+    NamespaceOption,
+    ServiceOption,
+    TargetOption,
+    open_service,
+)
 from pipelines.step_commands import log_to_terminal
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 app = typer.Typer(name="gate", no_args_is_help=True, help="What a gate means, what it can know of a service, and what it would have said.")
 
 
 @app.command()
-def explain(gate: Annotated[str, typer.Argument(help="The name of a shipped gate, a path, or a gs:// URI.")]) -> None:
+def explain(gate: Annotated[str, typer.Argument(help="The name of a shipped gate, a path, or a gs:// URI.")], as_json: JsonOption = False) -> None:
     """Print what a gate file means: a sentence for each objective. A bad file is refused with what to write instead."""
     from components.gate.objectives import load_gate
     from components.gate.sentences import explain as sentences
 
-    for line in sentences(load_gate(gate)):
-        print(line)
+    lines = sentences(load_gate(gate))
+    print(json.dumps(lines, indent=2) if as_json else "\n".join(lines))
 
 
 @app.command()

@@ -11,6 +11,7 @@ from rich.text import Text
 from components import storage
 from components.errors import GreenlightError, InputError
 from components.history import RunRecords, load_run, runs
+from components.overview import line_of
 from components.records import Decision, Promotion, utc_now
 from pipelines.display import STYLES, objectives_table
 from rollout.state import ServiceStatus
@@ -19,8 +20,8 @@ WATCH_SECONDS = 1.0
 EXIT_CODES = {"promoted": 0, "already_live": 0, "up_to_date": 0, "held": 0, "retired": 3, "rolled_back": 3}
 
 
-def show_outcome(console: Console, history: str, run_id: str, log: Path | str) -> int:
-    """Print the objectives, the verdict and where everything is. Returns the exit code of the run."""
+def show_outcome(console: Console, history: str, run_id: str, log: Path | str, as_json: bool = False) -> int:
+    """Print the objectives, the verdict and where everything is; on stdout also the JSON, when asked for. Returns the exit code of the run."""
     run = load_run(history, run_id)
     if run.decision is not None:
         console.print()
@@ -35,6 +36,8 @@ def show_outcome(console: Console, history: str, run_id: str, log: Path | str) -
     console.print(f"report     {report}", soft_wrap=True)
     console.print(f"artifacts  {storage.join(history, run_id)}", soft_wrap=True)
     console.print(f"log        {log}", soft_wrap=True)
+    if as_json:
+        print(line_of(run).model_dump_json(indent=2))
     if run.outcome == "failed" and any(error.error == "InputError" for error in run.errors):
         return InputError.exit_code
     return EXIT_CODES.get(run.outcome, 1)
@@ -106,12 +109,12 @@ def show_status(console: Console, status: ServiceStatus, details: bool = False) 
         console.print(f"asleep since {status.asleep_since:%m-%d %H:%M:%S} UTC: `greenlight wake` brings it up", style="yellow", markup=False)
     table = Table(box=None, pad_edge=False)
     for heading in ("color", "", "release", "model", "engine", "ready", "deployed"):
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading, no_wrap=heading != "model", overflow="fold", min_width=len(heading))  # the one that may be long gives way
     for color in status.colors:
         release = color.release
         ready = f"{sum(instance.ready for instance in color.instances)}/{release.replicas if release else 0}"
         cells = [release.release_id, release.source, release.engine] if release else ["empty", "", ""]
-        deployed = f"{release.deployed_at:%m-%d %H:%M:%S}" if release else ""
+        deployed = f"{release.deployed_at:%m-%d %H:%M}" if release else ""
         table.add_row(color.color, "live" if color.live else "", *cells, ready, deployed, style="green" if color.live else "")
     console.print(table)
     if details:

@@ -15,6 +15,7 @@ from pipelines.outcome import held_run, show_promotion, show_status, watch_statu
 
 HOME = os.environ.get("GREENLIGHT_HOME", ".greenlight")
 EXIT_NOT_PROMOTED = 3
+FIRST_PORT = 8080
 
 TargetOption = Annotated[
     str, typer.Option(envvar="GREENLIGHT_TARGET", help="Where serving runs: local; kubernetes, or kubernetes:CONTEXT; projects/P/locations/L/clusters/C.")
@@ -23,6 +24,7 @@ ServiceOption = Annotated[str, typer.Option(envvar="GREENLIGHT_SERVICE", help="N
 NamespaceOption = Annotated[str, typer.Option(envvar="GREENLIGHT_NAMESPACE", help="Kubernetes namespace of the service.")]
 HomeOption = Annotated[Path, typer.Option(envvar="GREENLIGHT_HOME", help="Folder of the local target's state and of the runs.")]
 HistoryOption = Annotated[str, typer.Option(envvar="GREENLIGHT_HISTORY", help="Folder or gs:// prefix of the runs. Default: `history` in the home folder.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, also at a terminal.")]
 
 
@@ -36,7 +38,7 @@ def status(
     service: ServiceOption = "llm-inference",
     namespace: NamespaceOption = "default",
     home: HomeOption = Path(HOME),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    as_json: JsonOption = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on showing it, with pods and history, until Ctrl-C.")] = False,
 ) -> None:
     """Show what is live where, since when, from which run, and whether it answers; who works on it, and how a bake goes."""
@@ -61,9 +63,10 @@ def deploy(
     prompts: Annotated[str, typer.Option(help="Prompts that it must answer: a JSONL path or gs:// URI, or builtin.")] = "builtin",
     skip_tests: Annotated[bool, typer.Option("--skip-tests", help="Do not ask it the prompts.")] = False,
     auto_switch: Annotated[bool, typer.Option("--auto-switch", help="Move the traffic to it when it serves.")] = False,
-    port: Annotated[int, typer.Option(help="Port of the stable endpoint on the local target, when it is not open yet.")] = 8080,
+    port: Annotated[int, typer.Option(help="Port of the stable endpoint on the local target. Default: the one it was opened with, at first 8080.")] = 0,
     home: HomeOption = Path(HOME),
     history: HistoryOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Put a model on the idle color without a pipeline. No gate judges it; `greenlight switch` moves the traffic."""
     from components.benchmark.prompts import load_texts
@@ -72,6 +75,8 @@ def deploy(
     from rollout.releases import Source
 
     place = open_service(target, service, namespace, home, port)
+    if target == "local" and not place.endpoint:
+        place = open_service(target, service, namespace, home, FIRST_PORT)
     texts = load_texts(prompts)
     remote = model_path.startswith("gs://")
     folder = model_path if remote else str(Path(model_path).absolute())
@@ -82,9 +87,12 @@ def deploy(
         source = Source(folder, in_bucket(Path(folder), folder, history))
     run_id = f"deploy-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     release = bluegreen.deploy(place, source, run_id=run_id, engine=engine, replicas=replicas, prompts=texts, test=not skip_tests)
-    print(f"deployed   {release.release_id} on {release.color}")
+    if not as_json:
+        print(f"deployed   {release.release_id} on {release.color}")
     if auto_switch:
-        _ended(_noted(bluegreen.switch(place, release.color, run_id), target, home, history))
+        _ended(_noted(bluegreen.switch(place, release.color, run_id), target, home, history), as_json)
+    if as_json:
+        print(release.model_dump_json(indent=2))
 
 
 def switch(
@@ -95,6 +103,7 @@ def switch(
     home: HomeOption = Path(HOME),
     history: HistoryOption = "",
     yes: YesOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Move the traffic to a color by hand, without a gate. It must serve and answer, or the traffic goes back."""
     from rollout import bluegreen
@@ -107,7 +116,7 @@ def switch(
             raise InputError("color", color, "use blue or green")
     place = open_service(target, service, namespace, home)
     _ask(f"Move the traffic of {service} to {color}?", yes)
-    _ended(_noted(bluegreen.switch(place, to), target, home, history))
+    _ended(_noted(bluegreen.switch(place, to), target, home, history), as_json)
 
 
 def promote(
@@ -118,6 +127,7 @@ def promote(
     home: HomeOption = Path(HOME),
     history: HistoryOption = "",
     yes: YesOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Move the traffic to the green that a run with --no-auto-promote left up and that its gate passed."""
     from components import storage
@@ -133,8 +143,9 @@ def promote(
     report = Path(history) / run_id / "report.html" if not storage.is_remote(history) else home.absolute() / f"report-{run_id}.html"
     report.parent.mkdir(parents=True, exist_ok=True)
     write_report(history, run_id, report, None)
-    print(f"report     {report}")
-    _ended(promotion)
+    if not as_json:
+        print(f"report     {report}")
+    _ended(promotion, as_json)
 
 
 def rollback(
@@ -143,22 +154,29 @@ def rollback(
     namespace: NamespaceOption = "default",
     home: HomeOption = Path(HOME),
     history: HistoryOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Give the traffic back to the release that was live before. At once while it is still warm."""
     from rollout import bluegreen
 
     moved = bluegreen.rollback(open_service(target, service, namespace, home))
-    show_promotion(Console(highlight=False), _noted(moved, target, home, history))
+    _tell(_noted(moved, target, home, history), as_json)
 
 
 def recover(
-    target: TargetOption = "local", service: ServiceOption = "llm-inference", namespace: NamespaceOption = "default", home: HomeOption = Path(HOME)
+    target: TargetOption = "local",
+    service: ServiceOption = "llm-inference",
+    namespace: NamespaceOption = "default",
+    home: HomeOption = Path(HOME),
+    as_json: JsonOption = False,
 ) -> None:
     """Finish what a run that died left undone, and scale down an old color that was kept warm long enough. Safe at any time."""
     from rollout import bluegreen
 
     if finished := bluegreen.recover(open_service(target, service, namespace, home)):
-        show_promotion(Console(highlight=False), finished)
+        _tell(finished, as_json)
+    else:
+        print("null" if as_json else "nothing was left undone")
 
 
 def down(
@@ -197,26 +215,41 @@ def _ask(question: str, yes: bool) -> None:
         raise GreenlightError("nothing was moved.")
 
 
-def _ended(promotion: Promotion) -> None:
-    show_promotion(Console(highlight=False), promotion)
+def _tell(promotion: Promotion, as_json: bool) -> None:
+    if as_json:
+        print(promotion.model_dump_json(indent=2))
+    else:
+        show_promotion(Console(highlight=False), promotion)
+
+
+def _ended(promotion: Promotion, as_json: bool) -> None:
+    _tell(promotion, as_json)
     raise SystemExit(0 if promotion.outcome in ("promoted", "already_live") else EXIT_NOT_PROMOTED)
 
 
 def sleep(
-    target: TargetOption = "local", service: ServiceOption = "llm-inference", namespace: NamespaceOption = "default", home: HomeOption = Path(HOME)
+    target: TargetOption = "local",
+    service: ServiceOption = "llm-inference",
+    namespace: NamespaceOption = "default",
+    home: HomeOption = Path(HOME),
+    as_json: JsonOption = False,
 ) -> None:
     """Stop serving for a while, to save cost: nothing brings it up again but `greenlight wake`, or a run. Refuses while a rollout is under way."""
     from rollout import off_hours
 
     live = off_hours.sleep(open_service(target, service, namespace, home))
-    print(f"{service} sleeps; {live.release_id} is live again after `greenlight wake`")
+    print(live.model_dump_json(indent=2) if as_json else f"{service} sleeps; {live.release_id} is live again after `greenlight wake`")
 
 
 def wake(
-    target: TargetOption = "local", service: ServiceOption = "llm-inference", namespace: NamespaceOption = "default", home: HomeOption = Path(HOME)
+    target: TargetOption = "local",
+    service: ServiceOption = "llm-inference",
+    namespace: NamespaceOption = "default",
+    home: HomeOption = Path(HOME),
+    as_json: JsonOption = False,
 ) -> None:
     """Serve again what is live, and return when it is ready."""
     from rollout import off_hours
 
     live = off_hours.wake(open_service(target, service, namespace, home))
-    print(f"{service} is awake: {live.release_id} is live on {live.color}")
+    print(live.model_dump_json(indent=2) if as_json else f"{service} is awake: {live.release_id} is live on {live.color}")

@@ -25,9 +25,14 @@ def log_to_terminal() -> None:
     """Progress on stderr, one line an event; results go to stdout."""
 
     class Lines(logging.Handler):
+        last = ""
+
         def emit(self, record: logging.LogRecord) -> None:
-            figure = getattr(record, "figure", "")
-            print(record.getMessage() + (f" ({figure})" if figure else ""), file=sys.stderr, flush=True)
+            message, figure = record.getMessage(), getattr(record, "figure", "")
+            line = f"{message} ({figure})" if figure and figure not in message else message
+            if line != self.last:  # progress that did not move
+                print(line, file=sys.stderr, flush=True)
+            self.last = line
 
     log.handlers[:] = [Lines()]
     log.setLevel(logging.INFO)

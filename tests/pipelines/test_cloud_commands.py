@@ -235,9 +235,19 @@ def test_a_refusal_imports_nothing_heavy() -> None:
 
 
 def test_no_follow_returns_at_once(greenlight: Callable[..., Outcome], on_vertex: FakeVertex) -> None:
-    code, out, _ = greenlight("run", "--no-follow", "--target", CLUSTER, "--history", "gs://models/greenlight")
-    assert code == 0 and "console" in out
+    code, out, err = greenlight("run", "--no-follow", "--json", "--target", CLUSTER, "--history", "gs://models/greenlight")
+    assert code == 0 and "console" in err and json.loads(out)["link"].endswith("?project=proj-1")
     assert [request.method for request in on_vertex.requests] == ["POST"]
+
+
+def test_the_end_as_json(greenlight: Callable[..., Outcome], on_vertex: FakeVertex, history: str, upload: Callable[[Path], None], tmp_path: Path) -> None:
+    upload(RunFactory(tmp_path / "records", RUN).through("gate").moved().history)
+    there(on_vertex, history)
+    on_vertex.jobs[RUN] |= job("SUCCEEDED", SUCCEEDED)
+    code, out, err = greenlight("follow", RUN, "--json")
+    told = json.loads(out)
+    assert (code, told["run_id"], told["outcome"], told["verdict"]) == (0, RUN, "promoted", "promote")
+    assert "verdict    promote" in err, "what a person reads goes to stderr"
 
 
 def test_cancel_and_ui(greenlight: Callable[..., Outcome], on_vertex: FakeVertex) -> None:

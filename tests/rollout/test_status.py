@@ -26,6 +26,15 @@ def test_the_first_release_went_live_without_a_decision(stage: Stage) -> None:
     assert words in shown(stage).splitlines()
 
 
+def test_the_time_is_whole_on_80_columns_however_long_the_model_s_name(stage: Stage) -> None:
+    live = stage.deploy().live
+    state = stage.target.read()
+    assert state.blue
+    stage.target.commit(state.having(blue=state.blue.model_copy(update={"source": "organization/a-model-with-quite-a-long-name-7b", "engine": "transformers"})))
+    (line,) = [line for line in shown(stage).splitlines() if live.release_id in line and line.startswith("blue")]
+    assert line.rstrip().endswith(f"1/1    {live.deployed_at:%m-%d %H:%M}")
+
+
 def test_a_promotion_then_a_rollback(stage: Stage) -> None:
     decision = decision_on(stage.deploy(), bake_seconds=0)
     before = bluegreen.status(stage.target).live_since
