@@ -63,6 +63,7 @@ def run(
         raise SystemExit(cloud_commands.run_in_cloud(values, options, wait, as_json))
     parameters = _absolute(values)
     parameters.check()
+    parameters.check_here()
     parameters = with_texts(parameters)
     console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"

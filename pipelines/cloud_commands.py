@@ -68,13 +68,18 @@ def open_runner(options: CloudOptions, defaults: Parameters | None = None) -> Cl
 
 def compiled(options: CloudOptions, defaults: Parameters) -> str:
     """The pipeline for the options' runner, as YAML text. Raises InputError."""
+    from components.quantize.methods import check_in_cloud
     from pipelines.compiler import Build, compile_for, compile_promotion
     from pipelines.resources import load_resources
 
     name = check_runner(options.runner)
     if name == "local":
         return compile_promotion()
-    return compile_for(name, Build(options.components_image, load_resources(options.resources), defaults, options.allow_tag))
+    resources = load_resources(options.resources)
+    accelerator = resources["quantize"].accelerator
+    for method, _ in defaults.recipes:
+        check_in_cloud(method, accelerator.type if accelerator else None)
+    return compile_for(name, Build(options.components_image, resources, defaults, options.allow_tag))
 
 
 def run_in_cloud(parameters: Parameters, options: CloudOptions, wait: bool, as_json: bool) -> int:

@@ -43,7 +43,7 @@ def promotion(
     Args:
         model: Hub id, gs:// prefix of a model or of checkpoints (newest complete one), local folder, or builtin:tiny.
         revision: Branch, tag or commit of a hub model. Empty: the default branch.
-        method: Quantization method: none, bnb (bitsandbytes), gptq (llm-compressor), optimum (OpenVINO).
+        method: Quantization method: none, bnb (bitsandbytes), awq, fp8, gptq, w8a8 (llm-compressor), optimum (OpenVINO).
         bits: Bits a weight: 4 or 8. Ignored by method none.
         methods: Instead of method and bits, several to choose from: optimum:8,optimum:4,bnb:4. The best that passes is deployed.
         gate: Objectives that decide: the name of a shipped gate, a path, a gs:// URI, or the YAML itself.

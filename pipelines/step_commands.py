@@ -59,7 +59,7 @@ def download(
 def quantize(
     input_model: Annotated[Path, typer.Option(help="A downloaded artifact, or any checkpoint folder.")],
     output_model: Annotated[Path, typer.Option(help="Folder for the artifact: record.json and model/.")],
-    method: Annotated[str, typer.Option(help="none, bnb, gptq or optimum.")] = "optimum",
+    method: Annotated[str, typer.Option(help="awq, bnb, fp8, gptq, none, optimum or w8a8.")] = "optimum",
     bits: Annotated[int, typer.Option(help="4 or 8.")] = 8,
     calibration: Annotated[Path | None, typer.Option(help="JSONL with a `text` a line, for gptq. Default: built-in text.")] = None,
 ) -> None:

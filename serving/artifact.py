@@ -101,7 +101,11 @@ def _format(model_id: str, folder: Path, config: dict[str, Any]) -> Format:
     for known in get_args(Format):
         if method == known:
             return known
-    raise InputError("MODEL_ID", model_id, f"is quantized with {method}, which no engine here loads; quantize it with bnb, gptq or optimum")
+    raise InputError(
+        "MODEL_ID",
+        model_id,
+        f"is quantized with {method}, which no engine here loads; quantize it with a method of this project",
+    )
 
 
 def _context(model_id: str, config: dict[str, Any]) -> int:

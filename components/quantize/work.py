@@ -15,7 +15,7 @@ from components.errors import GreenlightError, InputError
 from components.evaluate.text import load_text
 from components.quantize.checkpoint import Checkpoint, open_checkpoint
 from components.quantize.child import ChildFailed, own_peak_memory
-from components.quantize.methods import check_method
+from components.quantize.methods import check_machine, check_method
 from components.quantize.methods.base import Job
 from components.records import MODEL_FOLDER, RECORD_FILE, Model
 
@@ -42,7 +42,7 @@ def quantize_model(baseline_folder: Path | str, output_folder: Path | str, metho
     """
     started = time.monotonic()
     chosen = check_method(method, bits)
-    chosen.check_installed()
+    check_machine(method)
     calibration = str(calibration or CALIBRATION)
     if chosen.calibrates:
         load_text(calibration, "calibration")

@@ -19,7 +19,7 @@ class Parameters(BaseModel):
 
     model: str = Field("builtin:tiny", description="Hub id, gs:// prefix of a model or of checkpoints (newest complete one), local folder, or builtin:tiny.")
     revision: str = Field("", description="Branch, tag or commit of a hub model. Empty: the default branch.")
-    method: str = Field("optimum", description="Quantization method: none, bnb (bitsandbytes), gptq (llm-compressor), optimum (OpenVINO).")
+    method: str = Field("optimum", description="Quantization method: none, bnb (bitsandbytes), awq, fp8, gptq, w8a8 (llm-compressor), optimum (OpenVINO).")
     bits: int = Field(8, description="Bits a weight: 4 or 8. Ignored by method none.")
     methods: str = Field("", description="Instead of method and bits, several to choose from: optimum:8,optimum:4,bnb:4. The best that passes is deployed.")
     gate: str = Field("default", description="Objectives that decide: the name of a shipped gate, a path, a gs:// URI, or the YAML itself.")
@@ -71,6 +71,18 @@ class Parameters(BaseModel):
             raise InputError("history", self.history, "a cluster needs a bucket for models and results; give a gs:// prefix")
         target.check()
         check_source(self.model, self.revision)
+
+    def check_here(self) -> None:
+        """Check that this machine can run the steps itself: what the method needs of it. Takes milliseconds.
+
+        Raises:
+            InputError: it lacks the hardware.
+            GreenlightError: it lacks a library.
+        """
+        from components.quantize.methods import check_machine
+
+        for method, _ in self.recipes:
+            check_machine(method)
 
     def check_for_cloud(self) -> None:
         """Check what can be checked on a machine that will not run the steps. The step resolve checks the rest, beside the cluster.

@@ -8,9 +8,10 @@ import importlib
 import pkgutil
 
 from components.errors import InputError
+from components.quantize.hardware import check_accelerator, check_here
 from components.quantize.methods.base import Capability, Method
 
-__all__ = ["capabilities", "check_engine", "check_installed", "check_method", "methods"]
+__all__ = ["capabilities", "check_engine", "check_in_cloud", "check_installed", "check_machine", "check_method", "methods"]
 
 ENGINE_AUTO = "auto"
 
@@ -65,10 +66,30 @@ def check_installed(method: str) -> None:
     methods()[method].check_installed()
 
 
+def check_machine(method: str) -> None:
+    """Whether this machine has the hardware and the library that the method needs. Looks, and imports nothing.
+
+    Raises:
+        InputError: it lacks the hardware.
+        GreenlightError: it lacks the library.
+    """
+    check_here(method, methods()[method].gpu)
+    check_installed(method)
+
+
+def check_in_cloud(method: str, accelerator: str | None) -> None:
+    """Whether a step in a cloud with this accelerator (as GKE names it; None: without one) has the hardware that the method needs.
+
+    Raises:
+        InputError: it has not.
+    """
+    check_accelerator(method, methods()[method].gpu, accelerator)
+
+
 def capabilities() -> list[Capability]:
     """A row for each method and bits: what `--help` and the docs show."""
     return [
-        Capability(method=each.name, bits=bits, library=each.library, format=each.format, engines=each.engines)
+        Capability(method=each.name, bits=bits, library=each.library, format=each.format, engines=each.engines, calibrates=each.calibrates, gpu=each.gpu)
         for each in methods().values()
         for bits in each.bits or (None,)
     ]

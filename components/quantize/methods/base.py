@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from components.errors import GreenlightError
+from components.quantize.hardware import Gpu
 from components.records import Format
 
 
@@ -20,6 +21,8 @@ class Capability:
     library: str
     format: Format
     engines: tuple[str, ...]
+    calibrates: bool
+    gpu: Gpu | None
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Method(ABC):
         format: of the result.
         engines: that serve the result.
         calibrates: whether it looks at text.
+        gpu: what it cannot be done without. None: it runs on a CPU, and on a GPU where there is one.
         disk: most bytes that it writes at any time, as a share of the baseline's.
     """
 
@@ -63,6 +67,7 @@ class Method(ABC):
     engines: ClassVar[tuple[str, ...]]
     disk: ClassVar[float]
     calibrates: ClassVar[bool] = False
+    gpu: ClassVar[Gpu | None] = None
 
     @abstractmethod
     def quantize(self, job: Job) -> int:

@@ -4,88 +4,20 @@ It replaces auto-gptq, which was archived in 2025 and cannot be imported with tr
 and, saved through optimum, wrote checkpoints that were silently corrupt; compressed-tensors checkpoints load in transformers and vLLM.
 """
 
-import json
-from pathlib import Path
 from typing import Any
 
-from components.evaluate.text import load_text
-from components.evaluate.tokens import load_tokenizer
-from components.quantize.child import run_module
-from components.quantize.methods.base import Job, Method
-
-MAX_SAMPLES = 128  # as in the paper
-MAX_LENGTH = 2048  # tokens of a calibration sample
-GROUP_SIZES = (128, 64, 32)
+from components.quantize.compressor import KEPT, Compressor, weights_only
 
 
-class Gptq(Method):
+class Gptq(Compressor):
     name = "gptq"
     bits = (4, 8)
-    library = "llm-compressor"
-    packages = ("llmcompressor", "compressed-tensors", "transformers", "torch")
-    format = "compressed-tensors"
-    engines = ("transformers", "vllm")
-    disk = 2.0  # saved in 32 bits first
     calibrates = True
 
-    def quantize(self, job: Job) -> int:
-        return run_module(__name__, [str(job.model), str(job.output), str(job.bits), job.calibration], job.scratch, self.library)
+    def recipe(self, model: Any, bits: int) -> list[Any]:
+        from llmcompressor.modifiers.gptq import GPTQModifier
 
-
-def work(model: str, output: str, bits: str, calibration: str) -> None:
-    """Runs in a process of its own: calibrate layer by layer, quantize, save."""
-    import torch
-    from llmcompressor import oneshot
-    from llmcompressor.modifiers.gptq import GPTQModifier
-    from torch.utils.data import DataLoader
-    from transformers import AutoModelForCausalLM
-
-    on_gpu = torch.cuda.is_available()
-    # On CPU in 32 bits: many CPUs have no bfloat16 unit, and are 8 times slower without one.
-    loaded = AutoModelForCausalLM.from_pretrained(Path(model), dtype="auto" if on_gpu else torch.float32, local_files_only=True)
-    samples = [{"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)} for ids in _samples(model, calibration)]
-    recipe = GPTQModifier(config_groups={"weights": _scheme(loaded, int(bits))}, ignore=["lm_head"])
-    oneshot(model=loaded, dataset=DataLoader(samples, batch_size=None), recipe=recipe)
-    loaded.save_pretrained(output, save_compressed=True)
-    if not on_gpu:
-        _restore_dtype(Path(model), Path(output))
-    (Path(output) / "recipe.yaml").unlink(missing_ok=True)  # config.json says the same, and a recipe may name data
-
-
-def _samples(model: str, calibration: str) -> list[list[int]]:
-    """Token ids of the calibration text, a list a line."""
-    tokenizer = load_tokenizer(Path(model))
-    config = json.loads((Path(model) / "config.json").read_bytes())
-    tokenizer.enable_truncation(min(config.get("max_position_embeddings", MAX_LENGTH), MAX_LENGTH))
-    return [tokenizer.encode(text).ids for text in load_text(calibration, "calibration")[:MAX_SAMPLES]]
-
-
-def _scheme(loaded: Any, bits: int) -> Any:
-    """W4A16 in the largest usual group that divides every layer's input, or W8A16 a channel."""
-    import torch
-    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
-
-    widths = {layer.in_features for name, layer in loaded.named_modules() if isinstance(layer, torch.nn.Linear) and name != "lm_head"}
-    group = next((size for size in GROUP_SIZES if all(width % size == 0 for width in widths)), None)
-    if bits == 4 and group:
-        weights = QuantizationArgs(num_bits=4, type="int", symmetric=True, strategy="group", group_size=group)
-    else:
-        weights = QuantizationArgs(num_bits=bits, type="int", symmetric=True, strategy="channel")
-    return QuantizationScheme(targets=["Linear"], weights=weights)
-
-
-def _restore_dtype(model: Path, output: Path) -> None:
-    """Save what stayed in floating point (embeddings, norms, scales) in the source's type again."""
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    source = json.loads((model / "config.json").read_bytes())
-    dtype = source.get("dtype") or source.get("torch_dtype") or "float32"  # torch_dtype: before transformers 4.56
-    config = json.loads((output / "config.json").read_bytes())
-    (output / "config.json").write_text(json.dumps(config | {"dtype": dtype}, indent=2) + "\n")
-    for shard in output.glob("*.safetensors"):
-        tensors = load_file(shard)
-        save_file({name: t.to(getattr(torch, dtype)) if t.dtype == torch.float32 else t for name, t in tensors.items()}, shard, metadata={"format": "pt"})
+        return [GPTQModifier(config_groups=weights_only(model, bits), ignore=KEPT)]
 
 
 method = Gptq()

@@ -12,18 +12,21 @@ from components.quantize.methods.optimum import environment
 
 def test_every_module_is_a_method() -> None:
     modules = {path.stem for path in Path(check_method.__code__.co_filename).parent.glob("*.py")} - {"__init__", "base"}
-    assert set(methods()) == modules == {"none", "bnb", "gptq", "optimum"}
+    assert set(methods()) == modules == {"none", "awq", "bnb", "fp8", "gptq", "optimum", "w8a8"}
 
 
 def test_table_has_a_row_for_each_method_and_bits() -> None:
     assert [(row.method, row.bits, row.format, row.engines) for row in capabilities()] == [
+        ("awq", 4, "compressed-tensors", ("transformers", "vllm")),
         ("bnb", 4, "bitsandbytes", ("transformers",)),
         ("bnb", 8, "bitsandbytes", ("transformers",)),
+        ("fp8", 8, "compressed-tensors", ("transformers", "vllm")),
         ("gptq", 4, "compressed-tensors", ("transformers", "vllm")),
         ("gptq", 8, "compressed-tensors", ("transformers", "vllm")),
         ("none", None, "safetensors", ("transformers", "vllm")),
         ("optimum", 4, "openvino", ("openvino",)),
         ("optimum", 8, "openvino", ("openvino",)),
+        ("w8a8", 8, "compressed-tensors", ("transformers", "vllm")),
     ]
 
 
@@ -36,7 +39,9 @@ def test_engines_are_those_that_load_the_format() -> None:
 @pytest.mark.parametrize(
     ("method", "bits", "field", "says"),
     [
-        ("awq", 4, "method", "use one of: bnb, gptq, none, optimum"),
+        ("hqq", 4, "method", "use one of: awq, bnb, fp8, gptq, none, optimum, w8a8"),
+        ("awq", 8, "bits", "method awq does 4 bits"),
+        ("w8a8", 4, "bits", "method w8a8 does 8 bits"),
         ("bnb", 3, "bits", "method bnb does 4 or 8 bits"),
         ("", 8, "method", "use one of"),
         ("base", 8, "method", "use one of"),
@@ -65,7 +70,8 @@ def test_engine_that_fits(method: str, engine: str) -> None:
         ("optimum", "transformers", "engine", "served by: auto, openvino"),
         ("optimum", "vllm", "engine", "served by: auto, openvino"),
         ("optimum", "sglang", "engine", "use one of: auto, openvino, transformers, vllm"),
-        ("awq", "auto", "method", "use one of"),
+        ("hqq", "auto", "method", "use one of"),
+        ("w8a8", "openvino", "engine", "served by: auto, transformers, vllm"),
     ],
 )
 def test_refused_engine(method: str, engine: str, field: str, says: str) -> None:

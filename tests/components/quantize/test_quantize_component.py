@@ -38,11 +38,11 @@ def test_door_leaves_a_record_and_says_events_only(tmp_path: Path) -> None:
 
 
 def test_door_of_a_bad_method_is_one_clear_line(tmp_path: Path) -> None:
-    done = run_door(tmp_path, "awq")
+    done = run_door(tmp_path, "hqq")
     assert (done.returncode, done.stderr) == (2, "")
     last = json.loads(done.stdout.splitlines()[-1])
     assert last["event"] == "failed"
-    assert last["message"] == "method: 'awq': use one of: bnb, gptq, none, optimum"
+    assert last["message"] == "method: 'hqq': use one of: awq, bnb, fp8, gptq, none, optimum, w8a8"
     assert not (tmp_path / "candidate").exists()
 
 

@@ -24,7 +24,7 @@ from components.quantize.work import quantize_model
 from components.records import Model
 from tests.components.quantize.candidates import Candidates
 
-EVERY = [("none", 16), ("bnb", 4), ("bnb", 8), ("gptq", 4), ("gptq", 8), ("optimum", 4), ("optimum", 8)]
+EVERY = [("none", 16), ("bnb", 4), ("bnb", 8), ("gptq", 4), ("gptq", 8), ("awq", 4), ("w8a8", 8), ("optimum", 4), ("optimum", 8)]
 COMPANIONS = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
 
 

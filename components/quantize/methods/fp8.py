@@ -1,0 +1,20 @@
+"""FP8 (E4M3, arXiv:2209.05433) through llm-compressor: weights of 8 bits a channel, activations of 8 bits a token, scaled as they come. No calibration."""
+
+from typing import Any
+
+from components.quantize.compressor import KEPT, Compressor
+from components.quantize.hardware import Gpu
+
+
+class Fp8(Compressor):
+    name = "fp8"
+    bits = (8,)
+    gpu = Gpu(8.9, "only these multiply numbers of 8-bit floating point, so only there is what is judged what is served", instead="w8a8")
+
+    def recipe(self, model: Any, bits: int) -> list[Any]:
+        from llmcompressor.modifiers.quantization import QuantizationModifier
+
+        return [QuantizationModifier(targets="Linear", scheme="FP8_DYNAMIC", ignore=KEPT)]
+
+
+method = Fp8()

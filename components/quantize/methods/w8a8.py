@@ -1,0 +1,26 @@
+"""SmoothQuant (arXiv:2211.10438), then GPTQ, through llm-compressor: weights of 8 bits a channel, activations of 8 bits a token, scaled as they come (W8A8).
+
+Both factors of a matrix product are integers, which vLLM multiplies as such; transformers computes with the same rounding in floating point.
+"""
+
+from typing import Any
+
+from components.quantize.compressor import KEPT, Compressor
+
+SMOOTHING = 0.8
+"""How much of the activations' outliers moves into the weights: alpha of the paper, as llm-compressor's own recipes for Llama have it."""
+
+
+class W8A8(Compressor):
+    name = "w8a8"
+    bits = (8,)
+    calibrates = True
+
+    def recipe(self, model: Any, bits: int) -> list[Any]:
+        from llmcompressor.modifiers.gptq import GPTQModifier
+        from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
+
+        return [SmoothQuantModifier(smoothing_strength=SMOOTHING), GPTQModifier(targets="Linear", scheme="W8A8", ignore=KEPT)]
+
+
+method = W8A8()
