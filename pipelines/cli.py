@@ -95,7 +95,7 @@ def _absolute(values: Parameters) -> Parameters:
     if history == Parameters.model_fields["history"].default:
         history = str(home / "history")
     changes = {"home": str(home), "history": history if history.startswith("gs://") else str(Path(history).absolute())}
-    for field in ("model", "prompts", "text"):
+    for field in ("model", "calibration", "prompts", "text"):
         value = getattr(values, field)
         if Path(value).exists():
             changes[field] = str(Path(value).absolute())

@@ -22,6 +22,9 @@ def promotion(
     method: str = "optimum",
     bits: int = 8,
     methods: str = "",
+    calibration: str = "builtin",
+    calibration_samples: int = 128,
+    calibration_length: int = 2048,
     gate: str = "default",
     prompts: str = "builtin",
     workload: str = "short",
@@ -46,10 +49,13 @@ def promotion(
         method: Quantization method: none, bnb (bitsandbytes), awq, fp8, gptq, w8a8 (llm-compressor), optimum (OpenVINO).
         bits: Bits a weight: 4 or 8. Ignored by method none.
         methods: Instead of method and bits, several to choose from: optimum:8,optimum:4,bnb:4. The best that passes is deployed.
+        calibration: Text or chats that methods calibrate on: a JSONL or Parquet path or gs:// URI, or builtin.
+        calibration_samples: Documents to calibrate on at most, chosen by chance.
+        calibration_length: Tokens of a document to calibrate on at most.
         gate: Objectives that decide: the name of a shipped gate, a path, a gs:// URI, or the YAML itself.
         prompts: Prompts of the benchmark: a JSONL path or gs:// URI, or builtin.
         workload: What the benchmark sends, and when: the name of a shipped workload, a path, a gs:// URI, or the YAML itself.
-        text: Held-out text of the evaluation: a JSONL path or gs:// URI, or builtin.
+        text: Held-out text of the evaluation: a JSONL or Parquet path or gs:// URI, or builtin.
         target: Where serving runs: local; kubernetes, or kubernetes:CONTEXT; projects/P/locations/L/clusters/C.
         service: Name of the stable endpoint.
         namespace: Kubernetes namespace of the service. Ignored by the local target.
@@ -62,13 +68,14 @@ def promotion(
         history: Folder or gs:// prefix where every run leaves its records and report.
         code_version: Digest of the code that makes and serves a release. Leave it as compiled.
     """
+    data = {"calibration": calibration, "calibration_samples": calibration_samples, "calibration_length": calibration_length}
     run = {"run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER, "history": history}
     rollout = {"target": target, "service": service, "namespace": namespace, "home": home, "port": port, **run}
 
     with dsl.ExitHandler(report(**run).set_caching_options(False)):
         found = resolve(
             model=model, revision=revision, method=method, bits=bits, methods=methods, gate=gate, prompts=prompts, workload=workload, text=text,
-            replicas=replicas, engine=engine, auto_promote=auto_promote, force=force, code_version=code_version, **rollout,
+            replicas=replicas, engine=engine, auto_promote=auto_promote, force=force, code_version=code_version, **data, **rollout,
         ).set_caching_options(False)  # fmt: skip
 
         with dsl.If(found.outputs["Output"] == "new", name="new"):
@@ -77,7 +84,7 @@ def promotion(
             baseline = download(source=model, commit=found.outputs["commit"], build=found.outputs["source_build"], **shared).outputs["baseline"]
             with dsl.ParallelFor(found.outputs["candidates"], name="candidates") as each:
                 way = {"method": each.method, "bits": each.bits, "sweep": each.sweep, "attempt": each.attempt, "build": each.build, **shared}
-                made = quantize(baseline=baseline, **way)
+                made = quantize(baseline=baseline, **data, **way)
                 scored = evaluate(baseline=baseline, candidate=made.outputs["candidate"], text=text, **way)
 
             chosen = select(

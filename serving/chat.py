@@ -30,11 +30,11 @@ class ChatTemplate:
     def __bool__(self) -> bool:
         return self._template is not None
 
-    def render(self, messages: list[dict[str, Any]]) -> str:
-        """The prompt that asks for the assistant's next message. Raises ValueError when the template refuses the messages."""
+    def render(self, messages: list[dict[str, Any]], ask: bool = True) -> str:
+        """The prompt that asks for the assistant's next message, or without `ask` the chat as it is. Raises ValueError: the template refuses the messages."""
         assert self._template
         try:
-            return self._template.render(messages=messages, add_generation_prompt=True, tools=None, documents=None, **self._tokens)
+            return self._template.render(messages=messages, add_generation_prompt=ask, tools=None, documents=None, **self._tokens)
         except (jinja2.TemplateError, TypeError) as error:
             raise ValueError(str(error)) from None
 

@@ -1,12 +1,23 @@
-"""The held-out text that models are judged on: JSONL with a document's `text` a line, local or in a bucket."""
+"""Texts in a file, local or in a bucket: JSONL with a document's `text` a line, or Parquet with a column `text`."""
 
+import io
 import json
+from typing import Any, NamedTuple
 
 from components import storage
 from components.download.builtin import HELDOUT
 from components.errors import InputError
 
 BUILTIN = "builtin"
+SHOWN = 60
+
+
+class Row(NamedTuple):
+    """One document as the file has it. `where` is for people: `line 3`, `row 3`. `value` is None where a line is not JSON."""
+
+    where: str
+    value: Any
+    shown: str
 
 
 def check_text(text: str) -> None:
@@ -27,24 +38,62 @@ def load_text(text: str, field: str = "text") -> list[str]:
     Raises:
         InputError: there is nothing, or a line is not an object with a non-empty string `text`.
     """
-    uri = str(HELDOUT) if text == BUILTIN else text
-    try:
-        lines = storage.read_bytes(uri).decode().split("\n")  # not splitlines: JSON may hold other line ends, like U+2028
-    except (FileNotFoundError, IsADirectoryError):
-        raise InputError(field, text, "there is no such file; give the path or gs:// URI of a JSONL file, or `builtin`") from None
-    except UnicodeDecodeError as error:
-        raise InputError(field, text, f"is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    documents = [_document(field, text, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not documents:
-        raise InputError(field, text, 'holds no documents; write {"text": "…"} a line')
+    documents = []
+    for row in read_rows(str(HELDOUT) if text == BUILTIN else text, text, field):
+        value = row.value.get("text") if isinstance(row.value, dict) else None
+        if not isinstance(value, str) or not value.strip():
+            raise InputError(field, text, f'{row.where} is not {{"text": "…"}} with some text in it: {row.shown!r}')
+        documents.append(value)
     return documents
 
 
-def _document(field: str, text: str, number: int, line: str) -> str:
+def read_rows(uri: str, given: str, field: str, columns: tuple[str, ...] = ("text",)) -> list[Row]:
+    """The rows of a file: Parquet where its name says so, else JSONL. Blank lines are skipped.
+
+    Args:
+        given, field: what the user wrote, and the parameter that named it, for the error.
+        columns: of a Parquet file that are read, those of them that it has.
+
+    Raises:
+        InputError: there is no such file, it cannot be read as what it is called, or holds nothing.
+    """
     try:
-        value = json.loads(line)["text"]
-        if isinstance(value, str) and value.strip():
-            return value
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise InputError(field, text, f'line {number} is not {{"text": "…"}} with some text in it: {line[:60]!r}')
+        data = storage.read_bytes(uri)
+    except (FileNotFoundError, IsADirectoryError):
+        raise InputError(field, given, "there is no such file; give the path or gs:// URI of a JSONL or Parquet file, or `builtin`") from None
+    rows = _parquet(data, given, field, columns) if uri.endswith(".parquet") else _lines(data, given, field)
+    if not rows:
+        raise InputError(field, given, 'holds no documents; write {"text": "…"} a line')
+    return rows
+
+
+def _lines(data: bytes, given: str, field: str) -> list[Row]:
+    try:
+        lines = data.decode().split("\n")  # not splitlines: JSON may hold other line ends, like U+2028
+    except UnicodeDecodeError as error:
+        raise InputError(field, given, f"is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    return [Row(f"line {number}", _json(line), line[:SHOWN]) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def _json(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def _parquet(data: bytes, given: str, field: str, columns: tuple[str, ...]) -> list[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        names = pq.read_schema(io.BytesIO(data)).names
+        wanted = [name for name in columns if name in names]
+        if not wanted:
+            raise InputError(field, given, f"has no column {' or '.join(columns)} (its columns: {', '.join(names)}); rename the one that holds the text")
+        rows = pq.read_table(io.BytesIO(data), columns=wanted).to_pylist()
+    except pa.ArrowException as error:
+        raise InputError(field, given, f"is not a Parquet file ({str(error)[:SHOWN]}); write it again, or name JSONL .jsonl") from None
+    return [
+        Row(f"row {number}", {name: value for name, value in row.items() if value is not None}, str(row)[:SHOWN]) for number, row in enumerate(rows, start=1)
+    ]

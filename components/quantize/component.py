@@ -13,17 +13,22 @@ def quantize(
     bits: str,
     sweep: str,
     attempt: str,
+    calibration: str,
+    calibration_samples: int,
+    calibration_length: int,
     build: str,
     history: str,
     code_version: str,
 ) -> None:
     """Quantize the baseline into a candidate. In a sweep, a method that fails leaves a Failure and ends well."""
+    from components.quantize.calibration import Calibration
     from components.quantize.work import quantize_model
     from components.records import recipe_name
     from components.step import step
 
     name = recipe_name(method, int(bits))
     with step("quantize", build, history, *((name, candidate.path) if sweep else ())) as running:
-        record = quantize_model(baseline.path, candidate.path, method=method, bits=int(bits))
+        data = Calibration(calibration, int(calibration_samples), int(calibration_length))  # numbers travel as doubles
+        record = quantize_model(baseline.path, candidate.path, method=method, bits=int(bits), calibration=data)
         candidate.metadata.update(format=record.format, digest=record.digest, bytes=record.bytes)
         running.finish(record, candidate.path, figure=f"{record.bytes / 1e6:.1f} MB")

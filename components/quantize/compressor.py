@@ -5,13 +5,12 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
-from components.evaluate.text import load_text
-from components.evaluate.tokens import load_tokenizer
+from components.quantize.calibration import token_ids
 from components.quantize.child import run_module
 from components.quantize.methods.base import Job, Method
 
-MAX_SAMPLES = 128  # as in the paper of GPTQ
-MAX_LENGTH = 2048  # tokens of a calibration sample
+SAMPLES_FILE = "samples.json"
+"""In the scratch folder: token ids, a list a document."""
 GROUP_SIZES = (128, 64, 32)
 KEPT = ["lm_head"]
 """Layers that stay in full precision, with the embeddings."""
@@ -31,10 +30,12 @@ class Compressor(Method):
         """The modifiers that llm-compressor applies to a loaded model, in their order. Runs in the method's own process."""
 
     def quantize(self, job: Job) -> int:
-        return run_module(__name__, [self.name, str(job.model), str(job.output), str(job.bits), job.calibration], job.scratch, self.library)
+        if self.calibrates:
+            (job.scratch / SAMPLES_FILE).write_text(json.dumps(token_ids(job.calibration, job.model)))
+        return run_module(__name__, [self.name, str(job.model), str(job.output), str(job.bits), str(job.scratch)], job.scratch, self.library)
 
 
-def work(name: str, model: str, output: str, bits: str, calibration: str) -> None:
+def work(name: str, model: str, output: str, bits: str, scratch: str) -> None:
     """Runs in a process of its own: calibrate layer by layer, quantize, save."""
     import torch
     from llmcompressor import oneshot
@@ -50,7 +51,8 @@ def work(name: str, model: str, output: str, bits: str, calibration: str) -> Non
     loaded = AutoModelForCausalLM.from_pretrained(Path(model), dtype="auto" if on_gpu else torch.float32, local_files_only=True)
     data: dict[str, Any] = {}
     if method.calibrates:
-        samples = [{"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)} for ids in _samples(model, calibration)]
+        documents = json.loads((Path(scratch) / SAMPLES_FILE).read_bytes())
+        samples = [{"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)} for ids in documents]
         data["dataset"] = DataLoader(samples, batch_size=None)
     oneshot(model=loaded, recipe=method.recipe(loaded, int(bits)), **data)
     loaded.save_pretrained(output, save_compressed=True)
@@ -71,14 +73,6 @@ def weights_only(model: Any, bits: int, symmetric: bool = True) -> dict[str, Any
     else:
         weights = QuantizationArgs(num_bits=bits, type="int", symmetric=symmetric, strategy="channel")
     return {"weights": QuantizationScheme(targets=["Linear"], weights=weights)}
-
-
-def _samples(model: str, calibration: str) -> list[list[int]]:
-    """Token ids of the calibration text, a list a line."""
-    tokenizer = load_tokenizer(Path(model))
-    config = json.loads((Path(model) / "config.json").read_bytes())
-    tokenizer.enable_truncation(min(config.get("max_position_embeddings", MAX_LENGTH), MAX_LENGTH))
-    return [tokenizer.encode(text).ids for text in load_text(calibration, "calibration")[:MAX_SAMPLES]]
 
 
 def _restore_dtype(model: Path, output: Path) -> None:

@@ -8,11 +8,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.download.builtin import CALIBRATION
 from components.download.integrity import content_digest, describe_files
 from components.download.selection import COMPANION
 from components.errors import GreenlightError, InputError
-from components.evaluate.text import load_text
+from components.quantize.calibration import Calibration
 from components.quantize.checkpoint import Checkpoint, open_checkpoint
 from components.quantize.child import ChildFailed, own_peak_memory
 from components.quantize.methods import check_machine, check_method
@@ -25,7 +24,7 @@ log = logging.getLogger("greenlight.quantize")
 NO_SPACE_LEFT = ("No space left on device", "iostream error")
 
 
-def quantize_model(baseline_folder: Path | str, output_folder: Path | str, method: str, bits: int, calibration: Path | str | None = None) -> Model:
+def quantize_model(baseline_folder: Path | str, output_folder: Path | str, method: str, bits: int, calibration: Calibration | None = None) -> Model:
     """Quantize the model in `baseline_folder` into the artifact `output_folder`: `model/` and, last, `record.json`.
 
     It works in a hidden folder beside the output, so a run that was killed at any line leaves no artifact, and the next one removes what it left.
@@ -33,7 +32,7 @@ def quantize_model(baseline_folder: Path | str, output_folder: Path | str, metho
     Args:
         baseline_folder: a Model artifact, or a plain checkpoint folder of safetensors.
         method, bits: see `components.quantize.methods.capabilities`.
-        calibration: path or gs:// URI of JSONL with a `text` a line, for methods that calibrate. Default: text that comes with the built-in model.
+        calibration: for methods that calibrate. Default: text that comes with the built-in model.
 
     Raises:
         InputError: an argument is unusable.
@@ -43,9 +42,9 @@ def quantize_model(baseline_folder: Path | str, output_folder: Path | str, metho
     started = time.monotonic()
     chosen = check_method(method, bits)
     check_machine(method)
-    calibration = str(calibration or CALIBRATION)
+    calibration = calibration or Calibration()
     if chosen.calibrates:
-        load_text(calibration, "calibration")
+        calibration.documents()
     baseline = open_checkpoint("baseline", Path(baseline_folder))
     if baseline.record.format != "safetensors":
         raise InputError("baseline", str(baseline_folder), f"is already quantized ({baseline.record.format}); start from the full-precision model")

@@ -22,10 +22,13 @@ class Parameters(BaseModel):
     method: str = Field("optimum", description="Quantization method: none, bnb (bitsandbytes), awq, fp8, gptq, w8a8 (llm-compressor), optimum (OpenVINO).")
     bits: int = Field(8, description="Bits a weight: 4 or 8. Ignored by method none.")
     methods: str = Field("", description="Instead of method and bits, several to choose from: optimum:8,optimum:4,bnb:4. The best that passes is deployed.")
+    calibration: str = Field("builtin", description="Text or chats that methods calibrate on: a JSONL or Parquet path or gs:// URI, or builtin.")
+    calibration_samples: int = Field(128, description="Documents to calibrate on at most, chosen by chance.")
+    calibration_length: int = Field(2048, description="Tokens of a document to calibrate on at most.")
     gate: str = Field("default", description="Objectives that decide: the name of a shipped gate, a path, a gs:// URI, or the YAML itself.")
     prompts: str = Field("builtin", description="Prompts of the benchmark: a JSONL path or gs:// URI, or builtin.")
     workload: str = Field("short", description="What the benchmark sends, and when: the name of a shipped workload, a path, a gs:// URI, or the YAML itself.")
-    text: str = Field("builtin", description="Held-out text of the evaluation: a JSONL path or gs:// URI, or builtin.")
+    text: str = Field("builtin", description="Held-out text of the evaluation: a JSONL or Parquet path or gs:// URI, or builtin.")
     target: str = Field("local", description="Where serving runs: local; kubernetes, or kubernetes:CONTEXT; projects/P/locations/L/clusters/C.")
     service: str = Field("llm-inference", description="Name of the stable endpoint.")
     namespace: str = Field("default", description="Kubernetes namespace of the service. Ignored by the local target.")
@@ -96,7 +99,7 @@ class Parameters(BaseModel):
             raise InputError("history", self.history, "steps in a cloud leave their records in a bucket; give a gs:// prefix")
         from components.benchmark.workload import load_workload
 
-        for field in ("model", "prompts", "text"):
+        for field in ("model", "calibration", "prompts", "text"):
             if Path(value := str(getattr(self, field))).exists():
                 raise InputError(field, value, NOT_SEEN)
         self.check_values()
@@ -113,6 +116,7 @@ class Parameters(BaseModel):
         from components.download.sources import parse_source
         from components.evaluate.text import check_text
         from components.gate.objectives import load_gate
+        from components.quantize.calibration import check_calibration
         from components.quantize.methods import check_engine, check_method
         from rollout.target import open_target
         from serving.engines.registry import ENGINES
@@ -138,6 +142,7 @@ class Parameters(BaseModel):
         check_prompts(self.prompts)
         check_prompts(load.prompts)
         check_text(self.text)
+        check_calibration(self.calibration, self.calibration_samples, self.calibration_length)
         parse_source(self.model, self.revision)
         open_target(self.target, self.service, self.namespace, self.home, self.port)
 

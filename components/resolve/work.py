@@ -7,6 +7,8 @@ import logging
 from components import storage
 from components.download.sources import parse_source
 from components.history import BUILDS
+from components.quantize.calibration import Calibration
+from components.quantize.methods import methods
 from components.records import PlannedCandidate, Resolution, recipe_name
 from components.resolve.parameters import Parameters
 from components.step import last_failure
@@ -26,8 +28,22 @@ def fingerprint(parameters: Parameters, commit: str, code_version: str) -> str:
         "engine": parameters.engine,
         "replicas": parameters.replicas,
         "code": code_version,
+        "calibration": ",".join(sorted({calibration_digest(parameters, method) for method, _ in parameters.recipes})),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def calibration_digest(parameters: Parameters, method: str) -> str:
+    """Of what the method would calibrate on; empty where it calibrates on nothing, so that the parameters do not matter."""
+    if not methods()[method].calibrates:
+        return ""
+    return Calibration(parameters.calibration, parameters.calibration_samples, parameters.calibration_length).digest()
+
+
+def candidate_build(parameters: Parameters, source_build: str, method: str, bits: int) -> str:
+    """The folder of what is made of a source by one method: whatever makes another candidate has another name."""
+    calibrated = calibration_digest(parameters, method)
+    return f"{source_build}/{method}-{bits}{f'-{calibrated[:12]}' if calibrated else ''}"
 
 
 def resolve(parameters: Parameters, code_version: str) -> Resolution:
@@ -72,7 +88,7 @@ def resolve(parameters: Parameters, code_version: str) -> Resolution:
 
 def planned(parameters: Parameters, source_build: str) -> list[PlannedCandidate]:
     """The candidates to make, each with the folder of its build and when it last failed."""
-    builds = {recipe: f"{source_build}/{recipe[0]}-{recipe[1]}" for recipe in parameters.recipes}
+    builds = {recipe: candidate_build(parameters, source_build, *recipe) for recipe in parameters.recipes}
     return [
         PlannedCandidate(method=method, bits=bits, build=build, attempt=last_failure(storage.join(parameters.history, build)))
         for (method, bits), build in builds.items()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from components.errors import GreenlightError
+from components.quantize.calibration import Calibration
 from components.quantize.hardware import Gpu
 from components.records import Format
 
@@ -33,14 +34,14 @@ class Job:
         model: folder of the full-precision checkpoint. Only read.
         output: empty folder for the quantized one.
         bits: bits a weight.
-        calibration: path or gs:// URI of JSONL with a `text` a line, for methods that calibrate.
+        calibration: for methods that calibrate.
         scratch: folder for temporary files; it is removed afterwards.
     """
 
     model: Path
     output: Path
     bits: int
-    calibration: str
+    calibration: Calibration
     scratch: Path
 
 

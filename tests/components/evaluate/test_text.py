@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from components.download.builtin import HELDOUT
@@ -16,6 +18,34 @@ def test_unusual_line_ends_stay_in_the_text(tmp_path: Path) -> None:
     path = tmp_path / "text.jsonl"
     path.write_bytes('{"text": "a\u2028b"}\n\n{"text": "c", "id": 1}\r\n'.encode())
     assert load_text(str(path)) == ["a\u2028b", "c"]
+
+
+def test_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "text.parquet"
+    pq.write_table(pa.table({"id": [1, 2], "text": ["a", "b"]}), path)
+    assert load_text(str(path)) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ({"content": ["a"]}, "has no column text (its columns: content)"),
+        ({"text": ["a", None]}, 'row 2 is not {"text": "…"}'),
+        ({"text": [1, 2]}, "row 1 is not"),
+        ({"text": []}, "no documents"),
+        (None, "is not a Parquet file"),
+    ],
+)
+def test_refused_parquet(tmp_path: Path, table: dict | None, says: str) -> None:
+    path = tmp_path / "text.parquet"
+    if table is None:
+        path.write_text('{"text": "a"}')
+    else:
+        pq.write_table(pa.table(table), path)
+    with pytest.raises(InputError) as caught:
+        check_text(str(path))
+    assert caught.value.field == "text"
+    assert says in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import functools
 from pathlib import Path
 
 from components.download.builtin import CALIBRATION, HELDOUT, TINY
+from components.quantize.calibration import Calibration
 from components.quantize.work import quantize_model
 
 CALIBRATION_SAMPLES = 8
@@ -21,7 +22,7 @@ class Candidates:
     @functools.cache  # noqa: B019 (lives as long as the session)
     def make(self, method: str, bits: int, baseline: Path = TINY) -> Path:
         output = self.folder / f"{baseline.name}-{method}-{bits}"
-        quantize_model(baseline, output, method, bits, calibration=self.calibration)
+        quantize_model(baseline, output, method, bits, Calibration(str(self.calibration)))
         return output
 
 

@@ -16,9 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from components.download.builtin import CALIBRATION, TINY
+from components.download.builtin import TINY
 from components.download.integrity import verify_model
 from components.errors import GreenlightError, InputError, IntegrityError
+from components.quantize.calibration import Calibration
 from components.quantize.methods import methods
 from components.quantize.work import quantize_model
 from components.records import Model
@@ -111,7 +112,7 @@ def test_unusable_calibration_is_named(tmp_path: Path, content: str | None, says
     if content is not None:
         path.write_text(content)
     with pytest.raises(InputError, match=says) as caught:
-        quantize_model(TINY, tmp_path / "out", "gptq", 4, calibration=path)
+        quantize_model(TINY, tmp_path / "out", "gptq", 4, Calibration(str(path)))
     assert caught.value.field == "calibration"
 
 
@@ -188,5 +189,5 @@ def test_output_on_a_file_system_without_folder_renames(tmp_path: Path, monkeypa
 
 def test_progress_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="greenlight"):
-        quantize_model(TINY, tmp_path / "out", "none", 16, calibration=CALIBRATION)
+        quantize_model(TINY, tmp_path / "out", "none", 16)
     assert [record.figure for record in caplog.records if hasattr(record, "figure")] == ["8.5 MB"]

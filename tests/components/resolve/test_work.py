@@ -6,7 +6,7 @@ import pytest
 
 from components.errors import InputError
 from components.resolve.parameters import Parameters
-from components.resolve.work import fingerprint, planned
+from components.resolve.work import candidate_build, fingerprint, planned
 
 BASE = Parameters()
 
@@ -19,6 +19,27 @@ def test_settings_of_the_release_make_it_new(change: dict[str, object]) -> None:
 @pytest.mark.parametrize("change", [{"gate": "x"}, {"prompts": "x"}, {"text": "x"}, {"model": "a/mirror"}, {"port": 1}], ids=str)
 def test_what_only_judges_or_locates_it_does_not(change: dict[str, object]) -> None:
     assert fingerprint(BASE.model_copy(update=change), "c", "v") == fingerprint(BASE, "c", "v")
+
+
+def test_calibration_counts_where_the_method_calibrates(tmp_path: Path) -> None:
+    data, copy = tmp_path / "data.jsonl", tmp_path / "copy.jsonl"
+    for path in (data, copy):
+        path.write_text('{"text": "a"}\n{"text": "b"}\n')
+
+    def made(method: str, **change: object) -> tuple[str, str]:
+        parameters = BASE.model_copy(update={"method": method, "bits": 4, "calibration": str(data)} | change)
+        return fingerprint(parameters, "c", "v"), candidate_build(parameters, "builds/c-v", method, 4)
+
+    first, plain = made("gptq"), made("optimum")
+    assert plain[1] == "builds/c-v/optimum-4"
+    assert first[1].startswith("builds/c-v/gptq-4-")
+    assert made("gptq", calibration=str(copy)) == first  # the same text by another name
+    for change in ({"calibration": "builtin"}, {"calibration_samples": 7}, {"calibration_length": 7}):
+        assert not set(made("gptq", **change)) & set(first)
+        assert made("optimum", **change) == plain
+    data.write_text('{"text": "a"}\n{"text": "c"}\n')  # other text by the same name
+    assert not set(made("gptq")) & set(first)
+    assert made("optimum") == plain
 
 
 def test_commit_and_code_make_it_new() -> None:

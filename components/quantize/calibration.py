@@ -1,0 +1,105 @@
+"""The texts and chats that a method calibrates on: read, checked, and chosen by chance from a fixed seed."""
+
+import hashlib
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from components import storage
+from components.benchmark.prompts import Chat, chat_problem
+from components.download.builtin import CALIBRATION
+from components.errors import InputError
+from components.evaluate.text import BUILTIN, Row, read_rows
+from components.evaluate.tokens import load_tokenizer
+
+SEED = 1
+SAMPLES = 128
+LENGTH = 2048
+COLUMNS = ("text", "messages")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What to calibrate on.
+
+    Attributes:
+        data: `builtin`, or the path or gs:// URI of JSONL or Parquet with a `text` or chat `messages` a row.
+        samples: documents at most, chosen by chance. 128 as in the paper of GPTQ.
+        length: tokens of a document at most; what is longer is cut off, as is what the model cannot read.
+    """
+
+    data: str = BUILTIN
+    samples: int = SAMPLES
+    length: int = LENGTH
+
+    @property
+    def uri(self) -> str:
+        return str(CALIBRATION) if self.data == BUILTIN else self.data
+
+    def documents(self) -> list[str | Chat]:
+        """All of them.
+
+        Raises:
+            InputError: names the field, and the line of a file that cannot be used.
+        """
+        for field, value in (("calibration_samples", self.samples), ("calibration_length", self.length)):
+            if value < 1:
+                raise InputError(field, value, "use 1 or more")
+        return [_document(self.data, row) for row in read_rows(self.uri, self.data, "calibration", COLUMNS)]
+
+    def chosen(self) -> list[str | Chat]:
+        """The documents to calibrate on: the same ones for the same file and number."""
+        documents = self.documents()
+        return random.Random(SEED).sample(documents, min(self.samples, len(documents)))
+
+    def digest(self) -> str:
+        """Of all that it makes of a model, whatever the file is called."""
+        content = hashlib.sha256(storage.read_bytes(self.uri)).hexdigest()
+        return hashlib.sha256(f"{content} {self.samples} {self.length} {SEED}".encode()).hexdigest()
+
+
+def check_calibration(data: str, samples: int, length: int) -> None:
+    """Raises InputError when a method could not calibrate on it. Costs milliseconds for a local file."""
+    Calibration(data, samples, length).documents()
+
+
+def token_ids(calibration: Calibration, folder: Path) -> list[list[int]]:
+    """The chosen documents as the model in `folder` reads them, a chat through its chat template.
+
+    Raises:
+        InputError: there are chats, and the model has no chat template, or one that refuses them.
+    """
+    from serving.chat import ChatTemplate
+
+    config = json.loads((folder / "config.json").read_bytes())
+    context = (config.get("text_config") or config).get("max_position_embeddings", calibration.length)
+    tokenizer = load_tokenizer(folder)
+    tokenizer.enable_truncation(min(calibration.length, context))
+    template = ChatTemplate(folder)
+    found = []
+    for document in calibration.chosen():
+        if isinstance(document, str):
+            found.append(tokenizer.encode(document).ids)
+            continue
+        if not template:
+            raise InputError("calibration", calibration.data, "holds chats, and the model has no chat template; give texts, or a model that chats")
+        try:
+            rendered = template.render(document, ask=False)
+        except ValueError as error:
+            raise InputError("calibration", calibration.data, f"the model's chat template refuses a chat ({error}): {str(document)[:60]!r}") from None
+        found.append(tokenizer.encode(rendered, add_special_tokens=False).ids)  # a template writes them itself
+    return [ids for ids in found if ids]
+
+
+def _document(data: str, row: Row) -> str | Chat:
+    value = row.value if isinstance(row.value, dict) else {}
+    if "messages" in value and "text" not in value:
+        if problem := chat_problem(value["messages"]):
+            fix = 'write {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
+            raise InputError("calibration", data, f"{row.where}: {problem} ({row.shown!r}); {fix}")
+        return [{"role": message["role"], "content": message["content"]} for message in value["messages"]]
+    text = value.get("text")
+    if not isinstance(text, str) or not text.strip():
+        raise InputError("calibration", data, f'{row.where} is neither {{"text": "…"}} with some text in it nor {{"messages": […]}}: {row.shown!r}')
+    return text
