@@ -12,6 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from components.errors import InputError
 from components.gate.judge import judge
 from components.gate.objectives import load_gate
 from pipelines import service_commands
@@ -59,10 +60,13 @@ def variants(line: str) -> list[str]:
 
 
 COMMANDS = sorted({line for page in PAGES for line in lines_of(page)})
+REFUSED = {line.strip(): error for page in PAGES for line, error in re.findall(r"^\$ greenlight ([^#\n]*)\nerror: (.*)", page.read_text(), re.M)}
+"""Commands that a page shows going wrong, with what they say."""
 
 
 def here(line: str) -> bool:
-    return not any(re.match(pattern, line) for pattern in NOT_HERE) and "--watch" not in line
+    wrong = line in REFUSED and line != "rollback"  # which one page shows going wrong, and others going right
+    return not wrong and "--watch" not in line and not any(re.match(pattern, line) for pattern in NOT_HERE)
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -151,6 +155,12 @@ def test_a_history_in_a_bucket(greenlight: Callable[[str], Result], folder: Path
     told = json.loads(ran(greenlight(line), line).stdout)
     assert [run["run_id"] for run in told] == ["20261125-101500-9f01", "20261124-222105-c2b2"]
     assert "20261124-222105-c2b2" in ran(greenlight(line.replace("--json", "")), line).stdout
+
+
+@pytest.mark.parametrize("line", [line for line in REFUSED if "--bits 3" in line or "127.0.0.1:9 " in line])
+def test_a_wrong_value_is_refused_as_the_page_shows(greenlight: Callable[[str], Result], line: str) -> None:
+    done = greenlight(line)
+    assert isinstance(done.exception, InputError) and str(done.exception) == REFUSED[line]
 
 
 @pytest.fixture
