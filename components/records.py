@@ -132,6 +132,7 @@ class Model(Record):
     seconds: float = Field(0.0, description="That the step took.")
     peak_memory_bytes: int = 0
     libraries: dict[str, str] = Field(default_factory=dict, description="Name to version of what made it.")
+    reload_kl: float = Field(0.0, description="Of a candidate: KL divergence in nats from the model in memory to the one reloaded in a fresh process.")
 
 
 class Metric(Part):

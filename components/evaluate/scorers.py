@@ -13,6 +13,7 @@ from components.errors import GreenlightError, IntegrityError
 from components.quantize.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
+    import openvino
     import torch
 
 CHUNK_TOKENS = 64
@@ -35,15 +36,20 @@ class Scorer(Protocol):
         """Next-token logits after each of `ids`, on CPU, of shape (tokens, vocabulary). Valid until the next call."""
 
 
-def load_scorer(checkpoint: Checkpoint, threads: int) -> Scorer:
+def load_scorer(checkpoint: Checkpoint, threads: int, dtype: str = "") -> Scorer:
     """Load the model of a checkpoint, to be computed in so many threads.
+
+    Args:
+        dtype: torch's name of the type to compute a transformers checkpoint in. Default: as the serving engine does.
 
     Raises:
         IntegrityError: the weights do not fit the model: missing, unexpected or misshapen tensors.
         GreenlightError: it cannot be loaded.
     """
     try:
-        return (OpenVINOScorer if checkpoint.record.format == "openvino" else TorchScorer)(checkpoint, threads)
+        if checkpoint.record.format == "openvino":
+            return OpenVINOScorer(str(checkpoint.folder / "openvino_model.xml"), threads)
+        return TorchScorer(checkpoint, threads, dtype)
     except GreenlightError:
         raise
     except Exception as error:  # whatever a library makes of broken files
@@ -54,13 +60,15 @@ def load_scorer(checkpoint: Checkpoint, threads: int) -> Scorer:
 class TorchScorer:
     """A transformers checkpoint: plain, bitsandbytes or compressed-tensors."""
 
-    def __init__(self, checkpoint: Checkpoint, threads: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, threads: int, dtype: str = "") -> None:
         import torch
 
         config = checkpoint.config()
         on_gpu = torch.cuda.is_available()
         # As the serving engine loads it: on CPU a plain checkpoint is computed in 32 bits, a quantized one in the type that its config names.
         options: dict[str, Any] = {"dtype": "auto" if on_gpu or config.get("quantization_config") else torch.float32}
+        if dtype:
+            options["dtype"] = getattr(torch, dtype)
         if on_gpu:
             options["device_map"] = {"": 0}
         torch.set_num_threads(threads)
@@ -84,15 +92,16 @@ class OpenVINOScorer:
     A text is read in chunks: only so do later tokens see earlier ones through the 8-bit KV cache, as they do when the model generates.
     """
 
-    def __init__(self, checkpoint: Checkpoint, threads: int) -> None:
+    def __init__(self, model: "str | openvino.Model", threads: int) -> None:
+        """`model` is a path, or one in memory."""
         import openvino
 
-        model = openvino.Core().compile_model(str(checkpoint.folder / "openvino_model.xml"), "CPU", {"INFERENCE_NUM_THREADS": threads})
-        self._request = model.create_infer_request()
+        compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": threads})
+        self._request = compiled.create_infer_request()
         names = {name for port in self._request.model_inputs for name in port.names}
         self._takes_positions = "position_ids" in names
         if not {"input_ids", "attention_mask", "beam_idx"} <= names <= {"input_ids", "attention_mask", "beam_idx", "position_ids"}:
-            raise GreenlightError(f"{checkpoint.folder} is no stateful text generation model (inputs: {', '.join(sorted(names))}). Quantize it with optimum.")
+            raise GreenlightError(f"{model} is no stateful text generation model (inputs: {', '.join(sorted(names))}). Quantize it with optimum.")
 
     def logits(self, ids: list[int]) -> "torch.Tensor":
         import numpy as np

@@ -8,6 +8,7 @@ from typing import Any
 from components.quantize.calibration import token_ids
 from components.quantize.child import run_module
 from components.quantize.methods.base import Job, Method
+from components.quantize.reload import keep
 
 SAMPLES_FILE = "samples.json"
 """In the scratch folder: token ids, a list a document."""
@@ -24,6 +25,7 @@ class Compressor(Method):
     format = "compressed-tensors"
     engines = ("transformers", "vllm")
     disk = 2.0  # saved in 32 bits first
+    tolerance = 0.0001
 
     @abstractmethod
     def recipe(self, model: Any, bits: int) -> list[Any]:
@@ -55,6 +57,11 @@ def work(name: str, model: str, output: str, bits: str, scratch: str) -> None:
         samples = [{"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)} for ids in documents]
         data["dataset"] = DataLoader(samples, batch_size=None)
     oneshot(model=loaded, recipe=method.recipe(loaded, int(bits)), **data)
+    if on_gpu:
+        from compressed_tensors.offload import dispatch_model
+
+        dispatch_model(loaded)  # back from where calibration, layer by layer, has left it
+    keep(lambda ids: loaded(input_ids=torch.tensor([ids], device=loaded.device), use_cache=False).logits[0], Path(scratch), "" if on_gpu else "float32")
     loaded.save_pretrained(output, save_compressed=True)
     if not on_gpu:
         _restore_dtype(Path(model), Path(output))

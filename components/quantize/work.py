@@ -10,12 +10,13 @@ from pathlib import Path
 
 from components.download.integrity import content_digest, describe_files
 from components.download.selection import COMPANION
-from components.errors import GreenlightError, InputError
+from components.errors import GreenlightError, InputError, IntegrityError
 from components.quantize.calibration import Calibration
 from components.quantize.checkpoint import Checkpoint, open_checkpoint
 from components.quantize.child import ChildFailed, own_peak_memory
 from components.quantize.methods import check_machine, check_method
 from components.quantize.methods.base import Job
+from components.quantize.reload import check_reload, write_probe
 from components.records import MODEL_FOLDER, RECORD_FILE, Model
 
 log = logging.getLogger("greenlight.quantize")
@@ -36,7 +37,7 @@ def quantize_model(baseline_folder: Path | str, output_folder: Path | str, metho
 
     Raises:
         InputError: an argument is unusable.
-        IntegrityError: the baseline is not what its record says.
+        IntegrityError: the baseline is not what its record says, or what the method saved is not what it quantized.
         GreenlightError: the library or disk space is missing, or the library failed.
     """
     started = time.monotonic()
@@ -54,6 +55,8 @@ def quantize_model(baseline_folder: Path | str, output_folder: Path | str, metho
         job = Job(baseline.folder, workspace / MODEL_FOLDER, bits, calibration, workspace / "scratch")
         job.output.mkdir()
         job.scratch.mkdir()
+        if chosen.tolerance is not None:
+            write_probe(job.model, job.scratch)
         peak_memory = chosen.quantize(job)
         _copy_companions(baseline, job.output)
         _settle(job.output)
@@ -68,10 +71,18 @@ def quantize_model(baseline_folder: Path | str, output_folder: Path | str, metho
             digest=content_digest(files),
             files=files,
             bytes=sum(entry.size for entry in files.values()),
-            seconds=round(time.monotonic() - started, 3),
-            peak_memory_bytes=max(peak_memory, own_peak_memory()),
             libraries=chosen.versions(),
         )
+        record.save(workspace)
+        if chosen.tolerance is None:
+            _check_copy(baseline, record)
+        else:
+            difference, reload_memory = check_reload(workspace, job.scratch, chosen.tolerance, chosen.library)
+            log.info("reloaded in a fresh process, it predicts as it did before it was saved", extra={"figure": f"KL {difference.kl_mean:.1e} nats"})
+            peak_memory = max(peak_memory, reload_memory)
+            record = record.model_copy(update={"reload_kl": difference.kl_mean})
+        taken = {"seconds": round(time.monotonic() - started, 3), "peak_memory_bytes": max(peak_memory, own_peak_memory())}
+        record = record.model_copy(update=taken)
         # One rename on the same file system; on a mounted bucket, where a folder cannot be renamed, a copy. The record comes last either way.
         shutil.move(job.output, Path(output_folder) / MODEL_FOLDER)
         record.save(output_folder)
@@ -117,6 +128,13 @@ def _copy_companions(baseline: Checkpoint, output: Path) -> None:
     for path in baseline.folder.iterdir():
         if COMPANION.fullmatch(path.name):
             shutil.copyfile(path, output / path.name)
+
+
+def _check_copy(baseline: Checkpoint, record: Model) -> None:
+    """Raises IntegrityError when a file is not the baseline's."""
+    changed = sorted(name for name, entry in record.files.items() if baseline.record.files.get(name) != entry)
+    if changed:
+        raise IntegrityError(f"The copy of {changed[0]} differs from the baseline's: the disk or the memory of this machine is faulty. Run it elsewhere.")
 
 
 def _settle(folder: Path) -> None:

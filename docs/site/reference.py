@@ -1,4 +1,4 @@
-"""The reference, made from the code: commands, parameters, files, records, metrics, environment. A page each, as Markdown."""
+"""The reference, made from the code: commands, parameters, methods, files, records, metrics, environment. A page each, as Markdown."""
 
 import inspect
 from collections.abc import Iterable
@@ -17,6 +17,7 @@ def pages() -> dict[str, str]:
     made = {
         "commands": commands(),
         "parameters": parameters(),
+        "methods": methods(),
         "gate-file": gate_file(),
         "workload-file": workload_file(),
         "records": records(),
@@ -55,6 +56,27 @@ def parameters() -> str:
 
     said = "The same names, defaults and descriptions on the command line (`--auto-promote`), in a compiled pipeline and in the Vertex console."
     return f"# Parameters of a run\n\n{said}\n\n{_fields(Parameters)}"
+
+
+def methods() -> str:
+    from components.quantize.methods import capabilities
+    from components.quantize.methods import methods as known
+
+    rows = [
+        (
+            f"`{row.method}`",
+            str(row.bits or "as they are"),
+            row.library,
+            row.format,
+            ", ".join(row.engines),
+            "text or chats" if row.calibrates else "nothing",
+            f"{row.gpu}: {row.gpu.why}" if row.gpu else "no GPU needed",
+        )
+        for row in capabilities()
+    ]
+    table = _table(("method", "bits", "library", "format", "served by", "calibrates on", "hardware"), rows)
+    sections = [f"## {name}\n\n{_paragraphs(inspect.getmodule(type(one)).__doc__)}\n" for name, one in known().items()]
+    return "\n".join(["# Methods of quantization", "", "How they are used: [Quantization](../quantization.md).", "", table, "", *sections])
 
 
 def gate_file() -> str:

@@ -1,6 +1,7 @@
 """Bad input: one clear line that names field, value and fix, exit code 2, and nothing touched."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -51,6 +52,8 @@ def refused(greenlight: Command, tmp_path: Path, *args: str | Path) -> str:
         (["--gate", "/no/such/gate.yaml"], ["gate", "/no/such/gate.yaml"]),
         (["--prompts", "/no/such/prompts.jsonl"], ["prompts", "/no/such/prompts.jsonl"]),
         (["--text", "/no/such/text.jsonl"], ["text", "/no/such/text.jsonl"]),
+        (["--calibration", "/no/such/data.jsonl"], ["calibration", "/no/such/data.jsonl", "Parquet"]),
+        (["--calibration-samples", "0"], ["calibration_samples", "0", "1 or more"]),
     ],
     ids=lambda value: value[-2].strip("-") if isinstance(value, list) else None,
 )
@@ -58,6 +61,13 @@ def test_bad_value(greenlight: Command, tmp_path: Path, args: list[str], words: 
     line = refused(greenlight, tmp_path, *args)
     for word in words:
         assert word in line
+
+
+@pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="this machine has an NVIDIA GPU, which fp8 may use")
+def test_method_that_this_machine_cannot_run(greenlight: Command, tmp_path: Path) -> None:
+    line = refused(greenlight, tmp_path, "--method", "fp8")
+    assert "needs an NVIDIA GPU" in line
+    assert "Use w8a8 here" in line
 
 
 @pytest.mark.parametrize(

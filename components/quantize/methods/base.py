@@ -57,6 +57,8 @@ class Method(ABC):
         engines: that serve the result.
         calibrates: whether it looks at text.
         gpu: what it cannot be done without. None: it runs on a CPU, and on a GPU where there is one.
+        tolerance: mean Kullback-Leibler divergence (nats) between the model in memory and the one reloaded that rounding explains; docs/quantization.md has
+            what was measured. None: nothing is computed, the files are the baseline's.
         disk: most bytes that it writes at any time, as a share of the baseline's.
     """
 
@@ -67,12 +69,16 @@ class Method(ABC):
     format: ClassVar[Format]
     engines: ClassVar[tuple[str, ...]]
     disk: ClassVar[float]
+    tolerance: ClassVar[float | None]
     calibrates: ClassVar[bool] = False
     gpu: ClassVar[Gpu | None] = None
 
     @abstractmethod
     def quantize(self, job: Job) -> int:
-        """Write the quantized checkpoint to `job.output`; returns the peak memory in bytes of the process that did it.
+        """Write the quantized checkpoint to `job.output`, and `keep` what the model in memory predicts (components/quantize/reload.py).
+
+        Returns:
+            The peak memory in bytes of the process that did it.
 
         Raises:
             GreenlightError: it did not work. Holds the end of what the library printed.

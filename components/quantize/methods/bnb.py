@@ -7,6 +7,7 @@ from pathlib import Path
 
 from components.quantize.child import run_module
 from components.quantize.methods.base import Job, Method
+from components.quantize.reload import keep
 
 
 class BitsAndBytes(Method):
@@ -17,12 +18,13 @@ class BitsAndBytes(Method):
     format = "bitsandbytes"
     engines = ("transformers",)
     disk = 1.0
+    tolerance = 0.0001
 
     def quantize(self, job: Job) -> int:
-        return run_module(__name__, [str(job.model), str(job.output), str(job.bits)], job.scratch, self.library)
+        return run_module(__name__, [str(job.model), str(job.output), str(job.bits), str(job.scratch)], job.scratch, self.library)
 
 
-def work(model: str, output: str, bits: str) -> None:
+def work(model: str, output: str, bits: str, scratch: str) -> None:
     """Runs in a process of its own: quantize while loading, save."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -33,6 +35,7 @@ def work(model: str, output: str, bits: str) -> None:
         config = BitsAndBytesConfig(load_in_8bit=True)
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     loaded = AutoModelForCausalLM.from_pretrained(Path(model), dtype="auto", quantization_config=config, device_map={"": device}, local_files_only=True)
+    keep(lambda ids: loaded(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0], Path(scratch))
     loaded.save_pretrained(output)
 
 

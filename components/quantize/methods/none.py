@@ -14,6 +14,7 @@ class Unchanged(Method):
     format = "safetensors"
     engines = ("transformers", "vllm")
     disk = 1.0
+    tolerance = None
 
     def quantize(self, job: Job) -> int:
         for name in choose(str(job.model), (path.name for path in job.model.iterdir())):

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from components.errors import GreenlightError
-from components.quantize.child import run_python
+from components.quantize.child import PACKAGE_ROOT, run_python
 from components.quantize.methods.base import Job, Method
 
 ENVIRONMENT_VARIABLE = "GREENLIGHT_OPENVINO_PYTHON"
@@ -19,7 +19,15 @@ WEIGHTS = {
     4: ["--weight-format", "int4", "--group-size", "64", "--group-size-fallback", "adjust", "--ratio", "1.0"],
     8: ["--weight-format", "int8"],
 }
-EXPORT = "from optimum.commands.optimum_cli import main; main()"
+# Our package alone is shown to the other environment, and not the folder it lies in: that may be the site-packages of this one.
+EXPORT = """
+import importlib.util
+root = sys.argv.pop(1)
+spec = importlib.util.spec_from_file_location("components", f"{root}/__init__.py", submodule_search_locations=[root])
+sys.modules["components"] = importlib.util.module_from_spec(spec)
+from components.quantize.openvino_export import work
+work(*sys.argv[1:])
+"""
 
 
 class Optimum(Method):
@@ -30,10 +38,12 @@ class Optimum(Method):
     format = "openvino"
     engines = ("openvino",)
     disk = 4.0  # the export in 32 bits, then the compressed copy
+    tolerance = 0.0001
 
     def quantize(self, job: Job) -> int:
         command = ["export", "openvino", "--model", str(job.model), "--task", "text-generation-with-past", "--library", "transformers"]
-        peak_memory = run_python(environment(), EXPORT, [*command, *WEIGHTS[job.bits], str(job.output)], job.scratch, self.library)
+        arguments = [str(PACKAGE_ROOT / "components"), str(job.scratch), *command, *WEIGHTS[job.bits], str(job.output)]
+        peak_memory = run_python(environment(), EXPORT, arguments, job.scratch, self.library)
         _forget_paths(job.output / "openvino_config.json")
         return peak_memory
 

@@ -1,0 +1,34 @@
+"""The export to OpenVINO, and what the model predicts before it is saved. Runs in the export environment, which has other versions of the libraries."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from components.evaluate.scorers import OpenVINOScorer
+from components.quantize.reload import keep
+
+COMPRESSED = ["nncf", "weight_compression"]
+"""NNCF leaves a note here in a model whose weights it has compressed."""
+
+
+def work(scratch: str, *arguments: str) -> None:
+    """Run optimum-cli with these arguments.
+
+    It exports the model, reads it again, compresses that in memory and saves it; nothing of its own says what the compressed model predicts.
+    So the saving is where it is asked.
+    """
+    import openvino
+
+    save = openvino.save_model
+
+    def save_model(model: Any, *given: Any, **named: Any) -> None:
+        if model.has_rt_info(COMPRESSED):
+            keep(OpenVINOScorer(model, len(os.sched_getaffinity(0))).logits, Path(scratch))
+        save(model, *given, **named)
+
+    openvino.save_model = save_model
+    sys.argv = ["optimum-cli", *arguments]
+    from optimum.commands.optimum_cli import main  # imported now: its modules take save_model from openvino by name
+
+    main()
