@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components import storage
-from components.errors import GreenlightError, InputError
+from components.errors import GreenlightError, InputError, Rejected
 from components.history import RunRecords, load_run, runs
 from components.overview import line_of
 from components.records import Decision, Promotion, utc_now
@@ -38,8 +38,9 @@ def show_outcome(console: Console, history: str, run_id: str, log: Path | str, a
     console.print(f"log        {log}", soft_wrap=True)
     if as_json:
         print(line_of(run).model_dump_json(indent=2))
-    if run.outcome == "failed" and any(error.error == "InputError" for error in run.errors):
-        return InputError.exit_code
+    for kind in (InputError, Rejected):
+        if run.outcome == "failed" and any(error.error == kind.__name__ for error in run.errors):
+            return kind.exit_code
     return EXIT_CODES.get(run.outcome, 1)
 
 
