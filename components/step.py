@@ -38,10 +38,10 @@ class StepEvent(BaseModel):
     severity: str = "INFO"
     run: str
     step: str
-    candidate: str = ""
     event: str
     message: str = ""
     figure: str = ""
+    candidate: str = ""
 
 
 class Step:

@@ -63,6 +63,10 @@ def gcs_server() -> Iterator[str]:
 def bucket(gcs_server: str, monkeypatch: pytest.MonkeyPatch):
     """A bucket of its own, as a google-cloud-storage Bucket; clients made in the test find it by themselves."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server)
-    from google.cloud import storage
+    from google.cloud import storage as google
 
-    return storage.Client().create_bucket(f"test-{uuid.uuid4().hex}")
+    from components import storage
+
+    storage._client.cache_clear()  # of an earlier test's server
+    yield google.Client().create_bucket(f"test-{uuid.uuid4().hex}")
+    storage._client.cache_clear()

@@ -19,8 +19,7 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def history(bucket, monkeypatch: pytest.MonkeyPatch) -> str:  # noqa: F811
-    storage._client.cache_clear()  # of an earlier test's server
+def history(bucket) -> str:  # noqa: F811
     return f"gs://{bucket.name}/history"
 
 
