@@ -68,7 +68,7 @@ def run(
     console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
     runner = LocalRunner(Path(parameters.home))
-    console.print(f"run {run_id}: {parameters.model}, {parameters.recipe_names}, target {parameters.target}")
+    console.print(f"run {run_id}: {parameters.model}, {parameters.recipe_names}, target {parameters.target}", soft_wrap=True)
     for line in _forecast(parameters):
         console.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
 
