@@ -186,9 +186,10 @@ def load_run(history: str, run_id: str) -> RunRecords:
 def _chosen_build(resolution: Resolution, selection: Record | None) -> str:
     """Of the candidate that was selected, or of the only one. Empty while a sweep has not come to a choice."""
     builds = resolution.candidate_builds
-    if isinstance(selection, Selection) and selection.index < len(builds):
-        return builds[selection.index]
-    return builds[0] if len(builds) == 1 else ""
+    if len(builds) == 1:
+        return builds[0]
+    chosen = selection.chosen if isinstance(selection, Selection) else ""
+    return next((each.build for each in resolution.candidates if each.name == chosen), "")  # by name: a backend may collect a loop's results in any order
 
 
 def calibration_file(history: str, service: str) -> str:

@@ -415,7 +415,7 @@ class Selection(Record):
     """Which candidate of a sweep is deployed, and why."""
 
     chosen: str = Field(description="As people write it: `optimum:8`.")
-    index: int = Field(description="Of the chosen one, among the candidates of the run.")
+    index: int = Field(description="Of the chosen one, among the evaluations that `select` was given.")
     digest: str
     prefer: str = Field("", description="What the gate prefers among those that pass. Empty: there was one candidate only.")
     reason: str

@@ -38,6 +38,7 @@ def render(run: RunRecords, samples: Samples | None, before: RunRecords | None, 
         problems: what could not be read, a line each.
     """
     charts = _charts(run, samples)
+    selection = sweep.sweep_of(run)
     # Names of models, messages of errors and all other text come from outside: whatever the template does not mark as safe is escaped.
     templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     release = run.decision.deployment.candidate if run.decision else run.deployment.candidate if run.deployment else None
@@ -55,9 +56,9 @@ def render(run: RunRecords, samples: Samples | None, before: RunRecords | None, 
         failures=sections.failures_of(run),
         blocks=sections.block_rows(samples.blocks) if samples else [],
         quality=sections.quality_rows(run),
-        selection=sweep.sweep_of(run),
+        selection=selection,
         sweep_columns=sweep.COLUMNS,
-        contenders=sweep.sweep_rows(selection) if (selection := sweep.sweep_of(run)) else [],
+        contenders=sweep.sweep_rows(selection) if selection else [],
         loads=sections.load_rows(run),
         workload=sections.workload_words(run),
         costs=sections.cost_rows(run),
