@@ -6,7 +6,7 @@ Layout of a history, a local folder or a gs:// prefix:
     <run_id>/<step>.error.json    {"step", "error", "message"} of a failed one
     <run_id>/parameters.json      what the run was asked to do
     <run_id>/report.html          and report.json, a ReportSummary
-    builds/<build>/…              the same for download, quantize and evaluate, which runs share; `resolve` names the folders
+    builds/<build>/…              the same for download, reference, quantize and evaluate, which runs share; `resolve` names the folders
     calibrations/<service>.json   the newest calibration of a service: live measured against itself
     moves/<service>/<time>.json   a Promotion: the traffic was moved by hand, without a run
 """
@@ -23,9 +23,9 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components import storage
-from components.records import BenchmarkResult, Calibration, Decision, Deployment, Evaluation, Model, Promotion, Record, Resolution, Selection
+from components.records import BenchmarkResult, Calibration, Decision, Deployment, Evaluation, Model, Promotion, Record, Reference, Resolution, Selection
 
-Step = Literal["resolve", "download", "quantize", "evaluate", "select", "deploy_green", "benchmark", "gate", "promote", "retire"]
+Step = Literal["resolve", "download", "reference", "quantize", "evaluate", "select", "deploy_green", "benchmark", "gate", "promote", "retire"]
 Outcome = Literal["promoted", "already_live", "rolled_back", "retired", "held", "up_to_date", "failed", "unfinished", "unreadable"]
 
 STEPS: tuple[Step, ...] = get_args(Step)
@@ -36,6 +36,7 @@ PARAMETERS = "parameters.json"
 RECORD_OF: dict[Step, type[Record]] = {
     "resolve": Resolution,
     "download": Model,
+    "reference": Reference,
     "quantize": Model,
     "evaluate": Evaluation,
     "select": Selection,
@@ -75,6 +76,7 @@ class RunRecords:
     run_id: str
     resolution: Resolution | None = None
     baseline: Model | None = None
+    reference: Reference | None = None
     candidate: Model | None = None
     evaluation: Evaluation | None = None
     selection: Selection | None = None
@@ -111,6 +113,7 @@ class RunRecords:
         records: dict[Step, Record | None] = {
             "resolve": self.resolution,
             "download": self.baseline,
+            "reference": self.reference,
             "quantize": self.candidate,
             "evaluate": self.evaluation,
             "select": self.selection,
@@ -157,7 +160,8 @@ def load_run(history: str, run_id: str) -> RunRecords:
     files, unreadable = _load_folder(history, run_id, STEPS)
     resolution = files.records.get("resolve")
     if isinstance(resolution, Resolution) and resolution.verdict == "new":
-        for build, steps in ((resolution.source_build, ("download",)), (_chosen_build(resolution, files.records.get("select")), ("quantize", "evaluate"))):
+        chosen = _chosen_build(resolution, files.records.get("select"))
+        for build, steps in ((resolution.source_build, ("download",)), (resolution.reference_build, ("reference",)), (chosen, ("quantize", "evaluate"))):
             missing: list[Step] = [step for step in steps if step not in files.records]  # type: ignore[misc]
             if build and missing:
                 shared, broken = _load_folder(history, build, missing)
@@ -170,6 +174,7 @@ def load_run(history: str, run_id: str) -> RunRecords:
         run_id=run_id,
         resolution=record("resolve"),  # type: ignore[arg-type]  # RECORD_OF says which step leaves which record
         baseline=record("download"),  # type: ignore[arg-type]
+        reference=record("reference"),  # type: ignore[arg-type]
         candidate=record("quantize"),  # type: ignore[arg-type]
         evaluation=record("evaluate"),  # type: ignore[arg-type]
         selection=record("select"),  # type: ignore[arg-type]

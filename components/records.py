@@ -96,6 +96,7 @@ class Resolution(Record):
     commit: str
     fingerprint: str = Field(description="Digest of commit, settings and code. Equal to live's: nothing new.")
     source_build: str = Field("", description="Folder below the history where download leaves its record, shared by runs.")
+    reference_build: str = Field("", description="Where reference leaves its record: named by the source and by what the text holds.")
     candidates: list[PlannedCandidate] = Field(default_factory=list, description="That quantize makes and evaluate scores; more than one is a sweep.")
     candidate_build: str = Field("", description="Of the only candidate, in the records of older runs.")
     live_release_id: str = ""
@@ -186,6 +187,30 @@ class ScoredCandidate(Part):
         return recipe_name(self.method, self.bits)
 
 
+class Reference(Record):
+    """What a baseline predicts for a text, computed once for all candidates. `logprobs.f16` beside it holds 16 bits a token and entry of the vocabulary."""
+
+    baseline_digest: str
+    text_digest: str = Field(description="sha256 of the file of texts.")
+    documents: int
+    tokens: int = Field(description="Scored tokens.")
+    vocabulary: int = Field(description="Entries that the model predicts.")
+    window: int = Field(description="Most tokens that are read at once.")
+    opening: list[int] = Field(description="What the tokenizer puts before and after an empty text.")
+    start: int = Field(description="Token that each window begins with.")
+    bytes: int = Field(description="Of the log-probabilities.")
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+
+
+class Golden(Part):
+    """A prompt, and what the candidate answered when it was evaluated: greedily, as far as it was sure."""
+
+    prompt: str
+    tokens: int = Field(ge=1, description="Of the answer.")
+    text: str
+
+
 class Evaluation(Record):
     """Candidate against baseline on held-out text, token by token. `documents.parquet` holds a row a document, `tokens.parquet` a row a token."""
 
@@ -195,6 +220,7 @@ class Evaluation(Record):
     tokens: int = Field(description="Scored tokens.")
     candidate: ScoredCandidate = ScoredCandidate()
     metrics: dict[str, Metric] = Field(description="perplexity, baseline_perplexity, perplexity_ratio, bits_per_byte, kl_mean, kl_p99 (nats), top1_agreement.")
+    golden: list[Golden] = Field(default_factory=list, description="What every server of the candidate is asked, and must answer.")
     seconds: float = 0.0
 
 
@@ -237,6 +263,7 @@ class Deployment(Record):
 
     candidate: Release
     live: Release
+    golden: list[Golden] = Field(default_factory=list, description="That every server of the candidate has answered as it did when it was evaluated.")
 
 
 class LatencySummary(Part):

@@ -6,7 +6,7 @@ from components.benchmark.component import benchmark
 from components.code import code_version as current_code
 from components.deploy_green.component import deploy_green
 from components.download.component import download
-from components.evaluate.component import evaluate
+from components.evaluate.component import evaluate, reference
 from components.gate.component import gate as judge
 from components.promote.component import promote, retire
 from components.quantize.component import quantize
@@ -79,13 +79,14 @@ def promotion(
         ).set_caching_options(False)  # fmt: skip
 
         with dsl.If(found.outputs["Output"] == "new", name="new"):
-            # These three are cached across runs, so they must not know the run: their records go to the build's folder.
+            # These four are cached across runs, so they must not know the run: their records go to the build's folder.
             shared = {"history": history, "code_version": code_version}
             baseline = download(source=model, commit=found.outputs["commit"], build=found.outputs["source_build"], **shared).outputs["baseline"]
+            expected = reference(baseline=baseline, text=text, build=found.outputs["reference_build"], **shared).outputs["reference"]
             with dsl.ParallelFor(found.outputs["candidates"], name="candidates") as each:
                 way = {"method": each.method, "bits": each.bits, "sweep": each.sweep, "attempt": each.attempt, "build": each.build, **shared}
                 made = quantize(baseline=baseline, **data, **way)
-                scored = evaluate(baseline=baseline, candidate=made.outputs["candidate"], text=text, **way)
+                scored = evaluate(reference=expected, candidate=made.outputs["candidate"], **way)
 
             chosen = select(
                 evaluations=dsl.Collected(scored.outputs["evaluation"]), gate_file=gate, workload=workload, **run
@@ -93,7 +94,7 @@ def promotion(
             candidate, evaluation = chosen.outputs["candidate"], chosen.outputs["evaluation"]
 
             release = deploy_green(
-                baseline=baseline, candidate=candidate, engine=engine, replicas=replicas,
+                baseline=baseline, candidate=candidate, evaluation=evaluation, engine=engine, replicas=replicas,
                 fingerprint=found.outputs["fingerprint"], prompts=prompts, **rollout,
             ).set_caching_options(False).outputs["release"]  # fmt: skip
             result = benchmark(

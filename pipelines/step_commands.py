@@ -82,15 +82,22 @@ def evaluate(
     baseline: Annotated[Path, typer.Option(help="The full-precision artifact.")],
     candidate: Annotated[Path, typer.Option(help="The quantized artifact.")],
     output_dir: Annotated[Path, typer.Option(help="Folder for record.json and documents.parquet.")],
-    text: Annotated[str, typer.Option(help="Held-out text: JSONL with a `text` a line, or builtin.")] = "builtin",
+    text: Annotated[str, typer.Option(help="Held-out text: JSONL or Parquet with a `text` a document, or builtin.")] = "builtin",
+    reference: Annotated[Path | None, typer.Option(help="Folder of what the baseline predicts, computed there once. Default: below output-dir.")] = None,
 ) -> None:
-    """Score a quantized model against its baseline, token by token."""
+    """Score a quantized model against its baseline, token by token.
+
+    What the baseline predicts is kept in the folder REFERENCE, and taken from there for the next candidate.
+    """
+    from components.evaluate.reference import make_reference
     from components.evaluate.text import check_text
     from components.evaluate.work import evaluate_model
 
     log_to_terminal()
     check_text(text)
-    record = evaluate_model(baseline, candidate, output_dir, text=text)
+    expected = reference or output_dir / "reference"
+    make_reference(baseline, expected, text=text).save(expected)
+    record = evaluate_model(expected, candidate, output_dir)
     record.save(output_dir)
     print(record.model_dump_json(indent=2))
 

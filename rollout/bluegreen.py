@@ -1,9 +1,10 @@
 """Blue-green, a sentence a line. Every procedure may be killed at any line and called again; it ends where it would have ended."""
 
 import logging
+from collections.abc import Sequence
 
 from components.errors import DeployError, GreenlightError
-from components.records import Color, Decision, Deployment, Promotion, Release, utc_now
+from components.records import Color, Decision, Deployment, Golden, Promotion, Release, utc_now
 from rollout import checks
 from rollout.bake import compare_before, verify_switch
 from rollout.points import reached
@@ -20,12 +21,24 @@ BASELINE_ENGINE = {"local": "transformers", "kubernetes": "auto"}
 
 
 def deploy_green(
-    target: Target, candidate: Source, baseline: Source, *, run_id: str, engine: str, replicas: int, fingerprint: str, prompts: list[str]
+    target: Target,
+    candidate: Source,
+    baseline: Source,
+    *,
+    run_id: str,
+    engine: str,
+    replicas: int,
+    fingerprint: str,
+    prompts: list[str],
+    golden: Sequence[Golden] = (),
 ) -> Deployment:
     """Bring the candidate up on the idle color, beside what is live. Where nothing is live yet, the baseline becomes live first.
 
     A release that runs already, proven and with the same settings, is taken as it is. When this fails, live is as it was, and
     what was started here is ended.
+
+    Args:
+        golden: what every server of the candidate must answer.
 
     Raises:
         IntegrityError: the files of a model are not those of its record.
@@ -55,7 +68,7 @@ def deploy_green(
             if live is None:
                 live = _go_live(target, proven(target, started[first.color], probes), probes, run_id)
             live = target.wait_ready(live)
-            green = _record(target, proven(target, started.get(green.color, green), probes), probes, run_id)
+            green = _record(target, proven(target, started.get(green.color, green), probes, golden), probes, run_id)
         except BaseException:
             for release in missing:
                 end_unproven(target, release.color)
@@ -63,7 +76,7 @@ def deploy_green(
             if serving is None or not target.alive(serving):
                 target.close_endpoint()
             raise
-    return Deployment(candidate=green, live=live)
+    return Deployment(candidate=green, live=live, golden=list(golden))
 
 
 def deploy(target: Target, source: Source, *, run_id: str, engine: str, replicas: int, prompts: list[str], test: bool = True) -> Release:
@@ -148,7 +161,7 @@ def promote(target: Target, decision: Decision, run_id: str = "") -> Promotion:
         before = compare_before(target, decision, state.prompts)
         state, candidate = _as_measured(target, decision)  # what is checked from here on is what is flipped: each write names the version that it follows
         reached("promote.checked", "what runs on %s is what was measured", candidate.color)
-        candidate = checks.matched(target, candidate, decision.deployment.live, state.prompts)
+        candidate = checks.matched(target, candidate, decision.deployment.live, state.prompts, decision.deployment.golden)
         reached("promote.matched", "%s: release %s has as many servers as live", candidate.color, candidate.release_id)
         switch = Switch(
             action="promote", release=candidate, back=state.live_release, run_id=run_id, decision=decision_id(decision),
@@ -167,7 +180,7 @@ def promote(target: Target, decision: Decision, run_id: str = "") -> Promotion:
 def _as_measured(target: Target, decision: Decision) -> tuple[ServiceState, Release]:
     state = target.read()
     checks.live_unchanged(state, decision)
-    return state, checks.measured(target, state, decision.deployment.candidate)
+    return state, checks.measured(target, state, decision.deployment)
 
 
 def rollback(target: Target, run_id: str = "") -> Promotion:

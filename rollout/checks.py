@@ -1,9 +1,10 @@
 """What must hold before traffic moves."""
 
 import logging
+from collections.abc import Sequence
 
 from components.errors import ConflictError, DeployError, GreenlightError
-from components.records import Decision, Promotion, Release
+from components.records import Decision, Deployment, Golden, Instance, Promotion, Release
 from rollout.state import ServiceState, decision_id
 from rollout.target import Target, same_process
 
@@ -11,6 +12,8 @@ log = logging.getLogger("greenlight.rollout")
 
 PROMPTS = 4
 VALIDATION_TOKENS = 16
+GOLDEN_SPARED = 1 / 8
+"""Share of the golden prompts that a server may answer otherwise: other kernels round otherwise, and a token that was clear there may not be here."""
 DEFAULT_PROMPT = "Hello"
 
 
@@ -41,12 +44,38 @@ def prove(target: Target, release: Release) -> str:
     return engine
 
 
-def validate(target: Target, release: Release, prompts: list[str]) -> None:
-    """Every instance answers every prompt with some text. Raises DeployError."""
+def validate(target: Target, release: Release, prompts: Sequence[str], golden: Sequence[Golden] = ()) -> None:
+    """Every instance answers every prompt with some text, and the golden ones as the candidate did when it was evaluated.
+
+    Raises:
+        DeployError: one does not answer, or what it serves is not what was evaluated.
+    """
     for instance in release.instances:
         for prompt in prompts:
             target.ask(instance, prompt, VALIDATION_TOKENS)
-    log.info("%s: every server of release %s answers, %d prompts", release.color, release.release_id, len(prompts))
+        if golden:
+            _as_evaluated(target, release, instance, golden)
+    log.info("%s: every server of release %s answers, %d prompts", release.color, release.release_id, len(prompts) + len(golden))
+
+
+def _as_evaluated(target: Target, release: Release, instance: Instance, golden: Sequence[Golden]) -> None:
+    other = []
+    for each in golden:
+        said = target.ask(instance, each.prompt, each.tokens).text
+        if _plain(said) != _plain(each.text):
+            other.append(f"to {each.prompt[-40:]!r} it says {said[:40]!r}, not {each.text[:40]!r}")
+    if len(other) > GOLDEN_SPARED * len(golden):
+        raise DeployError(
+            f"{instance.name} at {instance.url} does not serve what was evaluated: it answers {len(other)} of {len(golden)} golden prompts otherwise "
+            f"({other[0]}). Is the engine, its version or its settings another one? Read the log of the server, then run `greenlight run` again."
+        )
+    if other:
+        log.warning("%s: %s answers %d of %d golden prompts otherwise: %s", release.color, instance.name, len(other), len(golden), other[0])
+
+
+def _plain(text: str) -> str:
+    """Without what engines render in different ways: space around it, and a character that is not complete."""
+    return text.strip().rstrip("\ufffd")
 
 
 def may_promote(decision: Decision) -> None:
@@ -83,7 +112,7 @@ def live_unchanged(state: ServiceState, decision: Decision) -> None:
         )
 
 
-def measured(target: Target, state: ServiceState, candidate: Release) -> Release:
+def measured(target: Target, state: ServiceState, deployment: Deployment) -> Release:
     """What runs on the candidate's color is what was measured: the release, its digest, and the very processes; returns it as it runs now.
 
     Where a cluster replaced pods meanwhile, the new ones must be of the same build as those that were measured, and are validated as those were.
@@ -92,12 +121,13 @@ def measured(target: Target, state: ServiceState, candidate: Release) -> Release
         ConflictError: it was replaced.
         DeployError: it does not answer, or does not serve what was measured.
     """
+    candidate = deployment.candidate
     color, held = candidate.color, state.slot(candidate.color)
     again = "Nothing was moved. Run `greenlight run` to deploy and measure it again."
     if held is None or (held.release_id, held.digest) != (candidate.release_id, candidate.digest):
         raise ConflictError(f"{color} holds {held.release_id if held else 'no release'}, not {candidate.release_id} that was measured. {again}")
     if target.replaces:
-        return _same_build(target, candidate, target.wait_ready(candidate), state.prompts)
+        return _same_build(target, candidate, target.wait_ready(candidate), state.prompts, deployment.golden)
     running = target.running(color)
     for instance in candidate.instances:
         if not any(same_process(instance, now) for now in running):
@@ -111,12 +141,12 @@ def measured(target: Target, state: ServiceState, candidate: Release) -> Release
     return candidate
 
 
-def matched(target: Target, candidate: Release, live: Release, prompts: list[str]) -> Release:
+def matched(target: Target, candidate: Release, live: Release, prompts: list[str], golden: Sequence[Golden] = ()) -> Release:
     """The candidate with as many instances as live has now, each of the same build and proven. Raises as `measured`."""
-    return _same_build(target, candidate, target.match(candidate, live), prompts) if target.replaces else candidate
+    return _same_build(target, candidate, target.match(candidate, live), prompts, golden) if target.replaces else candidate
 
 
-def _same_build(target: Target, before: Release, now: Release, prompts: list[str]) -> Release:
+def _same_build(target: Target, before: Release, now: Release, prompts: list[str], golden: Sequence[Golden]) -> Release:
     """The release as it runs now, if that is of the build it was before; what is new is validated."""
     builds = {instance.build for instance in before.instances}
     for instance in now.instances:
@@ -129,5 +159,5 @@ def _same_build(target: Target, before: Release, now: Release, prompts: list[str
     fresh = [instance for instance in now.instances if not any(same_process(instance, old) for old in before.instances)]
     if fresh:
         log.info("%s: validating %d new pods: %s", now.color, len(fresh), ", ".join(instance.name for instance in fresh))
-        validate(target, now.model_copy(update={"instances": fresh}), prompts)
+        validate(target, now.model_copy(update={"instances": fresh}), prompts, golden)
     return now

@@ -2,11 +2,12 @@
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from components.errors import InputError, IntegrityError
-from components.records import Color, Model, Release
+from components.records import Color, Golden, Model, Release
 from rollout import checks
 from rollout.points import reached
 from rollout.target import Target
@@ -111,9 +112,9 @@ def end_unproven(target: Target, color: Color) -> None:
         target.stop(color)
 
 
-def proven(target: Target, release: Release, prompts: list[str]) -> Release:
-    """Wait until a started release serves, and prove that it is this one and answers; returns it with its engine by name."""
+def proven(target: Target, release: Release, prompts: list[str], golden: Sequence[Golden] = ()) -> Release:
+    """Wait until a started release serves, and prove that it is this one and answers as it should; returns it with its engine by name."""
     release = target.wait_ready(release)
     engine = checks.prove(target, release)
-    checks.validate(target, release, prompts)
+    checks.validate(target, release, prompts, golden)
     return release.model_copy(update={"engine": engine})

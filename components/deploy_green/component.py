@@ -9,6 +9,7 @@ from components.image import COMPONENTS_IMAGE
 def deploy_green(
     baseline: dsl.Input[dsl.Model],
     candidate: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
     release: dsl.Output[dsl.Artifact],
     target: str,
     service: str,
@@ -27,7 +28,7 @@ def deploy_green(
 
     from components.benchmark.prompts import load_texts
     from components.deploy_green.upload import in_bucket
-    from components.records import Model
+    from components.records import Evaluation, Model
     from components.step import step
     from rollout.bluegreen import deploy_green
     from rollout.releases import Source
@@ -47,6 +48,7 @@ def deploy_green(
             replicas=int(replicas),
             fingerprint=fingerprint,
             prompts=load_texts(prompts),
+            golden=Evaluation.load(evaluation.path).golden,
         )
         for made_by, artifact in (("download", baseline), ("quantize", candidate)):  # cached steps do not know the run
             running.publish(f"{made_by}.json", Model.load(artifact.path).model_dump_json(indent=2).encode())

@@ -1,16 +1,18 @@
 """Two models' predictions of the same tokens, reduced to sums."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from components.errors import GreenlightError
+from components.errors import GreenlightError, IntegrityError
 
 if TYPE_CHECKING:
     import torch
 
 TAIL = 0.99  # of tokens: kl_p99 is what so many do not exceed
 CELLS = 1 << 23  # logits that are held in 32 bits at once: 32 MiB a copy
+ROUNDING = 0.02  # nats that probabilities may miss 1 by: 16 bits miss a log-probability of -32 by 0.008
 
 
 @dataclass
@@ -23,6 +25,7 @@ class Sums:
         kl_sum: KL(baseline || candidate) of the predicted distributions.
         top1_agree: tokens whose most likely prediction is the same.
         kl: the divergence at each token, in their order.
+        leads: at each token, how much likelier the candidate holds its own choice than the baseline's, in nats. 0 where they are the same.
     """
 
     tokens: int = 0
@@ -31,6 +34,7 @@ class Sums:
     kl_sum: float = 0.0
     top1_agree: int = 0
     kl: list[float] = field(default_factory=list)
+    leads: list[float] = field(default_factory=list)
 
     def __iadd__(self, other: "Sums") -> "Sums":
         for each in fields(self):
@@ -38,34 +42,66 @@ class Sums:
         return self
 
 
-def compare(baseline: "torch.Tensor", candidate: "torch.Tensor", targets: list[int]) -> Sums:
-    """Compare logits of shape (tokens, vocabulary) in any floating type.
+class Predicted(NamedTuple):
+    """What a model predicts after each of some tokens.
+
+    Attributes:
+        logprobs: log-probabilities in nats, of shape (tokens, vocabulary), in 32 or 16 bits.
+        target: of the token that the text has there, in 32 bits.
+        top1: the most likely token.
+    """
+
+    logprobs: "torch.Tensor"
+    target: "torch.Tensor"
+    top1: "torch.Tensor"
+
+
+def predict(role: str, logits: "torch.Tensor", targets: list[int]) -> Iterator[Predicted]:
+    """From logits of shape (tokens, vocabulary) in any floating type, so many tokens at a time as memory is meant for.
 
     Raises:
-        GreenlightError: the shapes differ, or a logit is not finite.
+        GreenlightError: a logit is not finite.
     """
     import torch
 
-    if baseline.shape != candidate.shape:
-        raise GreenlightError(f"The candidate predicts {candidate.shape[-1]} tokens and the baseline {baseline.shape[-1]}: it is not made from this baseline.")
-    sums = Sums(tokens=len(targets))
-    rows = max(1, CELLS // baseline.shape[-1])
+    rows = max(1, CELLS // logits.shape[-1])
     wanted = torch.tensor(targets)[:, None]
     for start in range(0, len(targets), rows):
-        p = _log_probabilities("baseline", baseline[start : start + rows])
-        q = _log_probabilities("candidate", candidate[start : start + rows])
-        target = wanted[start : start + rows]
-        sums.nll_baseline -= p.gather(-1, target).double().sum().item()
-        sums.nll_candidate -= q.gather(-1, target).double().sum().item()
-        sums.top1_agree += int((p.argmax(-1) == q.argmax(-1)).sum())
-        divergences = (p.exp() * (p - q)).sum(-1)
+        values = logits[start : start + rows].float().log_softmax(-1)
+        if not math.isfinite(values.sum().item()):
+            raise GreenlightError(f"The {role} gives logits that are not finite (NaN or infinite): its weights are damaged or overflow. Make it again.")
+        yield Predicted(values, values.gather(-1, wanted[start : start + rows])[:, 0], values.argmax(-1))
+
+
+def compare(baseline: Predicted, logits: "torch.Tensor", targets: list[int]) -> Sums:
+    """Compare what the baseline predicts with the candidate's logits of shape (tokens, vocabulary).
+
+    Raises:
+        GreenlightError: the shapes differ, or a logit is not finite.
+        IntegrityError: the baseline's are no log-probabilities.
+    """
+    if baseline.logprobs.shape != logits.shape:
+        raise GreenlightError(
+            f"The candidate predicts {logits.shape[-1]} tokens and the baseline {baseline.logprobs.shape[-1]}: it is not made from this baseline."
+        )
+    sums = Sums(tokens=len(targets), nll_baseline=-baseline.target.double().sum().item())
+    at = 0
+    for q in predict("candidate", logits, targets):
+        here = slice(at, at := at + len(q.target))
+        p = _normalised(baseline.logprobs[here])
+        sums.nll_candidate -= q.target.double().sum().item()
+        sums.top1_agree += int((baseline.top1[here] == q.top1).sum())
+        divergences = (p.exp() * (p - q.logprobs)).sum(-1)
         sums.kl_sum += divergences.double().sum().item()
         sums.kl += divergences.tolist()
+        sums.leads += (q.logprobs.amax(-1) - q.logprobs.gather(-1, baseline.top1[here, None])[:, 0]).tolist()
     return sums
 
 
-def _log_probabilities(role: str, logits: "torch.Tensor") -> "torch.Tensor":
-    values = logits.float().log_softmax(-1)
-    if not math.isfinite(values.sum().item()):
-        raise GreenlightError(f"The {role} gives logits that are not finite (NaN or infinite): its weights are damaged or overflow. Make it again.")
-    return values
+def _normalised(logprobs: "torch.Tensor") -> "torch.Tensor":
+    """In 32 bits, and again of probabilities that add up to 1: those kept in 16 bits were rounded."""
+    values = logprobs.float()
+    total = values.logsumexp(-1, keepdim=True)
+    if not total.abs().max().item() <= ROUNDING:
+        raise IntegrityError("What the reference holds are no log-probabilities: its file is damaged. Run the step reference again.")
+    return values - total

@@ -1,4 +1,4 @@
-"""The door of the step `evaluate`."""
+"""The doors of the steps `reference` and `evaluate`."""
 
 from kfp import dsl
 
@@ -6,11 +6,22 @@ from components.image import COMPONENTS_IMAGE
 
 
 @dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
+def reference(baseline: dsl.Input[dsl.Model], reference: dsl.Output[dsl.Artifact], text: str, build: str, history: str, code_version: str) -> None:
+    """What the baseline predicts for the held-out text, once for all candidates."""
+    from components.evaluate.reference import make_reference
+    from components.step import step
+
+    with step("reference", build, history) as running:
+        record = make_reference(baseline.path, reference.path, text=text)
+        reference.metadata.update(documents=record.documents, tokens=record.tokens, vocabulary=record.vocabulary, bytes=record.bytes)
+        running.finish(record, reference.path, figure=f"{record.tokens} tokens, {record.bytes / 1e6:.1f} MB")
+
+
+@dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
 def evaluate(
-    baseline: dsl.Input[dsl.Model],
+    reference: dsl.Input[dsl.Artifact],
     candidate: dsl.Input[dsl.Model],
     evaluation: dsl.Output[dsl.Artifact],
-    text: str,
     method: str,
     bits: str,
     sweep: str,
@@ -30,7 +41,7 @@ def evaluate(
         if failed := Failure.find(candidate.path):
             running.leave_out(failed, evaluation.path)
         else:
-            record = evaluate_model(baseline.path, candidate.path, evaluation.path, text=text)
+            record = evaluate_model(reference.path, candidate.path, evaluation.path)
             speed = measure_speed(candidate.path) if sweep else None
             record = record.model_copy(update={"candidate": record.candidate.model_copy(update={"uri": candidate.uri, "speed": speed})})
             evaluation.metadata.update({name: metric.value for name, metric in record.metrics.items()})

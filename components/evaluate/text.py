@@ -1,5 +1,6 @@
 """Texts in a file, local or in a bucket: JSONL with a document's `text` a line, or Parquet with a column `text`."""
 
+import hashlib
 import io
 import json
 from typing import Any, NamedTuple
@@ -27,6 +28,11 @@ def check_text(text: str) -> None:
         InputError: it cannot; names the line.
     """
     load_text(text)
+
+
+def text_digest(text: str) -> str:
+    """sha256 of the file that `text` names. Raises FileNotFoundError."""
+    return hashlib.sha256(storage.read_bytes(str(HELDOUT) if text == BUILTIN else text)).hexdigest()
 
 
 def load_text(text: str, field: str = "text") -> list[str]:

@@ -1,4 +1,4 @@
-"""From text to the token ids that both models are scored on."""
+"""From text to the token ids that models are scored on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,28 +30,14 @@ class Reader:
         config = config.get("text_config") or config
         self._tokenizer = load_tokenizer(baseline.folder)
         self.window = min(WINDOW, int(config.get("max_position_embeddings", WINDOW)))
-        self._start = self._first_token(config)
+        self.start = self._first_token(config)
 
     def read(self, text: str) -> Document:
         return Document(self._tokenizer.encode(text, add_special_tokens=False).ids, len(text.encode()))
 
-    def windows(self, document: Document) -> list[tuple[list[int], list[int]]]:
-        """Pieces of a document as (inputs, targets), of equal lengths. Each token is the target of exactly one piece.
-
-        Each piece starts with the token that starts a text, so that its first target has a context too (as lm-eval's rolling likelihood does).
-        """
-        size = self.window
-        pieces = [document.ids[start : start + size] for start in range(0, len(document.ids), size)]
-        return [([self._start, *piece[:-1]], piece) for piece in pieces]
-
-    def check_same(self, folder: Path, texts: list[str]) -> None:
-        """Raises IntegrityError when the tokenizer in `folder` reads the texts otherwise, or starts them otherwise."""
-        other = load_tokenizer(folder)
-        for text in ["", *texts]:
-            if other.encode(text).ids != self._tokenizer.encode(text).ids:
-                raise IntegrityError(
-                    f"The candidate's tokenizer gives other ids than the baseline's for {text[:40]!r}: {folder} is not made from this baseline."
-                )
+    def encode(self, text: str) -> list[int]:
+        """With special tokens, as a prompt is read."""
+        return self._tokenizer.encode(text).ids
 
     def _first_token(self, config: dict[str, Any]) -> int:
         """What the tokenizer puts before a text, or else the token that ends one: it stands between texts."""
@@ -63,6 +49,23 @@ class Reader:
         raise GreenlightError(
             "The baseline's config.json names neither bos_token_id nor eos_token_id, so texts have no start. Add the one it was trained with."
         )
+
+
+def windows(ids: list[int], start: int, size: int) -> list[tuple[list[int], list[int]]]:
+    """Pieces of a document as (inputs, targets), of equal lengths. Each token is the target of exactly one piece.
+
+    Each piece starts with the token that starts a text, so that its first target has a context too (as lm-eval's rolling likelihood does).
+    """
+    pieces = [ids[at : at + size] for at in range(0, len(ids), size)]
+    return [([start, *piece[:-1]], piece) for piece in pieces]
+
+
+def check_tokenizer(folder: Path, encoded: dict[str, list[int]]) -> None:
+    """Raises IntegrityError when the tokenizer in `folder` reads a text otherwise than the baseline's, or starts it otherwise."""
+    tokenizer = load_tokenizer(folder)
+    for text, ids in encoded.items():
+        if tokenizer.encode(text).ids != ids:
+            raise IntegrityError(f"The candidate's tokenizer gives other ids than the baseline's for {text[:40]!r}: {folder} is not made from this baseline.")
 
 
 def load_tokenizer(folder: Path) -> "Tokenizer":

@@ -1,4 +1,4 @@
-"""Judge a candidate against its baseline on held-out text, token by token, both reloaded from disk in this process."""
+"""Judge a candidate, reloaded from disk in this process, against what its baseline predicts for held-out text, token by token."""
 
 import dataclasses
 import logging
@@ -6,24 +6,22 @@ import math
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from components.evaluate.bootstrap import quantile_of_clusters, ratio_of_sums
 from components.evaluate.compare import TAIL, Sums, compare
+from components.evaluate.golden import golden_set
+from components.evaluate.reference import PROGRESS_SECONDS, OpenReference, open_reference
 from components.evaluate.scorers import Scorer, load_scorer, silence
-from components.evaluate.text import BUILTIN, load_text
-from components.evaluate.tokens import Document, Reader
+from components.evaluate.tokens import check_tokenizer
 from components.quantize.checkpoint import open_checkpoint
 from components.records import RECORD_FILE, Evaluation, Metric, ScoredCandidate
 
 log = logging.getLogger("greenlight.evaluate")
 
 DOCUMENTS_FILE, TOKENS_FILE = "documents.parquet", "tokens.parquet"
-PROGRESS_SECONDS = 1.0
 CONFIDENCE = 0.95
 
 
@@ -36,53 +34,39 @@ class Scored:
     sums: Sums
 
 
-class Pair(NamedTuple):
-    """Both models, the candidate in a thread of its own."""
-
-    baseline: Scorer
-    candidate: Scorer
-    beside: ThreadPoolExecutor
-
-    def compare(self, inputs: list[int], targets: list[int]) -> Sums:
-        candidate = self.beside.submit(self.candidate.logits, inputs)
-        return compare(self.baseline.logits(inputs), candidate.result(), targets)
-
-
-def evaluate_model(baseline_folder: Path | str, candidate_folder: Path | str, output_folder: Path | str, text: str = BUILTIN) -> Evaluation:
-    """Score both models on the same tokens. Writes `documents.parquet` and `tokens.parquet` into `output_folder`; the record is the caller's to save.
+def evaluate_model(reference_folder: Path | str, candidate_folder: Path | str, output_folder: Path | str) -> Evaluation:
+    """Score a candidate on the tokens of a reference. Writes `documents.parquet` and `tokens.parquet` into `output_folder`; the record is the caller's to save.
 
     Args:
-        baseline_folder, candidate_folder: Model artifacts, or plain model folders.
-        text: `builtin`, or the path or gs:// URI of JSONL with a `text` a line.
+        reference_folder: a Reference artifact, made from the candidate's baseline.
+        candidate_folder: a Model artifact, or a plain model folder.
 
     Raises:
         InputError: an argument is unusable.
-        IntegrityError: a model is not what its record says, or the candidate is not made from this baseline.
-        GreenlightError: a model cannot be loaded, or gives logits that are not finite.
+        IntegrityError: an artifact is not what its record says, or the candidate is not made from this baseline.
+        GreenlightError: the candidate cannot be loaded, or gives logits that are not finite.
     """
     started = time.monotonic()
     (Path(output_folder) / RECORD_FILE).unlink(missing_ok=True)  # what a killed attempt left is nobody's artifact
-    texts = load_text(text)
-    baseline = open_checkpoint("baseline", Path(baseline_folder))
     candidate = open_checkpoint("candidate", Path(candidate_folder))
-    reader = Reader(baseline)
-    reader.check_same(candidate.folder, texts)
-    documents = [reader.read(each) for each in texts]
+    reference = open_reference(reference_folder)
+    check_tokenizer(candidate.folder, reference.encoded)
 
-    log.info("loading the baseline and the candidate (%s)", candidate.record.format)
-    threads = max(1, len(os.sched_getaffinity(0)) // 2)  # the two models compute side by side
-    with silence(), ThreadPoolExecutor(1) as beside:
-        pair = Pair(load_scorer(baseline, threads), load_scorer(candidate, threads), beside)
-        log.info("scoring %d documents of %d tokens", len(documents), sum(len(document.ids) for document in documents))
-        scored = _score(pair, reader, documents)
+    log.info("loading the candidate (%s)", candidate.record.format)
+    with silence():
+        scorer = load_scorer(candidate, len(os.sched_getaffinity(0)))
+        log.info("scoring %d documents of %d tokens", reference.record.documents, reference.record.tokens)
+        scored = _score(scorer, reference)
+        golden = golden_set(scorer, candidate.folder, reference, [each.sums.leads for each in scored])
     write_documents(scored, Path(output_folder))
     record = Evaluation(
-        baseline_digest=baseline.record.digest,
+        baseline_digest=reference.record.baseline_digest,
         candidate_digest=candidate.record.digest,
         candidate=ScoredCandidate(**candidate.record.model_dump(include={"method", "bits", "format", "bytes"})),
         documents=len(scored),
         tokens=sum(each.sums.tokens for each in scored),
         metrics=summarize(scored),
+        golden=golden,
         seconds=round(time.monotonic() - started, 3),
     )
     kl = record.metrics["kl_mean"]
@@ -109,17 +93,15 @@ def summarize(scored: list[Scored]) -> dict[str, Metric]:
     }
 
 
-def _score(pair: Pair, reader: Reader, documents: list[Document]) -> list[Scored]:
-    scored: list[Scored] = []
+def _score(scorer: Scorer, reference: OpenReference) -> list[Scored]:
+    scored = [Scored(number, document.bytes, Sums()) for number, document in enumerate(reference.documents)]
     told = time.monotonic()
-    for number, document in enumerate(documents):
-        sums = Sums()
-        for inputs, targets in reader.windows(document):
-            sums += pair.compare(inputs, targets)
-        scored.append(Scored(number, document.bytes, sums))
+    for window in reference.windows():
+        sums = scored[window.document].sums
+        sums += compare(window.baseline, scorer.logits(window.inputs), window.targets)
         if time.monotonic() - told >= PROGRESS_SECONDS:
-            told = time.monotonic()
-            log.info("scored %d of %d documents", number + 1, len(documents), extra={"figure": f"{(number + 1) / len(documents):.0%}"})
+            told, done = time.monotonic(), window.document + 1
+            log.info("scored %d of %d documents", done, len(scored), extra={"figure": f"{done / len(scored):.0%}"})
     return scored
 
 

@@ -32,7 +32,8 @@ def scalars_of(run: RunRecords) -> dict[str, float]:
         found["candidate_bytes"] = float(run.candidate.bytes)
     if run.baseline is not None:
         found["baseline_bytes"] = float(run.baseline.bytes)
-    for step, record in (("download", run.baseline), ("quantize", run.candidate), ("evaluate", run.evaluation), ("benchmark", run.benchmark)):
+    made = {"download": run.baseline, "reference": run.reference, "quantize": run.candidate, "evaluate": run.evaluation, "benchmark": run.benchmark}
+    for step, record in made.items():
         if record is not None:
             found[f"{step}_seconds"] = record.seconds
     return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}

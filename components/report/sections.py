@@ -258,6 +258,10 @@ def cost_rows(run: RunRecords) -> list[Row]:
         if model is not None:
             memory = formats.size(model.peak_memory_bytes) if model.peak_memory_bytes else formats.MISSING
             rows.append(Row(name, [formats.duration(model.seconds), formats.size(model.bytes), memory], method(model.method, model.bits)))
+    if run.reference is not None:
+        memory = formats.size(run.reference.peak_memory_bytes)
+        told = f"what the baseline predicts for {run.reference.tokens:,} tokens, in 16 bits"
+        rows.append(Row("reference", [formats.duration(run.reference.seconds), formats.size(run.reference.bytes), memory], told))
     if run.evaluation is not None:
         told = f"{run.evaluation.tokens:,} tokens of {run.evaluation.documents:,} documents"
         rows.append(Row("evaluate", [formats.duration(run.evaluation.seconds), formats.MISSING, formats.MISSING], told))

@@ -34,6 +34,7 @@ def resolve(
     commit: dsl.OutputPath(str),  # type: ignore[valid-type]
     fingerprint: dsl.OutputPath(str),  # type: ignore[valid-type]
     source_build: dsl.OutputPath(str),  # type: ignore[valid-type]
+    reference_build: dsl.OutputPath(str),  # type: ignore[valid-type]
     candidates: dsl.OutputPath(list[dict[str, str]]),  # type: ignore[valid-type]
 ) -> str:
     """Find the exact commit of the source, and whether there is anything new to do: returns `new` or `up_to_date`.
@@ -79,6 +80,7 @@ def resolve(
         (commit, resolution.commit),
         (fingerprint, resolution.fingerprint),
         (source_build, resolution.source_build),
+        (reference_build, resolution.reference_build),
         (candidates, json.dumps(resolution.loop)),
     ):
         Path(path).write_text(value)

@@ -6,6 +6,7 @@ import logging
 
 from components import storage
 from components.download.sources import parse_source
+from components.evaluate.text import text_digest
 from components.history import BUILDS
 from components.quantize.calibration import Calibration
 from components.quantize.methods import methods
@@ -81,6 +82,7 @@ def resolve(parameters: Parameters, code_version: str) -> Resolution:
         commit=commit,
         fingerprint=wanted,
         source_build=source_build,
+        reference_build=f"{source_build}/text-{text_digest(parameters.text)[:12]}",
         candidates=planned(parameters, source_build),
         live_release_id=live.release_id if live else "",
     )

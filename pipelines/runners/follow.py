@@ -124,10 +124,11 @@ def _folders(run: CloudRun, step: str) -> list[str]:
     """Where in the history a step writes: the run's folder, or that of the build, which runs share."""
     if not run.history:
         return []
-    if step not in ("download", "quantize", "evaluate"):
+    if step not in ("download", "reference", "quantize", "evaluate"):
         return [run.run_id]
     found = Resolution.model_validate_json(storage.read_bytes(storage.join(run.history, run.run_id, "resolve.json")))
-    return [found.source_build] if step == "download" else found.candidate_builds
+    alone = {"download": found.source_build, "reference": found.reference_build}
+    return [alone[step]] if step in alone else found.candidate_builds
 
 
 def _event(run: CloudRun, task: Task, event: Literal["started", "finished", "reused", "failed", "log"], message: str = "") -> StepEvent:

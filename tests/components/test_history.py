@@ -11,7 +11,7 @@ from components.history import STEPS, load_moves, load_run, runs, save_move
 from components.records import PlannedCandidate, Promotion
 from tests.components.report.run_factory import START, RunFactory
 
-ORDER = ("resolve", "download", "quantize", "evaluate", "select", "deploy_green", "benchmark", "gate", "promote")
+ORDER = ("resolve", "download", "reference", "quantize", "evaluate", "select", "deploy_green", "benchmark", "gate", "promote")
 
 
 def test_a_promoted_run_is_loaded_whole(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import yaml
 
 Json = dict[str, Any]
 
-CACHED = {"download", "quantize", "evaluate"}  # the steps that do nothing but write their outputs
+CACHED = {"download", "reference", "quantize", "evaluate"}  # the steps that do nothing but write their outputs
 VERDICTS = {"gate"}
 RUN_PLACEHOLDERS = re.compile(r"\{\{\$\.(pipeline_job|pipeline_task)")
 COMPARISON = r"inputs\.parameter_values\['([^']+)'\] [=!]= '[^'\\\n]*'"

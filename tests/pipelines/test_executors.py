@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 DIGEST = f"registry.example.com/components@sha256:{'ab' * 32}"  # the name of the image that is at hand
 HOPELESS_GATE = SMALL_GATE.replace("max: 0.5", "max: 0.0000001")
-TO_THE_GATE = ["resolve", "download", "quantize", "evaluate", "select", "deploy-green", "benchmark", "gate"]
+TO_THE_GATE = ["resolve", "download", "reference", "quantize", "evaluate", "select", "deploy-green", "benchmark", "gate"]
 
 
 class Cloud:
@@ -86,7 +86,7 @@ def test_a_candidate_that_the_gate_refuses_is_retired(cloud: Cloud) -> None:
 
 def test_the_next_run_reuses_what_is_cached_and_promotes(cloud: Cloud) -> None:
     tasks = cloud.run("run-2", gate=SMALL_GATE)
-    assert ran(tasks, ("reused",)) == ["download", "quantize", "evaluate"]
+    assert ran(tasks, ("reused",)) == ["download", "reference", "quantize", "evaluate"]
     assert ran(tasks) == ["resolve", "select", "deploy-green", "benchmark", "gate", "promote", "report"]
     run = load_run(cloud.history, "run-2")
     assert run.outcome == "promoted" and not run.unreadable and run.evaluation and run.benchmark and run.benchmark.pairs >= 10

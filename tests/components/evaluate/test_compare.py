@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from components.errors import GreenlightError
-from components.evaluate.compare import Sums, compare
+from components.errors import GreenlightError, IntegrityError
+from components.evaluate.compare import Predicted, Sums, compare, predict
 
 torch = pytest.importorskip("torch")
 
@@ -12,11 +12,17 @@ def random_logits(seed: int, tokens: int = 50, vocabulary: int = 97):
     return torch.tensor(np.random.default_rng(seed).normal(0, 3, (tokens, vocabulary)), dtype=torch.float32)
 
 
+def expected(logits, targets: list[int]) -> Predicted:
+    """As a reference holds it."""
+    parts = list(predict("baseline", logits, targets))
+    return Predicted(*(torch.cat([getattr(part, name) for part in parts]) for name in Predicted._fields))
+
+
 @pytest.mark.parametrize("cells", [97, 1000, 1 << 23])
 def test_agrees_with_double_precision(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
     monkeypatch.setattr("components.evaluate.compare.CELLS", cells)
     baseline, candidate, targets = random_logits(1), random_logits(2), list(range(50))
-    found = compare(baseline, candidate, targets)
+    found = compare(expected(baseline, targets), candidate, targets)
     p, q = log_softmax(baseline.double().numpy(), axis=1), log_softmax(candidate.double().numpy(), axis=1)
     assert found.tokens == 50
     assert found.nll_baseline == pytest.approx(-p[range(50), targets].sum(), rel=1e-6)
@@ -27,14 +33,14 @@ def test_agrees_with_double_precision(monkeypatch: pytest.MonkeyPatch, cells: in
 
 def test_same_logits_do_not_diverge() -> None:
     logits = random_logits(3).bfloat16()
-    found = compare(logits, logits.clone(), list(range(50)))
-    assert (found.kl_sum, found.top1_agree) == (0.0, 50)
+    found = compare(expected(logits, list(range(50))), logits.clone(), list(range(50)))
+    assert (pytest.approx(found.kl_sum, abs=1e-4), found.top1_agree) == (0.0, 50)
     assert found.nll_baseline == found.nll_candidate
 
 
 def test_shift_of_all_logits_is_no_divergence() -> None:
     logits = random_logits(4)
-    assert compare(logits, logits + 100, list(range(50))).kl_sum == pytest.approx(0, abs=1e-3)
+    assert compare(expected(logits, list(range(50))), logits + 100, list(range(50))).kl_sum == pytest.approx(0, abs=1e-3)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -43,12 +49,12 @@ def test_logits_that_are_not_finite_are_refused(value: float, role: str) -> None
     good, bad = random_logits(5), random_logits(5)
     bad[17, 3] = value
     with pytest.raises(GreenlightError, match=f"The {role} gives logits that are not finite"):
-        compare(*(bad, good) if role == "baseline" else (good, bad), list(range(50)))
+        compare(expected(bad if role == "baseline" else good, list(range(50))), good if role == "baseline" else bad, list(range(50)))
 
 
 def test_other_vocabulary_is_refused() -> None:
     with pytest.raises(GreenlightError, match="predicts 60 tokens and the baseline 97"):
-        compare(random_logits(6), random_logits(6, vocabulary=60), list(range(50)))
+        compare(expected(random_logits(6), list(range(50))), random_logits(6, vocabulary=60), list(range(50)))
 
 
 def test_sums_add_up() -> None:
@@ -56,3 +62,27 @@ def test_sums_add_up() -> None:
     sums += Sums(2, 1.0, 2.0, 0.5, 1)
     sums += Sums(3, 1.5, 2.5, 0.25, 3)
     assert sums == Sums(5, 2.5, 4.5, 0.75, 4)
+
+
+def test_sixteen_bits_change_a_divergence_by_millionths_of_a_nat() -> None:
+    """A baseline of 128,000 words, peaked and flat predictions among them, against a candidate that is near it."""
+    draw = np.random.default_rng(8)
+    spread = np.linspace(0.3, 6, 40)[:, None]
+    baseline = torch.tensor(draw.normal(0, 1, (40, 128_000)) * spread, dtype=torch.float32)
+    candidate = baseline + torch.tensor(draw.normal(0, 0.1, (40, 128_000)), dtype=torch.float32)
+    targets = list(range(40))
+    exact = expected(baseline, targets)
+    kept = exact._replace(logprobs=exact.logprobs.half())
+    full, half = (compare(each, candidate, targets) for each in (exact, kept))
+    assert full.kl_sum / 40 > 1e-3
+    assert half.kl_sum / 40 == pytest.approx(full.kl_sum / 40, abs=1e-5)
+    assert np.abs(np.subtract(half.kl, full.kl)).max() < 5e-5
+    assert (half.nll_baseline, half.top1_agree) == (full.nll_baseline, full.top1_agree)
+
+
+def test_what_is_no_distribution_is_refused() -> None:
+    logits = random_logits(9)
+    predictions = expected(logits, list(range(50)))
+    shifted = predictions._replace(logprobs=torch.roll(predictions.logprobs.half(), 13).flip(0) * 1.1)
+    with pytest.raises(IntegrityError, match="no log-probabilities"):
+        compare(shifted, logits, list(range(50)))

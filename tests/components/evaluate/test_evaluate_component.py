@@ -4,30 +4,31 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from components.download.builtin import TINY
-from components.records import Evaluation, Failure
+from components.records import Evaluation, Failure, Reference
 from tests.components.quantize.candidates import Candidates
 
 RUN = """
 import sys
 from types import SimpleNamespace
 from components.evaluate.component import evaluate
-baseline, candidate, evaluation = (SimpleNamespace(path=path, uri=path, metadata={}) for path in sys.argv[1:4])
-made = {"method": sys.argv[6], "bits": sys.argv[7], "sweep": sys.argv[8], "attempt": ""}
-evaluate.python_func(baseline, candidate, evaluation, text=sys.argv[4], **made, build="builds/abc", history=sys.argv[5], code_version="1")
+reference, candidate, evaluation = (SimpleNamespace(path=path, uri=path, metadata={}) for path in sys.argv[1:4])
+made = {"method": sys.argv[5], "bits": sys.argv[6], "sweep": sys.argv[7], "attempt": ""}
+evaluate.python_func(reference, candidate, evaluation, **made, build="builds/abc", history=sys.argv[4], code_version="1")
 print(evaluation.metadata)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "bits"), [("gptq", 4), ("bnb", 8)])
-def test_door_says_events_only(candidates: Candidates, tmp_path: Path, method: str, bits: int) -> None:
-    folders = [str(TINY), str(candidates.make(method, bits)), str(tmp_path / "evaluation")]
-    arguments = [*folders, str(candidates.heldout), str(tmp_path / "history"), method, str(bits), ""]
+def test_door_says_events_only(candidates: Candidates, reference_of: Callable[[Path], Path], tmp_path: Path, method: str, bits: int) -> None:
+    folders = [str(reference_of(TINY)), str(candidates.make(method, bits)), str(tmp_path / "evaluation")]
+    arguments = [*folders, str(tmp_path / "history"), method, str(bits), ""]
     done = subprocess.run([sys.executable, "-c", RUN, *arguments], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     *events, metadata = done.stdout.splitlines()
@@ -40,25 +41,46 @@ def test_door_says_events_only(candidates: Candidates, tmp_path: Path, method: s
     assert len(events) >= 4
 
 
-def sweep(tmp_path: Path, candidate: Path, text: Path | str, name: str) -> subprocess.CompletedProcess[str]:
-    folders = [str(TINY), str(candidate), str(tmp_path / "evaluation")]
-    arguments = [*folders, str(text), str(tmp_path / "history"), *name.split(":"), "yes"]
+@pytest.mark.slow
+def test_the_door_of_reference_leaves_its_record_in_the_build(candidates: Candidates, tmp_path: Path) -> None:
+    run = """
+import sys
+from types import SimpleNamespace
+from components.evaluate.component import reference
+baseline, made = (SimpleNamespace(path=path, metadata={}) for path in sys.argv[1:3])
+reference.python_func(baseline, made, text=sys.argv[3], build="builds/abc/text-1", history=sys.argv[4], code_version="1")
+print(made.metadata)
+"""
+    arguments = [str(TINY), str(tmp_path / "reference"), str(candidates.heldout), str(tmp_path / "history")]
+    done = subprocess.run([sys.executable, "-c", run, *arguments], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    record = Reference.load(tmp_path / "reference")
+    assert Reference.model_validate_json((tmp_path / "history/builds/abc/text-1/reference.json").read_bytes()) == record
+    assert f"'tokens': {record.tokens}" in done.stdout.splitlines()[-1]
+    assert 1e8 < record.peak_memory_bytes < 2e9
+
+
+def sweep(tmp_path: Path, candidate: Path, reference: Path, name: str) -> subprocess.CompletedProcess[str]:
+    folders = [str(reference), str(candidate), str(tmp_path / "evaluation")]
+    arguments = [*folders, str(tmp_path / "history"), *name.split(":"), "yes"]
     return subprocess.run([sys.executable, "-c", RUN, *arguments], capture_output=True, text=True, check=False)
 
 
 def test_in_a_sweep_the_failure_of_a_candidate_is_handed_on(tmp_path: Path) -> None:
     failure = Failure(candidate="gptq:4", step="quantize", error="ChildFailed", message="llm-compressor was killed")
     failure.save(tmp_path / "candidate")
-    done = sweep(tmp_path, tmp_path / "candidate", "builtin", "gptq:4")
+    done = sweep(tmp_path, tmp_path / "candidate", tmp_path, "gptq:4")
     assert (done.returncode, done.stderr) == (0, "")
     assert Failure.find(tmp_path / "evaluation") == failure
     assert json.loads(done.stdout.splitlines()[-2])["event"] == "left_out"
 
 
 @pytest.mark.slow
-def test_in_a_sweep_a_candidate_is_measured_and_one_that_is_damaged_is_left_out(candidates: Candidates, tmp_path: Path) -> None:
+def test_in_a_sweep_a_candidate_is_measured_and_one_that_is_damaged_is_left_out(
+    candidates: Candidates, reference_of: Callable[[Path], Path], tmp_path: Path
+) -> None:
     made = candidates.make("optimum", 8)
-    done = sweep(tmp_path, made, candidates.heldout, "optimum:8")
+    done = sweep(tmp_path, made, reference_of(TINY), "optimum:8")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     speed = Evaluation.load(tmp_path / "evaluation").candidate.speed
     assert speed and (speed.engine, speed.concurrency) == ("openvino", 8)
@@ -67,7 +89,7 @@ def test_in_a_sweep_a_candidate_is_measured_and_one_that_is_damaged_is_left_out(
     shutil.copytree(made, damaged)
     weights = damaged / "model" / "openvino_model.bin"
     weights.write_bytes(weights.read_bytes()[:-1000])
-    done = sweep(tmp_path, damaged, candidates.heldout, "optimum:8")
+    done = sweep(tmp_path, damaged, reference_of(TINY), "optimum:8")
     assert done.returncode == 0
     failure = Failure.find(tmp_path / "evaluation")
     assert failure and (failure.step, failure.error) == ("evaluate", "IntegrityError")

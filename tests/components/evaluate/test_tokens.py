@@ -6,7 +6,7 @@ import pytest
 
 from components.download.builtin import TINY
 from components.errors import GreenlightError, IntegrityError
-from components.evaluate.tokens import WINDOW, Document, Reader
+from components.evaluate.tokens import WINDOW, Reader, check_tokenizer, windows
 from components.quantize.checkpoint import open_checkpoint
 
 
@@ -17,9 +17,9 @@ def reader() -> Reader:
 
 def test_every_token_is_a_target_once(reader: Reader) -> None:
     ids = list(range(100, 100 + 2 * WINDOW + 7))
-    windows = reader.windows(Document(ids, bytes=0))
-    assert [token for _, targets in windows for token in targets] == ids
-    for inputs, targets in windows:
+    pieces = windows(ids, reader.start, reader.window)
+    assert [token for _, targets in pieces for token in targets] == ids
+    for inputs, targets in pieces:
         assert inputs == [0, *targets[:-1]]  # 0 starts a text
         assert len(inputs) <= WINDOW
 
@@ -30,7 +30,8 @@ def test_bytes_are_those_of_the_text(reader: Reader) -> None:
 
 def test_short_contexts_are_respected(tmp_path: Path) -> None:
     folder = _with_config(tmp_path, max_position_embeddings=64)
-    assert max(len(inputs) for inputs, _ in Reader(open_checkpoint("baseline", folder)).windows(Document([5] * 300, bytes=0))) == 64
+    assert Reader(open_checkpoint("baseline", folder)).window == 64
+    assert max(len(inputs) for inputs, _ in windows([5] * 300, 0, 64)) == 64
 
 
 @pytest.mark.parametrize(("config", "first"), [({"bos_token_id": None}, 2), ({"bos_token_id": None, "eos_token_id": [3, 2]}, 3), ({"bos_token_id": 7}, 7)])
@@ -39,8 +40,7 @@ def test_text_starts_with_what_the_config_names(tmp_path: Path, config: dict, fi
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     tokenizer["post_processor"] = None  # a tokenizer that puts nothing before a text, such as Qwen's
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-    ((inputs, _),) = Reader(open_checkpoint("baseline", folder)).windows(Document([5, 6], bytes=0))
-    assert inputs == [first, 5]
+    assert Reader(open_checkpoint("baseline", folder)).start == first
 
 
 def test_text_without_a_start_is_refused(tmp_path: Path) -> None:
@@ -53,12 +53,13 @@ def test_text_without_a_start_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_tokenizer_is_noticed(tmp_path: Path, reader: Reader) -> None:
-    reader.check_same(TINY, ["def f(x):"])
+    text = "The try statement specifies exception handlers and cleanup code for a group of statements"
+    check_tokenizer(TINY, {each: reader.encode(each) for each in ("", text)})
     tokenizer = json.loads((TINY / "tokenizer.json").read_text())
     tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:-500]
     (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
     with pytest.raises(IntegrityError, match="not made from this baseline"):
-        reader.check_same(tmp_path, ["The try statement specifies exception handlers and cleanup code for a group of statements"])
+        check_tokenizer(tmp_path, {text: reader.encode(text)})
 
 
 def _with_config(tmp_path: Path, **changes: object) -> Path:

@@ -28,6 +28,7 @@ from components.records import (
     PlannedCandidate,
     Promotion,
     Record,
+    Reference,
     Release,
     Resolution,
     Selection,
@@ -135,6 +136,7 @@ class RunFactory:
             commit="abc123" * 6,
             fingerprint="f1" * 32,
             source_build=source,
+            reference_build=f"{source}/text-7e",
             candidates=[PlannedCandidate(method=self.method, bits=self.bits, build=candidate)],
             live_release_id="" if verdict == "new" else "rel-0000",
             resolved_at=self.began,
@@ -163,6 +165,13 @@ class RunFactory:
 
     def download(self) -> "RunFactory":
         return self.write("download", self.model("baseline"), self.builds[0])
+
+    def reference(self) -> "RunFactory":
+        record = Reference(
+            baseline_digest=LIVE_DIGEST, text_digest="7e" * 32, documents=68, tokens=8904, vocabulary=2048, window=512, opening=[0], start=0,
+            bytes=8904 * 2048 * 2, seconds=6.1, peak_memory_bytes=620_000_000,
+        )  # fmt: skip
+        return self.write("reference", record, self.builds[0] / "text-7e")
 
     def quantize(self) -> "RunFactory":
         return self.write("quantize", self.model("candidate"), self.builds[1])
@@ -267,7 +276,7 @@ class RunFactory:
 
     def through(self, last: str) -> "RunFactory":
         """Everything from resolve to the step named."""
-        for step in ("resolve", "download", "quantize", "evaluate", "select", "deploy_green", "benchmark", "gate"):
+        for step in ("resolve", "download", "reference", "quantize", "evaluate", "select", "deploy_green", "benchmark", "gate"):
             getattr(self, step)()
             if step == last:
                 break

@@ -147,7 +147,7 @@ def test_up_to_date(tmp_path: Path) -> None:
 @pytest.mark.parametrize("step", STEPS)
 def test_failed(tmp_path: Path, step: str) -> None:
     factory = RunFactory(tmp_path)
-    order = ["resolve", "download", "quantize", "evaluate", "select", "deploy_green", "benchmark", "gate", "promote"]
+    order = ["resolve", "download", "reference", "quantize", "evaluate", "select", "deploy_green", "benchmark", "gate", "promote"]
     done = order[: order.index("promote" if step == "retire" else step)]
     for name in done:
         getattr(factory, name)()

@@ -1,0 +1,85 @@
+"""Prompts and the candidate's own greedy answers: what a server must say that claims to serve it.
+
+An answer ends before the first token that is no clear choice: where two are almost as likely, another kernel or another batch may take the other one.
+Two kinds of prompts: openings of the texts, which a damaged model or a wrong tokenizer answers otherwise; and the beginnings of texts at whose end this
+candidate clearly continues otherwise than its baseline, which the baseline answers otherwise, and most other candidates of it too. A candidate in 8 bits has
+none of the latter: it differs from its baseline only where neither is sure.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.evaluate.scorers import Scorer
+from components.records import Golden
+from serving.tokens import TextStream, Vocabulary
+
+if TYPE_CHECKING:
+    from components.evaluate.reference import OpenReference
+
+log = logging.getLogger("greenlight.evaluate")
+
+OPENINGS = 8
+TELLING = 8
+CHARACTERS = 80
+"""Of a text that an opening has, up to the end of a word."""
+DEPTH = 128
+"""Tokens of a text that a telling prompt has at most."""
+ANSWER = 8
+"""Tokens of an answer at most."""
+MARGIN = 0.25
+"""Nats between the likeliest token and the next that make it a clear choice. An engine that serves in bfloat16 was seen to choose otherwise up to 0.03."""
+
+
+def golden_set(scorer: Scorer, folder: Path, reference: "OpenReference", leads: Sequence[Sequence[float]]) -> list[Golden]:
+    """Ask the candidate, as it was scored.
+
+    Args:
+        folder: of the model's files.
+        leads: of each document and token, by how many nats the candidate prefers its own choice to the baseline's (`compare.Sums.leads`).
+    """
+    vocabulary = Vocabulary(folder, 0)
+    found: list[Golden] = []
+    for prompts, most in ((_telling(vocabulary, reference, leads), TELLING), (_openings(list(reference.encoded)), OPENINGS)):
+        wanted = len(found) + most
+        for prompt in prompts:
+            if len(found) == wanted:
+                break
+            if answer := _answer(scorer, vocabulary, prompt):
+                found.append(answer)
+    log.info("%d golden prompts, %d of them telling it from its baseline", len(found), max(0, len(found) - OPENINGS))
+    return found
+
+
+def _openings(texts: list[str]) -> Iterator[str]:
+    for text in texts[: 4 * OPENINGS]:
+        if prompt := text[:CHARACTERS].rpartition(" ")[0].strip():
+            yield prompt
+
+
+def _telling(vocabulary: Vocabulary, reference: "OpenReference", leads: Sequence[Sequence[float]]) -> Iterator[str]:
+    """Clearest first, one a document."""
+    depth = min(DEPTH, reference.record.window)
+    best = [max(((lead, at) for at, lead in enumerate(each[:depth]) if at), default=(0.0, 0)) for each in leads]
+    for number in sorted(range(len(best)), key=lambda one: -best[one][0])[: 2 * TELLING]:
+        lead, at = best[number]
+        if lead >= MARGIN:
+            yield _text(vocabulary, reference.documents[number].ids[:at])
+
+
+def _answer(scorer: Scorer, vocabulary: Vocabulary, prompt: str) -> Golden | None:
+    """None where its first token is no clear choice, or no text."""
+    ids, tokens = vocabulary.encode(prompt), list[int]()
+    while len(tokens) < ANSWER:
+        (first, second), (token, _) = (each.tolist() for each in scorer.logits(ids + tokens)[-1].float().topk(2))
+        if first - second < MARGIN or token >= vocabulary.size or not vocabulary.pieces[token]:
+            break
+        tokens.append(token)
+    text = _text(vocabulary, tokens)
+    return Golden(prompt=prompt, tokens=len(tokens), text=text) if text.strip() else None
+
+
+def _text(vocabulary: Vocabulary, tokens: list[int]) -> str:
+    stream = TextStream(vocabulary.pieces)
+    return stream.push(tokens) + stream.finish()

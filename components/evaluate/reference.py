@@ -1,0 +1,182 @@
+"""What the baseline predicts for the held-out text, computed once and kept in 16 bits, for every candidate to be compared with.
+
+The log-probabilities of all tokens lie one after the other in one file, which is written and read a window at a time: memory does not grow with the text.
+Half precision keeps 11 bits of each. As the rows are normalised again when they are read, what is left of that in a mean divergence is about 1e-6 nats;
+the loss of each token and the most likely one, which perplexity and agreement are made of, are kept exactly.
+"""
+
+import logging
+import os
+import resource
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+from components.errors import IntegrityError
+from components.evaluate.compare import Predicted, predict
+from components.evaluate.scorers import load_scorer, silence
+from components.evaluate.text import BUILTIN, load_text, text_digest
+from components.evaluate.tokens import Document, Reader, windows
+from components.quantize.checkpoint import open_checkpoint
+from components.records import RECORD_FILE, Reference
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger("greenlight.evaluate")
+
+LOGPROBS_FILE, TEXTS_FILE, TOKENS_FILE = "logprobs.f16", "texts.parquet", "tokens.parquet"
+ITEM = 2  # bytes
+LEAST = -65504.0  # the lowest number in 16 bits: what is less likely is as good as impossible
+PROGRESS_SECONDS = 1.0
+
+
+class Window(NamedTuple):
+    """A piece of a document: what a model reads, what comes next after each token of it, and what the baseline predicted."""
+
+    document: int
+    inputs: list[int]
+    targets: list[int]
+    baseline: Predicted
+
+
+class Kept(NamedTuple):
+    """Beside the log-probabilities, in 32 bits: that of the token that came, and the most likely token."""
+
+    target: "torch.Tensor"
+    top1: "torch.Tensor"
+
+
+@dataclass(frozen=True)
+class OpenReference:
+    """A complete one, to read from."""
+
+    record: Reference
+    folder: Path
+    documents: list[Document]
+    encoded: dict[str, list[int]]
+    """Texts, the empty one among them, as the baseline's tokenizer reads a prompt."""
+
+    def windows(self) -> Iterator[Window]:
+        """Every scored token of every document, in order.
+
+        Raises:
+            IntegrityError: the log-probabilities are none.
+        """
+        import numpy as np
+        import pyarrow.parquet as pq
+        import torch
+
+        kept = pq.read_table(self.folder / TOKENS_FILE)
+        target, top1 = (torch.from_numpy(kept.column(name).to_numpy()) for name in ("target_logprob", "top1"))
+        at, width = 0, self.record.vocabulary
+        with open(self.folder / LOGPROBS_FILE, "rb") as file:
+            for number, document in enumerate(self.documents):
+                for inputs, targets in windows(document.ids, self.record.start, self.record.window):
+                    end = at + len(targets)
+                    rows = torch.from_numpy(np.fromfile(file, np.float16, len(targets) * width).reshape(-1, width))
+                    yield Window(number, inputs, targets, Predicted(rows, target[at:end], top1[at:end].long()))
+                    at = end
+
+
+def make_reference(baseline_folder: Path | str, output_folder: Path | str, text: str = BUILTIN) -> Reference:
+    """Score the baseline on the text. The record is the caller's to save; one that is saved there already, of the same baseline and text, is returned.
+
+    Args:
+        baseline_folder: a Model artifact, or a plain model folder.
+        text: `builtin`, or the path or gs:// URI of JSONL or Parquet with a `text` a document.
+
+    Raises:
+        InputError: an argument is unusable.
+        IntegrityError: the baseline is not what its record says.
+        GreenlightError: it cannot be loaded, or gives logits that are not finite.
+    """
+    started, folder = time.monotonic(), Path(output_folder)
+    texts, digest = load_text(text), text_digest(text)
+    baseline = open_checkpoint("baseline", Path(baseline_folder))
+    if made := _made_before(folder, baseline.record.digest, digest):
+        return made
+    (folder / RECORD_FILE).unlink(missing_ok=True)  # what a killed attempt left is nobody's artifact
+    folder.mkdir(parents=True, exist_ok=True)
+    reader = Reader(baseline)
+    documents = [reader.read(each) for each in texts]
+    tokens = sum(len(document.ids) for document in documents)
+    log.info("loading the baseline")
+    with silence():
+        scorer = load_scorer(baseline, len(os.sched_getaffinity(0)))
+        log.info("scoring %d documents of %d tokens", len(documents), tokens)
+        kept: list[Kept] = []
+        with open(folder / LOGPROBS_FILE, "wb") as file:
+            told = time.monotonic()
+            for number, document in enumerate(documents):
+                for inputs, targets in windows(document.ids, reader.start, reader.window):
+                    kept += _write(file, scorer.logits(inputs), targets)
+                if time.monotonic() - told >= PROGRESS_SECONDS:
+                    told = time.monotonic()
+                    log.info("scored %d of %d documents", number + 1, len(documents), extra={"figure": f"{(number + 1) / len(documents):.0%}"})
+            size = file.tell()
+    _write_tables(folder, texts, documents, reader, kept)
+    return Reference(
+        baseline_digest=baseline.record.digest,
+        text_digest=digest,
+        documents=len(documents),
+        tokens=tokens,
+        vocabulary=size // ITEM // tokens,
+        window=reader.window,
+        opening=reader.encode(""),
+        start=reader.start,
+        bytes=size,
+        seconds=round(time.monotonic() - started, 3),
+        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    )
+
+
+def open_reference(folder: Path | str) -> OpenReference:
+    """Raises IntegrityError where the artifact is incomplete, or not what its record says."""
+    import pyarrow.parquet as pq
+
+    folder = Path(folder)
+    record = Reference.load(folder)
+    wanted = record.tokens * record.vocabulary * ITEM
+    try:
+        rows = pq.read_table(folder / TEXTS_FILE).to_pylist()
+        count, size = pq.read_metadata(folder / TOKENS_FILE).num_rows, (folder / LOGPROBS_FILE).stat().st_size
+    except (OSError, ValueError) as error:
+        raise IntegrityError(f"{folder} is no complete reference ({error}). Run the step reference again.") from None
+    documents = [Document(row["ids"], len(row["text"].encode())) for row in rows]
+    if size != wanted or not count == record.tokens == sum(len(document.ids) for document in documents):
+        raise IntegrityError(f"{folder / LOGPROBS_FILE} has {size} bytes of {wanted}: the reference is incomplete. Run the step reference again.")
+    return OpenReference(record, folder, documents, {"": record.opening} | {row["text"]: row["encoded"] for row in rows})
+
+
+def _made_before(folder: Path, baseline_digest: str, digest: str) -> Reference | None:
+    try:
+        record = open_reference(folder).record
+    except IntegrityError:
+        return None
+    if (record.baseline_digest, record.text_digest) != (baseline_digest, digest):
+        return None
+    log.info("the baseline's predictions are there already: %s", folder)
+    return record
+
+
+def _write(file: IO[bytes], logits: "torch.Tensor", targets: list[int]) -> Iterator[Kept]:
+    """Append the rows, some at a time; yields what is kept of them beside."""
+    for part in predict("baseline", logits, targets):
+        file.write(part.logprobs.clamp(min=LEAST).half().numpy())
+        yield Kept(part.target, part.top1)
+
+
+def _write_tables(folder: Path, texts: list[str], documents: list[Document], reader: Reader, kept: list[Kept]) -> None:
+    """A row a document, with its ids as they are scored and as the tokenizer gives them; and a row a token."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import torch
+
+    ids = pa.list_(pa.int32())
+    rows = {"text": texts, "ids": [each.ids for each in documents], "encoded": [reader.encode(text) for text in texts]}
+    pq.write_table(pa.table(rows, pa.schema({"text": pa.string(), "ids": ids, "encoded": ids})), folder / TEXTS_FILE)
+    columns = {"target_logprob": torch.cat([each.target for each in kept]).numpy(), "top1": torch.cat([each.top1 for each in kept]).int().numpy()}
+    pq.write_table(pa.table(columns), folder / TOKENS_FILE)
