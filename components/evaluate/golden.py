@@ -8,6 +8,7 @@ none of the latter: it differs from its baseline only where neither is sure.
 
 import logging
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,16 +41,15 @@ def golden_set(scorer: Scorer, folder: Path, reference: "OpenReference", leads: 
         leads: of each document and token, by how many nats the candidate prefers its own choice to the baseline's (`compare.Sums.leads`).
     """
     vocabulary = Vocabulary(folder, 0)
-    found: list[Golden] = []
-    for prompts, most in ((_telling(vocabulary, reference, leads), TELLING), (_openings(list(reference.encoded)), OPENINGS)):
-        wanted = len(found) + most
-        for prompt in prompts:
-            if len(found) == wanted:
-                break
-            if answer := _answer(scorer, vocabulary, prompt):
-                found.append(answer)
-    log.info("%d golden prompts, %d of them telling it from its baseline", len(found), max(0, len(found) - OPENINGS))
-    return found
+
+    def answered(prompts: Iterator[str], most: int) -> list[Golden]:
+        answers = (_answer(scorer, vocabulary, prompt, reference.record.window) for prompt in prompts)
+        return list(islice((each for each in answers if each), most))
+
+    telling = answered(_telling(vocabulary, reference, leads), TELLING)
+    openings = answered(_openings(list(reference.encoded)), OPENINGS)
+    log.info("%d golden prompts, %d of them telling it from its baseline", len(telling) + len(openings), len(telling))
+    return telling + openings
 
 
 def _openings(texts: list[str]) -> Iterator[str]:
@@ -68,10 +68,10 @@ def _telling(vocabulary: Vocabulary, reference: "OpenReference", leads: Sequence
             yield _text(vocabulary, reference.documents[number].ids[:at])
 
 
-def _answer(scorer: Scorer, vocabulary: Vocabulary, prompt: str) -> Golden | None:
+def _answer(scorer: Scorer, vocabulary: Vocabulary, prompt: str, context: int) -> Golden | None:
     """None where its first token is no clear choice, or no text."""
     ids, tokens = vocabulary.encode(prompt), list[int]()
-    while len(tokens) < ANSWER:
+    while len(tokens) < ANSWER and len(ids) + len(tokens) < context:
         (first, second), (token, _) = (each.tolist() for each in scorer.logits(ids + tokens)[-1].float().topk(2))
         if first - second < MARGIN or token >= vocabulary.size or not vocabulary.pieces[token]:
             break

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from components.errors import IntegrityError
 from components.evaluate.compare import Predicted, predict
 from components.evaluate.scorers import load_scorer, silence
@@ -43,10 +45,11 @@ class Window(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """Beside the log-probabilities, in 32 bits: that of the token that came, and the most likely token."""
+    """Beside the log-probabilities, in 32 bits: that of the token that came, and the most likely token. Made at once: small pieces among large ones would
+    keep the memory of those."""
 
-    target: "torch.Tensor"
-    top1: "torch.Tensor"
+    target: np.ndarray
+    top1: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,6 @@ class OpenReference:
         Raises:
             IntegrityError: the log-probabilities are none.
         """
-        import numpy as np
         import pyarrow.parquet as pq
         import torch
 
@@ -107,12 +109,13 @@ def make_reference(baseline_folder: Path | str, output_folder: Path | str, text:
     with silence():
         scorer = load_scorer(baseline, len(os.sched_getaffinity(0)))
         log.info("scoring %d documents of %d tokens", len(documents), tokens)
-        kept: list[Kept] = []
+        kept = Kept(np.empty(tokens, np.float32), np.empty(tokens, np.int32))
         with open(folder / LOGPROBS_FILE, "wb") as file:
-            told = time.monotonic()
+            told, at = time.monotonic(), 0
             for number, document in enumerate(documents):
                 for inputs, targets in windows(document.ids, reader.start, reader.window):
-                    kept += _write(file, scorer.logits(inputs), targets)
+                    _write(file, scorer.logits(inputs), targets, kept, at)
+                    at += len(targets)
                 if time.monotonic() - told >= PROGRESS_SECONDS:
                     told = time.monotonic()
                     log.info("scored %d of %d documents", number + 1, len(documents), extra={"figure": f"{(number + 1) / len(documents):.0%}"})
@@ -162,21 +165,21 @@ def _made_before(folder: Path, baseline_digest: str, digest: str) -> Reference |
     return record
 
 
-def _write(file: IO[bytes], logits: "torch.Tensor", targets: list[int]) -> Iterator[Kept]:
-    """Append the rows, some at a time; yields what is kept of them beside."""
+def _write(file: IO[bytes], logits: "torch.Tensor", targets: list[int], kept: Kept, at: int) -> None:
+    """Append the rows to the file, some at a time, and put what is kept of them beside at its place."""
     for part in predict("baseline", logits, targets):
         file.write(part.logprobs.clamp(min=LEAST).half().numpy())
-        yield Kept(part.target, part.top1)
+        end = at + len(part.target)
+        kept.target[at:end], kept.top1[at:end] = part.target.numpy(), part.top1.numpy()
+        at = end
 
 
-def _write_tables(folder: Path, texts: list[str], documents: list[Document], reader: Reader, kept: list[Kept]) -> None:
+def _write_tables(folder: Path, texts: list[str], documents: list[Document], reader: Reader, kept: Kept) -> None:
     """A row a document, with its ids as they are scored and as the tokenizer gives them; and a row a token."""
     import pyarrow as pa
     import pyarrow.parquet as pq
-    import torch
 
     ids = pa.list_(pa.int32())
     rows = {"text": texts, "ids": [each.ids for each in documents], "encoded": [reader.encode(text) for text in texts]}
     pq.write_table(pa.table(rows, pa.schema({"text": pa.string(), "ids": ids, "encoded": ids})), folder / TEXTS_FILE)
-    columns = {"target_logprob": torch.cat([each.target for each in kept]).numpy(), "top1": torch.cat([each.top1 for each in kept]).int().numpy()}
-    pq.write_table(pa.table(columns), folder / TOKENS_FILE)
+    pq.write_table(pa.table({"target_logprob": kept.target, "top1": kept.top1}), folder / TOKENS_FILE)

@@ -20,9 +20,9 @@ def main() -> None:
     match door:
         case "deploy_green":
             baseline, candidate = (dsl.Model(uri=str(folder / role)) for role in ("baseline", "candidate"))
-            release = dsl.Artifact(uri=str(folder / "release"))
+            release, evaluation = (dsl.Artifact(uri=str(folder / name)) for name in ("release", "evaluation"))
             settings = {"engine": "auto", "replicas": 1.0, "fingerprint": "f1", "prompts": "builtin"}
-            deploy_green.python_func(baseline=baseline, candidate=candidate, release=release, **settings, **where, **run)
+            deploy_green.python_func(baseline=baseline, candidate=candidate, evaluation=evaluation, release=release, **settings, **where, **run)
         case "promote" | "retire":
             function = (promote if door == "promote" else retire).python_func
             function(decision=dsl.Artifact(uri=str(folder / "decision")), promotion=dsl.Artifact(uri=str(folder / "promotion")), **where, **run)

@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from components.download.builtin import HELDOUT, TINY
+from components.errors import DeployError
+from components.evaluate.reference import make_reference
+from components.evaluate.work import evaluate_model
+from components.records import Golden
 from rollout import bluegreen
 from rollout.local.target import LocalTarget
 from rollout.target import Timings
-from tests.rollout.stage import ROOT, Load, Stage, decision_on, make_model
+from tests.rollout.stage import Load, Stage, decision_on, make_model
 
 pytestmark = pytest.mark.slow
-TINY = ROOT / "components" / "download" / "builtin" / "tiny"
 
 
 @pytest.fixture
@@ -26,11 +30,26 @@ def real(tmp_path: Path) -> Iterator[Stage]:
     made.close()
 
 
+def golden_of_the_candidate(stage: Stage) -> list[Golden]:
+    text = stage.folder / "text.jsonl"
+    text.write_text("".join(HELDOUT.read_text().splitlines(keepends=True)[:16]))
+    make_reference(stage.baseline, stage.folder / "reference", str(text)).save(stage.folder / "reference")
+    return evaluate_model(stage.folder / "reference", stage.candidate, stage.folder / "evaluation").golden
+
+
+def swapped_layers(weights: bytes) -> bytes:
+    from safetensors.torch import load, save
+
+    names = {"model.layers.0.": "model.layers.1.", "model.layers.1.": "model.layers.0."}
+    return save({names.get(name[:15], name[:15]) + name[15:]: tensor for name, tensor in load(weights).items()}, metadata={"format": "pt"})
+
+
 def test_deploy_promote_rollback_down(real: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("NUM_THREADS", "1")
     began = time.monotonic()
-    deployment = real.deploy(engine="auto")
+    golden = golden_of_the_candidate(real)
+    deployment = real.deploy(engine="auto", golden=golden)
     print(f"first deploy of both colors: {time.monotonic() - began:.1f} s")
     assert deployment.candidate.engine == deployment.live.engine == "transformers"
     results = {}
@@ -46,6 +65,10 @@ def test_deploy_promote_rollback_down(real: Stage, monkeypatch: pytest.MonkeyPat
     for result in results.values():
         assert (result["failed"], result["cut"]) == (0, 0), result
         assert {"blue", "green"} == {color for _, color in result["order"]}
+    damaged = {path.name: path.read_bytes() for path in TINY.iterdir() if path.is_file()}
+    damaged["model.safetensors"] = swapped_layers(damaged["model.safetensors"])
+    with pytest.raises(DeployError, match="of 8 golden prompts otherwise"):
+        real.deploy(make_model(real.folder / "damaged", "candidate", damaged), engine="auto", run_id="run-2", golden=golden)
     began = time.monotonic()
     bluegreen.down(real.target)
     print(f"down: {time.monotonic() - began:.1f} s; requests: {[result['requests'] for result in results.values()]}")
