@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.errors import InputError
 from components.evaluate.scorers import Scorer
 from components.records import Golden
 from serving.tokens import TextStream, Vocabulary
@@ -39,8 +40,15 @@ def golden_set(scorer: Scorer, folder: Path, reference: "OpenReference", leads: 
     Args:
         folder: of the model's files.
         leads: of each document and token, by how many nats the candidate prefers its own choice to the baseline's (`compare.Sums.leads`).
+
+    Returns:
+        Nothing where the tokenizer is of a kind whose tokens this project cannot put into words.
     """
-    vocabulary = Vocabulary(folder, 0)
+    try:
+        vocabulary = Vocabulary(folder, 0)
+    except InputError as error:
+        log.warning("no golden prompts: tokenizer.json %s", error.fix)
+        return []
 
     def answered(prompts: Iterator[str], most: int) -> list[Golden]:
         answers = (_answer(scorer, vocabulary, prompt, reference.record.window) for prompt in prompts)

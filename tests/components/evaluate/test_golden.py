@@ -1,12 +1,13 @@
 """Golden prompts of real candidates: each answers its own, and another candidate does not."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from components.download.builtin import TINY
-from components.evaluate.golden import ANSWER, OPENINGS, TELLING
+from components.evaluate.golden import ANSWER, OPENINGS, TELLING, golden_set
 from components.evaluate.scorers import load_scorer
 from components.evaluate.work import evaluate_model
 from components.quantize.checkpoint import open_checkpoint
@@ -52,3 +53,11 @@ def test_another_candidate_does_not(golden: list[Golden], candidates: Candidates
 def test_a_candidate_that_is_as_good_as_its_baseline_has_openings_only(candidates: Candidates, reference_of: Callable[[Path], Path], tmp_path: Path) -> None:
     found = evaluate_model(reference_of(TINY), candidates.make("none", 16), tmp_path).golden
     assert 0 < len(found) <= OPENINGS
+
+
+def test_a_tokenizer_of_another_kind_leaves_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer = json.loads((TINY / "tokenizer.json").read_text())
+    tokenizer["decoder"] = {"type": "WordPiece", "prefix": "##", "cleanup": True}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert golden_set(None, tmp_path, None, []) == []  # type: ignore[arg-type]  # neither is asked
+    assert "byte-level and SentencePiece" in caplog.text
