@@ -55,9 +55,9 @@ def write_text(path: Path, tokens: int) -> int:
 def run(step: str, folder: Path) -> dict[str, float]:
     """Seconds, and the peak of the process's memory in GB."""
     began = time.monotonic()
-    code = f"import logging, resource, os; {STEP[step]}; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    code = f"{STEP[step]}; from components.quantize.child import own_peak_memory; print(own_peak_memory())"
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
-    return {"seconds": round(time.monotonic() - began, 1), "memory_gb": round(int(done.stdout.split()[-1]) * 1024 / 1e9, 3)}
+    return {"seconds": round(time.monotonic() - began, 1), "memory_gb": round(int(done.stdout.split()[-1]) / 1e9, 3)}
 
 
 def main() -> None:

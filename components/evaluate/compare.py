@@ -94,7 +94,8 @@ def compare(baseline: Predicted, logits: "torch.Tensor", targets: list[int]) -> 
         divergences = (p.exp() * (p - q.logprobs)).sum(-1)
         sums.kl_sum += divergences.double().sum().item()
         sums.kl += divergences.tolist()
-        sums.leads += (q.logprobs.amax(-1) - q.logprobs.gather(-1, baseline.top1[here, None])[:, 0]).tolist()
+        own, other = (q.logprobs.gather(-1, choice[:, None])[:, 0] for choice in (q.top1, baseline.top1[here]))
+        sums.leads += (own - other).tolist()
     return sums
 
 

@@ -7,7 +7,6 @@ the loss of each token and the most likely one, which perplexity and agreement a
 
 import logging
 import os
-import resource
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,8 +19,9 @@ from components.errors import IntegrityError
 from components.evaluate.compare import Predicted, predict
 from components.evaluate.scorers import load_scorer, silence
 from components.evaluate.text import BUILTIN, load_text, text_digest
-from components.evaluate.tokens import Document, Reader, windows
+from components.evaluate.tokens import Document, Reader, each_window
 from components.quantize.checkpoint import open_checkpoint
+from components.quantize.child import own_peak_memory
 from components.records import RECORD_FILE, Reference
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ log = logging.getLogger("greenlight.evaluate")
 LOGPROBS_FILE, TEXTS_FILE, TOKENS_FILE = "logprobs.f16", "texts.parquet", "tokens.parquet"
 ITEM = 2  # bytes
 LEAST = -65504.0  # the lowest number in 16 bits: what is less likely is as good as impossible
-PROGRESS_SECONDS = 1.0
 
 
 class Window(NamedTuple):
@@ -75,12 +74,11 @@ class OpenReference:
         target, top1 = (torch.from_numpy(kept.column(name).to_numpy()) for name in ("target_logprob", "top1"))
         at, width = 0, self.record.vocabulary
         with open(self.folder / LOGPROBS_FILE, "rb") as file:
-            for number, document in enumerate(self.documents):
-                for inputs, targets in windows(document.ids, self.record.start, self.record.window):
-                    end = at + len(targets)
-                    rows = torch.from_numpy(np.fromfile(file, np.float16, len(targets) * width).reshape(-1, width))
-                    yield Window(number, inputs, targets, Predicted(rows, target[at:end], top1[at:end].long()))
-                    at = end
+            for number, inputs, targets in each_window(self.documents, self.record.start, self.record.window):
+                end = at + len(targets)
+                rows = torch.from_numpy(np.fromfile(file, np.float16, len(targets) * width).reshape(-1, width))
+                yield Window(number, inputs, targets, Predicted(rows, target[at:end], top1[at:end].long()))
+                at = end
 
 
 def make_reference(baseline_folder: Path | str, output_folder: Path | str, text: str = BUILTIN) -> Reference:
@@ -108,17 +106,12 @@ def make_reference(baseline_folder: Path | str, output_folder: Path | str, text:
     log.info("loading the baseline")
     with silence():
         scorer = load_scorer(baseline, len(os.sched_getaffinity(0)))
-        log.info("scoring %d documents of %d tokens", len(documents), tokens)
         kept = Kept(np.empty(tokens, np.float32), np.empty(tokens, np.int32))
         with open(folder / LOGPROBS_FILE, "wb") as file:
-            told, at = time.monotonic(), 0
-            for number, document in enumerate(documents):
-                for inputs, targets in windows(document.ids, reader.start, reader.window):
-                    _write(file, scorer.logits(inputs), targets, kept, at)
-                    at += len(targets)
-                if time.monotonic() - told >= PROGRESS_SECONDS:
-                    told = time.monotonic()
-                    log.info("scored %d of %d documents", number + 1, len(documents), extra={"figure": f"{(number + 1) / len(documents):.0%}"})
+            at = 0
+            for _, inputs, targets in each_window(documents, reader.start, reader.window):
+                _write(file, scorer.logits(inputs), targets, kept, at)
+                at += len(targets)
             size = file.tell()
     _write_tables(folder, texts, documents, reader, kept)
     return Reference(
@@ -132,7 +125,7 @@ def make_reference(baseline_folder: Path | str, output_folder: Path | str, text:
         start=reader.start,
         bytes=size,
         seconds=round(time.monotonic() - started, 3),
-        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_memory_bytes=own_peak_memory(),
     )
 
 

@@ -1,5 +1,8 @@
 """From text to the token ids that models are scored on."""
 
+import logging
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +13,9 @@ from components.quantize.checkpoint import Checkpoint
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+log = logging.getLogger("greenlight.evaluate")
+
+PROGRESS_SECONDS = 1.0
 WINDOW = 512
 """Most tokens that are read at once: bounds the memory for logits. A model with a shorter context is read in pieces of that."""
 
@@ -58,6 +64,18 @@ def windows(ids: list[int], start: int, size: int) -> list[tuple[list[int], list
     """
     pieces = [ids[at : at + size] for at in range(0, len(ids), size)]
     return [([start, *piece[:-1]], piece) for piece in pieces]
+
+
+def each_window(documents: list[Document], start: int, size: int) -> Iterator[tuple[int, list[int], list[int]]]:
+    """The windows of all documents in order, each with the number of its document. Says how far they are."""
+    log.info("scoring %d documents of %d tokens", len(documents), sum(len(document.ids) for document in documents))
+    told = time.monotonic()
+    for number, document in enumerate(documents):
+        for inputs, targets in windows(document.ids, start, size):
+            yield number, inputs, targets
+        if time.monotonic() - told >= PROGRESS_SECONDS:
+            told = time.monotonic()
+            log.info("scored %d of %d documents", number + 1, len(documents), extra={"figure": f"{(number + 1) / len(documents):.0%}"})
 
 
 def check_tokenizer(folder: Path, encoded: dict[str, list[int]]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from components.evaluate.bootstrap import quantile_of_clusters, ratio_of_sums
 from components.evaluate.compare import TAIL, Sums, compare
 from components.evaluate.golden import golden_set
-from components.evaluate.reference import PROGRESS_SECONDS, OpenReference, open_reference
+from components.evaluate.reference import OpenReference, open_reference
 from components.evaluate.scorers import Scorer, load_scorer, silence
 from components.evaluate.tokens import check_tokenizer
 from components.quantize.checkpoint import open_checkpoint
@@ -55,7 +55,6 @@ def evaluate_model(reference_folder: Path | str, candidate_folder: Path | str, o
     log.info("loading the candidate (%s)", candidate.record.format)
     with silence():
         scorer = load_scorer(candidate, len(os.sched_getaffinity(0)))
-        log.info("scoring %d documents of %d tokens", reference.record.documents, reference.record.tokens)
         scored = _score(scorer, reference)
         golden = golden_set(scorer, candidate.folder, reference, [each.sums.leads for each in scored])
     write_documents(scored, Path(output_folder))
@@ -95,13 +94,9 @@ def summarize(scored: list[Scored]) -> dict[str, Metric]:
 
 def _score(scorer: Scorer, reference: OpenReference) -> list[Scored]:
     scored = [Scored(number, document.bytes, Sums()) for number, document in enumerate(reference.documents)]
-    told = time.monotonic()
     for window in reference.windows():
         sums = scored[window.document].sums
         sums += compare(window.baseline, scorer.logits(window.inputs), window.targets)
-        if time.monotonic() - told >= PROGRESS_SECONDS:
-            told, done = time.monotonic(), window.document + 1
-            log.info("scored %d of %d documents", done, len(scored), extra={"figure": f"{done / len(scored):.0%}"})
     return scored
 
 

@@ -13,10 +13,17 @@ from components.errors import InputError, IntegrityError
 from components.evaluate import reference
 from components.evaluate.reference import LOGPROBS_FILE, make_reference, open_reference
 from components.evaluate.scorers import load_scorer
+from components.evaluate.work import evaluate_model
 from components.quantize.checkpoint import open_checkpoint
 from components.records import Reference
+from tests.components.quantize.candidates import Candidates
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def heldout(candidates: Candidates) -> str:
+    return str(candidates.heldout)
 
 
 @pytest.fixture
@@ -70,9 +77,7 @@ def test_what_a_killed_attempt_left_is_incomplete(made: Path) -> None:
         open_reference(made)
 
 
-def test_another_file_of_the_same_size_is_refused(made: Path, candidates, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    from components.evaluate.work import evaluate_model
-
+def test_another_file_of_the_same_size_is_refused(made: Path, candidates: Candidates, tmp_path: Path) -> None:
     size = (made / LOGPROBS_FILE).stat().st_size // 2
     np.random.default_rng(1).normal(-8, 2, size).astype(np.float16).tofile(made / LOGPROBS_FILE)
     with pytest.raises(IntegrityError, match="no log-probabilities"):
@@ -86,8 +91,3 @@ def test_bad_arguments_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         make_reference(TINY, tmp_path / "out", text="nowhere.jsonl")
     assert caught.value.field == "text"
-
-
-@pytest.fixture
-def heldout(candidates) -> str:  # type: ignore[no-untyped-def]
-    return str(candidates.heldout)
