@@ -68,12 +68,17 @@ class Record(Part):
             ) from None
 
 
+WITHOUT_BITS = ("none", "smallest")
+"""Methods that leave no bits to choose."""
+
+
 class PlannedCandidate(Part):
     """A way to make a candidate, as `resolve` hands it to the loop of the DAG."""
 
     method: str
     bits: int
     build: str = Field(description="Folder below the history where quantize and evaluate leave their records, shared by runs.")
+    limits: str = Field("", description="On quality, from the gate, for a method that searches.")
     attempt: str = Field("", description="When it last failed, of a sweep: makes a step that failed then run again, which a cache would not.")
 
     @property
@@ -82,8 +87,8 @@ class PlannedCandidate(Part):
 
 
 def recipe_name(method: str, bits: int) -> str:
-    """As people write it: `optimum:8`; `none` has no bits to choose."""
-    return method if method == "none" else f"{method}:{bits}"
+    """As people write it: `optimum:8`; some have no bits to choose."""
+    return method if method in WITHOUT_BITS else f"{method}:{bits}"
 
 
 class Resolution(Record):
@@ -106,7 +111,8 @@ class Resolution(Record):
     def loop(self) -> list[dict[str, str]]:
         """What the DAG's loop goes over. Text only: numbers in lists come back as doubles from some backends."""
         several = "yes" if len(self.candidates) > 1 else ""
-        return [{"method": each.method, "bits": str(each.bits), "build": each.build, "attempt": each.attempt, "sweep": several} for each in self.candidates]
+        names = ("method", "bits", "limits", "build", "attempt")
+        return [{name: str(getattr(each, name)) for name in names} | {"sweep": several} for each in self.candidates]
 
     @property
     def candidate_builds(self) -> list[str]:
@@ -116,6 +122,28 @@ class Resolution(Record):
 class FileEntry(Part):
     size: int = Field(ge=0, description="Bytes.")
     sha256: str
+
+
+class Metric(Part):
+    """A point estimate and its two-sided confidence interval."""
+
+    value: float
+    low: float
+    high: float
+    confidence: float = 0.95
+
+
+class Trial(Part):
+    """An artifact that a search made and looked at."""
+
+    scheme: str = Field(description="For people.")
+    group_size: int = Field(description="Weights that share a scale. -1: those of a channel.")
+    ratio: float = Field(description="Share of the weights that have 4 bits; the rest has 8.")
+    bytes: int = Field(description="Of the weights and the graph.")
+    metrics: dict[str, Metric] = Field(default_factory=dict, description="As of an Evaluation, on calibration text. Empty: it was too large to be scored.")
+    passed: bool = Field(description="Smaller than every one before that passed, and within the limits.")
+    too_large: bool = False
+    reason: str
 
 
 class Model(Record):
@@ -133,16 +161,8 @@ class Model(Record):
     seconds: float = Field(0.0, description="That the step took.")
     peak_memory_bytes: int = 0
     libraries: dict[str, str] = Field(default_factory=dict, description="Name to version of what made it.")
+    search: list[Trial] = Field(default_factory=list, description="What a method that searches has tried, in order. The last that passed is this model.")
     reload_kl: float = Field(0.0, description="Of a candidate: KL divergence in nats from the model in memory to the one reloaded in a fresh process.")
-
-
-class Metric(Part):
-    """A point estimate and its two-sided confidence interval."""
-
-    value: float
-    low: float
-    high: float
-    confidence: float = 0.95
 
 
 class Failure(Record):

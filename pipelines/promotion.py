@@ -46,8 +46,8 @@ def promotion(
     Args:
         model: Hub id, gs:// prefix of a model or of checkpoints (newest complete one), local folder, or builtin:tiny.
         revision: Branch, tag or commit of a hub model. Empty: the default branch.
-        method: Quantization method: none, bnb (bitsandbytes), awq, fp8, gptq, w8a8 (llm-compressor), optimum (OpenVINO).
-        bits: Bits a weight: 4 or 8. Ignored by method none.
+        method: Quantization method: none, bnb (bitsandbytes), awq, fp8, gptq, w8a8 (llm-compressor), optimum, smallest (OpenVINO).
+        bits: Bits a weight: 4 or 8. Ignored by methods none and smallest.
         methods: Instead of method and bits, several to choose from: optimum:8,optimum:4,bnb:4. The best that passes is deployed.
         calibration: Text or chats that methods calibrate on: a JSONL or Parquet path or gs:// URI, or builtin.
         calibration_samples: Documents to calibrate on at most, chosen by chance.
@@ -85,7 +85,7 @@ def promotion(
             expected = reference(baseline=baseline, text=text, build=found.outputs["reference_build"], **shared).outputs["reference"]
             with dsl.ParallelFor(found.outputs["candidates"], name="candidates") as each:
                 way = {"method": each.method, "bits": each.bits, "sweep": each.sweep, "attempt": each.attempt, "build": each.build, **shared}
-                made = quantize(baseline=baseline, **data, **way)
+                made = quantize(baseline=baseline, limits=each.limits, **data, **way)
                 scored = evaluate(reference=expected, candidate=made.outputs["candidate"], **way)
 
             chosen = select(

@@ -59,21 +59,24 @@ def download(
 def quantize(
     input_model: Annotated[Path, typer.Option(help="A downloaded artifact, or any checkpoint folder.")],
     output_model: Annotated[Path, typer.Option(help="Folder for the artifact: record.json and model/.")],
-    method: Annotated[str, typer.Option(help="awq, bnb, fp8, gptq, none, optimum or w8a8.")] = "optimum",
+    method: Annotated[str, typer.Option(help="awq, bnb, fp8, gptq, none, optimum, smallest or w8a8.")] = "optimum",
     bits: Annotated[int, typer.Option(help="4 or 8.")] = 8,
     calibration: Annotated[str, typer.Option(help="Text or chats that methods calibrate on: a JSONL or Parquet path or gs:// URI, or builtin.")] = "builtin",
     calibration_samples: Annotated[int, typer.Option(help="Documents to calibrate on at most, chosen by chance.")] = 128,
     calibration_length: Annotated[int, typer.Option(help="Tokens of a document to calibrate on at most.")] = 2048,
+    gate: Annotated[str, typer.Option(help="Of method smallest: the gate whose limits on quality it keeps.")] = "default",
 ) -> None:
     """Quantize a model."""
+    from components.gate.limits import quality_limits
+    from components.gate.objectives import load_gate
     from components.quantize.calibration import Calibration
     from components.quantize.methods import check_method
     from components.quantize.work import quantize_model
 
     log_to_terminal()
-    check_method(method, bits)
+    limits = quality_limits(load_gate(gate)) if check_method(method, bits).searches else ""
     data = Calibration(calibration, calibration_samples, calibration_length)
-    record = quantize_model(input_model, output_model, method=method, bits=bits, calibration=data)
+    record = quantize_model(input_model, output_model, method=method, bits=bits, calibration=data, limits=limits)
     record.save(output_model)
     print(record.model_dump_json(indent=2, exclude={"files"}))
 

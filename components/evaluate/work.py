@@ -55,7 +55,7 @@ def evaluate_model(reference_folder: Path | str, candidate_folder: Path | str, o
     log.info("loading the candidate (%s)", candidate.record.format)
     with silence():
         scorer = load_scorer(candidate, len(os.sched_getaffinity(0)))
-        scored = _score(scorer, reference)
+        scored = score(scorer, reference)
         golden = golden_set(scorer, candidate.folder, reference, [each.sums.leads for each in scored])
     write_documents(scored, Path(output_folder))
     record = Evaluation(
@@ -92,7 +92,8 @@ def summarize(scored: list[Scored]) -> dict[str, Metric]:
     }
 
 
-def _score(scorer: Scorer, reference: OpenReference) -> list[Scored]:
+def score(scorer: Scorer, reference: OpenReference) -> list[Scored]:
+    """Compare a loaded candidate with what its baseline predicts, document by document."""
     scored = [Scored(number, document.bytes, Sums()) for number, document in enumerate(reference.documents)]
     for window in reference.windows():
         sums = scored[window.document].sums

@@ -70,26 +70,43 @@ def token_ids(calibration: Calibration, folder: Path) -> list[list[int]]:
     Raises:
         InputError: there are chats, and the model has no chat template, or one that refuses them.
     """
-    from serving.chat import ChatTemplate
-
     config = json.loads((folder / "config.json").read_bytes())
     context = (config.get("text_config") or config).get("max_position_embeddings", calibration.length)
     tokenizer = load_tokenizer(folder)
     tokenizer.enable_truncation(min(calibration.length, context))
+    # A template writes special tokens itself.
+    found = [tokenizer.encode(text, add_special_tokens=not rendered).ids for text, rendered in _written(calibration, folder)]
+    return [ids for ids in found if ids]
+
+
+def texts(calibration: Calibration, folder: Path, documents: int, length: int) -> list[str]:
+    """So many of the chosen documents at most, cut after so many tokens, as text. Raises InputError as `token_ids` does."""
+    tokenizer = load_tokenizer(folder)
+    tokenizer.enable_truncation(min(calibration.length, length))
+    found = []
+    for text, _ in _written(calibration, folder)[:documents]:
+        read = tokenizer.encode(text, add_special_tokens=False)
+        found.append(text[: read.offsets[-1][1]] if read.ids else "")
+    return [text for text in found if text.strip()]
+
+
+def _written(calibration: Calibration, folder: Path) -> list[tuple[str, bool]]:
+    """The chosen documents as text, and whether the chat template has rendered it."""
+    from serving.chat import ChatTemplate
+
     template = ChatTemplate(folder)
     found = []
     for document in calibration.chosen():
         if isinstance(document, str):
-            found.append(tokenizer.encode(document).ids)
+            found.append((document, False))
             continue
         if not template:
             raise InputError("calibration", calibration.data, "holds chats, and the model has no chat template; give texts, or a model that chats")
         try:
-            rendered = template.render(document, ask=False)
+            found.append((template.render(document, ask=False), True))
         except ValueError as error:
             raise InputError("calibration", calibration.data, f"the model's chat template refuses a chat ({error}): {str(document)[:60]!r}") from None
-        found.append(tokenizer.encode(rendered, add_special_tokens=False).ids)  # a template writes them itself
-    return [ids for ids in found if ids]
+    return found
 
 
 def _document(data: str, row: Row) -> str | Chat:

@@ -16,6 +16,7 @@ def quantize(
     calibration: str,
     calibration_samples: int,
     calibration_length: int,
+    limits: str,
     build: str,
     history: str,
     code_version: str,
@@ -29,6 +30,6 @@ def quantize(
     name = recipe_name(method, int(bits))
     with step("quantize", build, history, *((name, candidate.path) if sweep else ())) as running:
         data = Calibration(calibration, int(calibration_samples), int(calibration_length))  # numbers travel as doubles
-        record = quantize_model(baseline.path, candidate.path, method=method, bits=int(bits), calibration=data)
+        record = quantize_model(baseline.path, candidate.path, method=method, bits=int(bits), calibration=data, limits=limits)
         candidate.metadata.update(format=record.format, digest=record.digest, bytes=record.bytes)
         running.finish(record, candidate.path, figure=f"{record.bytes / 1e6:.1f} MB")

@@ -11,13 +11,14 @@ from pathlib import Path
 from components.download.integrity import content_digest, describe_files
 from components.download.selection import COMPANION
 from components.errors import GreenlightError, InputError, IntegrityError
+from components.gate.limits import gate_of
 from components.quantize.calibration import Calibration
 from components.quantize.checkpoint import Checkpoint, open_checkpoint
 from components.quantize.child import ChildFailed, own_peak_memory
 from components.quantize.methods import check_machine, check_method
 from components.quantize.methods.base import Job
 from components.quantize.reload import check_reload, write_probe
-from components.records import MODEL_FOLDER, RECORD_FILE, Model
+from components.records import MODEL_FOLDER, RECORD_FILE, Model, recipe_name
 
 log = logging.getLogger("greenlight.quantize")
 
@@ -25,7 +26,9 @@ log = logging.getLogger("greenlight.quantize")
 NO_SPACE_LEFT = ("No space left on device", "iostream error")
 
 
-def quantize_model(baseline_folder: Path | str, output_folder: Path | str, method: str, bits: int, calibration: Calibration | None = None) -> Model:
+def quantize_model(
+    baseline_folder: Path | str, output_folder: Path | str, method: str, bits: int, calibration: Calibration | None = None, limits: str = ""
+) -> Model:
     """Quantize the model in `baseline_folder` into the artifact `output_folder`: `model/` and, last, `record.json`.
 
     It works in a hidden folder beside the output, so a run that was killed at any line leaves no artifact, and the next one removes what it left.
@@ -34,6 +37,7 @@ def quantize_model(baseline_folder: Path | str, output_folder: Path | str, metho
         baseline_folder: a Model artifact, or a plain checkpoint folder of safetensors.
         method, bits: see `components.quantize.methods.capabilities`.
         calibration: for methods that calibrate. Default: text that comes with the built-in model.
+        limits: on quality, for methods that search; see `components.gate.limits`.
 
     Raises:
         InputError: an argument is unusable.
@@ -44,6 +48,8 @@ def quantize_model(baseline_folder: Path | str, output_folder: Path | str, metho
     chosen = check_method(method, bits)
     check_machine(method)
     calibration = calibration or Calibration()
+    if chosen.searches:
+        gate_of(limits)
     if chosen.calibrates:
         calibration.documents()
     baseline = open_checkpoint("baseline", Path(baseline_folder))
@@ -51,8 +57,8 @@ def quantize_model(baseline_folder: Path | str, output_folder: Path | str, metho
         raise InputError("baseline", str(baseline_folder), f"is already quantized ({baseline.record.format}); start from the full-precision model")
 
     with _workspace(Path(output_folder), int(chosen.disk * baseline.record.bytes)) as workspace:
-        log.info("quantizing %s with %s to %s bits", baseline.record.source, chosen.library, bits if chosen.bits else baseline.record.bits)
-        job = Job(baseline.folder, workspace / MODEL_FOLDER, bits, calibration, workspace / "scratch")
+        log.info("quantizing %s with %s: %s", baseline.record.source, chosen.library, recipe_name(method, bits))
+        job = Job(baseline.folder, workspace / MODEL_FOLDER, bits, calibration, workspace / "scratch", limits)
         job.output.mkdir()
         job.scratch.mkdir()
         if chosen.tolerance is not None:
@@ -60,6 +66,9 @@ def quantize_model(baseline_folder: Path | str, output_folder: Path | str, metho
         peak_memory = chosen.quantize(job)
         _copy_companions(baseline, job.output)
         _settle(job.output)
+        tried = chosen.path(job)
+        for trial in tried:
+            log.info("tried %s, %.1f MB: %s", trial.scheme, trial.bytes / 1e6, trial.reason)
         files = describe_files(job.output)
         record = Model(
             role="candidate",
@@ -67,11 +76,12 @@ def quantize_model(baseline_folder: Path | str, output_folder: Path | str, metho
             commit=baseline.record.commit,
             format=chosen.format,
             method=method,
-            bits=bits if chosen.bits else baseline.record.bits,
+            bits=bits if chosen.bits else chosen.stored_bits or baseline.record.bits,
             digest=content_digest(files),
             files=files,
             bytes=sum(entry.size for entry in files.values()),
             libraries=chosen.versions(),
+            search=tried,
         )
         record.save(workspace)
         if chosen.tolerance is None:

@@ -271,6 +271,17 @@ def cost_rows(run: RunRecords) -> list[Row]:
     return rows
 
 
+def search_rows(run: RunRecords) -> list[Row]:
+    """Each artifact that the method of the candidate has tried, in order, with what was measured on calibration text."""
+    rows = []
+    for number, trial in enumerate(run.candidate.search if run.candidate else [], start=1):
+        look, mark = ("status pass", "✓") if trial.passed else ("quiet", "") if trial.too_large else ("status fail", "✗")
+        result = Cell("passed" if trial.passed else "too large" if trial.too_large else "refused", mark=mark, look=look)
+        measured = [f"{QUALITY[name][0]} {formats.quantity(metric.value, QUALITY[name][1])}" for name, metric in trial.metrics.items()]
+        rows.append(Row(f"{number}: {trial.scheme}", [result, formats.size(trial.bytes), "; ".join(measured) or formats.MISSING], trial.reason))
+    return rows
+
+
 def provenance_of(run: RunRecords) -> Iterator[Group]:
     """Everything needed to say what was judged, by what, and to do it again."""
     facts = [("Run", run.run_id)]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from components.history import Outcome, RunRecords
-from components.records import Release
+from components.records import WITHOUT_BITS, Release
 
 Tone = Literal["good", "bad", "waiting", "neutral"]
 
@@ -80,7 +80,9 @@ def _model(run: RunRecords) -> str:
 
 def method(name: str, bits: int) -> str:
     """How a model was quantized, in words."""
-    return f"{bits}-bit, not quantized" if name == "none" else f"{name}, {bits}-bit"
+    if name in WITHOUT_BITS:
+        return {"none": f"{bits}-bit, not quantized", "smallest": "smallest, 4- and 8-bit"}[name]
+    return f"{name}, {bits}-bit"
 
 
 def _traffic(run: RunRecords) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.errors import InputError
-from components.records import recipe_name
+from components.records import WITHOUT_BITS, recipe_name
 
 NOT_SEEN = "steps in a cloud do not see this machine's files; copy it to a bucket and give its gs:// URI"
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -19,8 +19,10 @@ class Parameters(BaseModel):
 
     model: str = Field("builtin:tiny", description="Hub id, gs:// prefix of a model or of checkpoints (newest complete one), local folder, or builtin:tiny.")
     revision: str = Field("", description="Branch, tag or commit of a hub model. Empty: the default branch.")
-    method: str = Field("optimum", description="Quantization method: none, bnb (bitsandbytes), awq, fp8, gptq, w8a8 (llm-compressor), optimum (OpenVINO).")
-    bits: int = Field(8, description="Bits a weight: 4 or 8. Ignored by method none.")
+    method: str = Field(
+        "optimum", description="Quantization method: none, bnb (bitsandbytes), awq, fp8, gptq, w8a8 (llm-compressor), optimum, smallest (OpenVINO)."
+    )
+    bits: int = Field(8, description="Bits a weight: 4 or 8. Ignored by methods none and smallest.")
     methods: str = Field("", description="Instead of method and bits, several to choose from: optimum:8,optimum:4,bnb:4. The best that passes is deployed.")
     calibration: str = Field("builtin", description="Text or chats that methods calibrate on: a JSONL or Parquet path or gs:// URI, or builtin.")
     calibration_samples: int = Field(128, description="Documents to calibrate on at most, chosen by chance.")
@@ -115,9 +117,10 @@ class Parameters(BaseModel):
         from components.benchmark.workload import load_workload
         from components.download.sources import parse_source
         from components.evaluate.text import check_text
+        from components.gate.limits import quality_limits
         from components.gate.objectives import load_gate
         from components.quantize.calibration import check_calibration
-        from components.quantize.methods import check_engine, check_method
+        from components.quantize.methods import check_engine, check_method, methods
         from rollout.target import open_target
         from serving.engines.registry import ENGINES
 
@@ -137,6 +140,8 @@ class Parameters(BaseModel):
             if not DNS_LABEL.fullmatch(getattr(self, field)):
                 raise InputError(field, getattr(self, field), "use up to 63 lower-case letters, digits and dashes, starting with a letter")
         gate, load = load_gate(self.gate), load_workload(self.workload)
+        if any(methods()[method].searches for method, _ in self.recipes):
+            quality_limits(gate)
         if gate.select.prefer == "cost" and len(self.recipes) > 1 and not load.price_per_hour:
             raise InputError("workload", load.name, "the gate prefers the candidate that costs least, and the workload names no price; add price_per_hour")
         check_prompts(self.prompts)
@@ -150,8 +155,8 @@ class Parameters(BaseModel):
 def _recipe(methods: str, entry: str) -> tuple[str, int]:
     """optimum:8 as ("optimum", 8); a method without bits takes those that it ignores."""
     method, colon, bits = entry.partition(":")
-    if method == "none" and not colon:
+    if method in WITHOUT_BITS and not colon:
         return method, 16
     if not method or not bits.isdigit():
-        raise InputError("methods", methods, f"{entry!r} is not a method and its bits; write them as optimum:8,optimum:4,bnb:4, or none")
+        raise InputError("methods", methods, f"{entry!r} is not a method and its bits; write them as optimum:8,optimum:4,bnb:4; none and smallest have no bits")
     return method, int(bits)

@@ -7,6 +7,8 @@ import logging
 from components import storage
 from components.download.sources import parse_source
 from components.evaluate.text import text_digest
+from components.gate.limits import quality_limits
+from components.gate.objectives import load_gate
 from components.history import BUILDS
 from components.quantize.calibration import Calibration
 from components.quantize.methods import methods
@@ -25,12 +27,14 @@ def fingerprint(parameters: Parameters, commit: str, code_version: str) -> str:
     parts = {
         "commit": commit,
         "method": ",".join(sorted(recipe_name(*recipe) for recipe in parameters.recipes)) if more else method,
-        "bits": 0 if more else 16 if method == "none" else bits,
+        "bits": 0 if more else bits if methods()[method].bits else 16,
         "engine": parameters.engine,
         "replicas": parameters.replicas,
         "code": code_version,
         "calibration": ",".join(sorted({calibration_digest(parameters, method) for method, _ in parameters.recipes})),
     }
+    if limits := {found for method, _ in parameters.recipes if (found := search_limits(parameters, method))}:
+        parts["limits"] = ",".join(limits)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -41,10 +45,17 @@ def calibration_digest(parameters: Parameters, method: str) -> str:
     return Calibration(parameters.calibration, parameters.calibration_samples, parameters.calibration_length).digest()
 
 
+def search_limits(parameters: Parameters, method: str) -> str:
+    """What a method that searches has to keep; empty for others, for which the gate does not matter. Raises InputError where the gate says nothing of it."""
+    return quality_limits(load_gate(parameters.gate)) if methods()[method].searches else ""
+
+
 def candidate_build(parameters: Parameters, source_build: str, method: str, bits: int) -> str:
     """The folder of what is made of a source by one method: whatever makes another candidate has another name."""
-    calibrated = calibration_digest(parameters, method)
-    return f"{source_build}/{method}-{bits}{f'-{calibrated[:12]}' if calibrated else ''}"
+    made_with = calibration_digest(parameters, method)
+    if limits := search_limits(parameters, method):
+        made_with = hashlib.sha256(f"{made_with} {limits}".encode()).hexdigest()
+    return f"{source_build}/{method}-{bits}{f'-{made_with[:12]}' if made_with else ''}"
 
 
 def resolve(parameters: Parameters, code_version: str) -> Resolution:
@@ -92,6 +103,8 @@ def planned(parameters: Parameters, source_build: str) -> list[PlannedCandidate]
     """The candidates to make, each with the folder of its build and when it last failed."""
     builds = {recipe: candidate_build(parameters, source_build, *recipe) for recipe in parameters.recipes}
     return [
-        PlannedCandidate(method=method, bits=bits, build=build, attempt=last_failure(storage.join(parameters.history, build)))
+        PlannedCandidate(
+            method=method, bits=bits, limits=search_limits(parameters, method), build=build, attempt=last_failure(storage.join(parameters.history, build))
+        )
         for (method, bits), build in builds.items()
     ]

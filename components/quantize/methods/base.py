@@ -10,7 +10,7 @@ from typing import ClassVar
 from components.errors import GreenlightError
 from components.quantize.calibration import Calibration
 from components.quantize.hardware import Gpu
-from components.records import Format
+from components.records import Format, Trial
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Job:
         bits: bits a weight.
         calibration: for methods that calibrate.
         scratch: folder for temporary files; it is removed afterwards.
+        limits: on quality, for methods that search; see `components.gate.limits`.
     """
 
     model: Path
@@ -43,6 +44,7 @@ class Job:
     bits: int
     calibration: Calibration
     scratch: Path
+    limits: str = ""
 
 
 class Method(ABC):
@@ -56,6 +58,8 @@ class Method(ABC):
         format: of the result.
         engines: that serve the result.
         calibrates: whether it looks at text.
+        searches: whether it looks for what the gate's limits on quality allow.
+        stored_bits: of one without a choice of bits, those of most of its weights. None: the baseline's.
         gpu: what it cannot be done without. None: it runs on a CPU, and on a GPU where there is one.
         tolerance: mean Kullback-Leibler divergence (nats) between the model in memory and the one reloaded that rounding explains; docs/quantization.md has
             what was measured. None: nothing is computed, the files are the baseline's.
@@ -71,6 +75,8 @@ class Method(ABC):
     disk: ClassVar[float]
     tolerance: ClassVar[float | None]
     calibrates: ClassVar[bool] = False
+    searches: ClassVar[bool] = False
+    stored_bits: ClassVar[int | None] = None
     gpu: ClassVar[Gpu | None] = None
 
     @abstractmethod
@@ -83,6 +89,10 @@ class Method(ABC):
         Raises:
             GreenlightError: it did not work. Holds the end of what the library printed.
         """
+
+    def path(self, job: Job) -> list[Trial]:
+        """Of a method that searches: what it tried, once `quantize` is done."""
+        return []
 
     def check_installed(self) -> None:
         """Raises GreenlightError when the library is not installed."""

@@ -7,12 +7,13 @@ import pytest
 
 from components.errors import GreenlightError, InputError
 from components.quantize.methods import capabilities, check_engine, check_installed, check_method, methods
-from components.quantize.methods.optimum import environment
+from components.quantize.openvino import environment
+from components.records import WITHOUT_BITS
 
 
 def test_every_module_is_a_method() -> None:
     modules = {path.stem for path in Path(check_method.__code__.co_filename).parent.glob("*.py")} - {"__init__", "base"}
-    assert set(methods()) == modules == {"none", "awq", "bnb", "fp8", "gptq", "optimum", "w8a8"}
+    assert set(methods()) == modules == {"none", "awq", "bnb", "fp8", "gptq", "optimum", "smallest", "w8a8"}
 
 
 def test_table_has_a_row_for_each_method_and_bits() -> None:
@@ -26,6 +27,7 @@ def test_table_has_a_row_for_each_method_and_bits() -> None:
         ("none", None, "safetensors", ("transformers", "vllm")),
         ("optimum", 4, "openvino", ("openvino",)),
         ("optimum", 8, "openvino", ("openvino",)),
+        ("smallest", None, "openvino", ("openvino",)),
         ("w8a8", 8, "compressed-tensors", ("transformers", "vllm")),
     ]
 
@@ -39,7 +41,7 @@ def test_engines_are_those_that_load_the_format() -> None:
 @pytest.mark.parametrize(
     ("method", "bits", "field", "says"),
     [
-        ("hqq", 4, "method", "use one of: awq, bnb, fp8, gptq, none, optimum, w8a8"),
+        ("hqq", 4, "method", "use one of: awq, bnb, fp8, gptq, none, optimum, smallest, w8a8"),
         ("awq", 8, "bits", "method awq does 4 bits"),
         ("w8a8", 4, "bits", "method w8a8 does 8 bits"),
         ("bnb", 3, "bits", "method bnb does 4 or 8 bits"),
@@ -54,8 +56,13 @@ def test_refused_method(method: str, bits: int, field: str, says: str) -> None:
     assert says in str(caught.value)
 
 
-def test_none_ignores_bits() -> None:
-    assert check_method("none", 3).name == "none"
+@pytest.mark.parametrize("method", WITHOUT_BITS)
+def test_methods_without_bits_ignore_them(method: str) -> None:
+    assert check_method(method, 3).name == method
+
+
+def test_methods_without_bits_are_those_that_names_have_none_for() -> None:
+    assert tuple(name for name, method in methods().items() if not method.bits) == WITHOUT_BITS
 
 
 @pytest.mark.parametrize(("method", "engine"), [("optimum", "auto"), ("optimum", "openvino"), ("bnb", "transformers"), ("none", "auto"), ("gptq", "vllm")])

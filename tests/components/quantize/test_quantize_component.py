@@ -42,7 +42,7 @@ def test_door_of_a_bad_method_is_one_clear_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (2, "")
     last = json.loads(done.stdout.splitlines()[-1])
     assert last["event"] == "failed"
-    assert last["message"] == "method: 'hqq': use one of: awq, bnb, fp8, gptq, none, optimum, w8a8"
+    assert last["message"] == "method: 'hqq': use one of: awq, bnb, fp8, gptq, none, optimum, smallest, w8a8"
     assert not (tmp_path / "candidate").exists()
 
 

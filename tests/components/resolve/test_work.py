@@ -71,10 +71,10 @@ def test_a_candidate_that_failed_is_not_looked_up_in_a_cache_again(tmp_path: Pat
 @pytest.mark.parametrize(
     ("methods", "message"),
     [
-        ("optimum", "methods: 'optimum': 'optimum' is not a method and its bits; write them as optimum:8,optimum:4,bnb:4, or none"),
-        ("optimum:8,,bnb:4", "methods: 'optimum:8,,bnb:4': '' is not a method and its bits; write them as optimum:8,optimum:4,bnb:4, or none"),
+        ("optimum", "methods: 'optimum': 'optimum' is not a method and its bits; write them as optimum:8,optimum:4,bnb:4, XX,
+        ("optimum:8,,bnb:4", "methods: 'optimum:8,,bnb:4': '' is not a method and its bits; write them as optimum:8,optimum:4,bnb:4, XX,
         ("bnb:4,bnb:4", "methods: 'bnb:4,bnb:4': names bnb:4 twice; name each once"),
-        ("bnb:4,gguf:4", "methods: 'bnb:4,gguf:4': gguf:4: use one of: awq, bnb, fp8, gptq, none, optimum, w8a8"),
+        ("bnb:4,gguf:4", "methods: 'bnb:4,gguf:4': gguf:4: use one of: awq, bnb, fp8, gptq, none, optimum, smallest, w8a8"),
         ("bnb:4,gptq:5", "methods: 'bnb:4,gptq:5': gptq:5: method gptq does 4 or 8 bits"),
     ],
 )

@@ -1,0 +1,57 @@
+"""The smallest artifact that keeps the gate's limits on quality: OpenVINO, layers in 4 or 8 bits as they bear it, found by measuring.
+
+What is measured is what evaluation measures, judged as the gate judges it, but on calibration text: the held-out text must not choose what it judges.
+"""
+
+import json
+from pathlib import Path
+
+from components.errors import GreenlightError, InputError
+from components.quantize.calibration import texts
+from components.quantize.child import run_module
+from components.quantize.methods.base import Job
+from components.quantize.openvino import EXPORT, OpenVINO
+from components.quantize.search import PATH_FILE, REFERENCE_FOLDER
+from components.records import Trial
+
+DOCUMENTS = 64
+TOKENS = 128
+"""Of a document at most. 8,192 tokens in all: each trial reads them, and what the baseline predicts for them is kept, 2 GB with 128,000 words."""
+TEXTS_FILE = "texts.jsonl"
+
+
+class Smallest(OpenVINO):
+    name = "smallest"
+    bits = ()
+    stored_bits = 4
+    disk = 6.0  # the export in 32 bits, the best so far and the next try; and what the baseline predicts
+    calibrates = True
+    searches = True
+
+    def quantize(self, job: Job) -> int:
+        from components.gate.evidence import MIN_DOCUMENTS
+
+        found = texts(job.calibration, job.model, DOCUMENTS, TOKENS)
+        if len(found) < MIN_DOCUMENTS:
+            raise InputError("calibration", job.calibration.data, f"gives {len(found)} documents; method smallest needs {MIN_DOCUMENTS} or more to measure on")
+        (job.scratch / TEXTS_FILE).write_text("".join(json.dumps({"text": text}) + "\n" for text in found))
+        peak_memory = run_module(__name__, [str(job.model), str(job.scratch)], job.scratch, "the baseline")
+        exporting = [*EXPORT, "--model", str(job.model), "--weight-format", "fp32"]
+        peak_memory = max(peak_memory, self.run("components.quantize.openvino_search", [str(job.output), job.limits, *exporting], job))
+        if not any(trial.passed for trial in self.path(job)):
+            raise GreenlightError(f"No mix of 4 and 8 bits keeps the limits ({job.limits}). Of everything in 8 bits, {self.path(job)[-1].reason}")
+        return peak_memory
+
+    def path(self, job: Job) -> list[Trial]:
+        return [Trial.model_validate(each) for each in json.loads((job.scratch / PATH_FILE).read_bytes())]
+
+
+def work(model: str, scratch: str) -> None:
+    """Runs in a process of its own: what the baseline predicts for the texts."""
+    from components.evaluate.reference import make_reference
+
+    folder = Path(scratch) / REFERENCE_FOLDER
+    make_reference(model, folder, text=str(Path(scratch) / TEXTS_FILE)).save(folder)
+
+
+method = Smallest()
