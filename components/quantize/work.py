@@ -15,7 +15,7 @@ from components.quantize.calibration import Calibration
 from components.quantize.checkpoint import Checkpoint, open_checkpoint
 from components.quantize.child import ChildFailed, own_peak_memory
 from components.quantize.methods import check_machine, check_method
-from components.quantize.methods.base import Job
+from components.quantize.methods.base import SHARD_BYTES, Job
 from components.quantize.reload import check_reload, write_probe
 from components.records import MODEL_FOLDER, RECORD_FILE, Model
 
@@ -25,7 +25,9 @@ log = logging.getLogger("greenlight.quantize")
 NO_SPACE_LEFT = ("No space left on device", "iostream error")
 
 
-def quantize_model(baseline_folder: Path | str, output_folder: Path | str, method: str, bits: int, calibration: Calibration | None = None) -> Model:
+def quantize_model(
+    baseline_folder: Path | str, output_folder: Path | str, method: str, bits: int, calibration: Calibration | None = None, shard_bytes: int = SHARD_BYTES
+) -> Model:
     """Quantize the model in `baseline_folder` into the artifact `output_folder`: `model/` and, last, `record.json`.
 
     It works in a hidden folder beside the output, so a run that was killed at any line leaves no artifact, and the next one removes what it left.
@@ -34,6 +36,7 @@ def quantize_model(baseline_folder: Path | str, output_folder: Path | str, metho
         baseline_folder: a Model artifact, or a plain checkpoint folder of safetensors.
         method, bits: see `components.quantize.methods.capabilities`.
         calibration: for methods that calibrate. Default: text that comes with the built-in model.
+        shard_bytes: most bytes of a file of weights.
 
     Raises:
         InputError: an argument is unusable.
@@ -52,7 +55,7 @@ def quantize_model(baseline_folder: Path | str, output_folder: Path | str, metho
 
     with _workspace(Path(output_folder), int(chosen.disk * baseline.record.bytes)) as workspace:
         log.info("quantizing %s with %s to %s bits", baseline.record.source, chosen.library, bits if chosen.bits else baseline.record.bits)
-        job = Job(baseline.folder, workspace / MODEL_FOLDER, bits, calibration, workspace / "scratch")
+        job = Job(baseline.folder, workspace / MODEL_FOLDER, bits, calibration, workspace / "scratch", shard_bytes)
         job.output.mkdir()
         job.scratch.mkdir()
         if chosen.tolerance is not None:
