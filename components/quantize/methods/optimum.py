@@ -19,6 +19,8 @@ WEIGHTS = {
     4: ["--weight-format", "int4", "--group-size", "64", "--group-size-fallback", "adjust", "--ratio", "1.0"],
     8: ["--weight-format", "int8"],
 }
+# NNCF draws its progress with rich, which shows only the end of it where nobody sees a terminal.
+PROGRESS = {"TTY_COMPATIBLE": "1", "TTY_INTERACTIVE": "1", "TERM": "xterm", "NO_COLOR": "1"}
 # Our package alone is shown to the other environment, and not the folder it lies in: that may be the site-packages of this one.
 EXPORT = """
 import importlib.util
@@ -43,7 +45,7 @@ class Optimum(Method):
     def quantize(self, job: Job) -> int:
         command = ["export", "openvino", "--model", str(job.model), "--task", "text-generation-with-past", "--library", "transformers"]
         arguments = [str(PACKAGE_ROOT / "components"), str(job.scratch), *command, *WEIGHTS[job.bits], str(job.output)]
-        peak_memory = run_python(environment(), EXPORT, arguments, job.scratch, self.library)
+        peak_memory = run_python(environment(), EXPORT, arguments, job.scratch, self.library, PROGRESS)
         _forget_paths(job.output / "openvino_config.json")
         return peak_memory
 
