@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from components.errors import GreenlightError
+from components.quantize.progress import ESCAPES, progress_in
 
 log = logging.getLogger("greenlight.quantize")
 
@@ -65,20 +66,20 @@ def run_python(python: Path, code: str, arguments: list[str], scratch: Path, lab
         command = [str(python), "-c", DIE_WITH_PARENT + code, str(os.getpid()), *arguments]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, env=variables)
     try:
-        peak = _wait(process, label)
+        peak = _wait(process, label, output)
     finally:
         if process.returncode is None:
             process.kill()
             process.wait()
     if process.returncode:
-        tail = "\n".join(output.read_text(errors="replace").replace("\r", "\n").splitlines()[-TAIL_LINES:])
+        tail = "\n".join(ESCAPES.sub("", output.read_text(errors="replace")).replace("\r", "\n").splitlines()[-TAIL_LINES:])
         log.error("the end of what %s printed:\n%s", label, tail)
         raise ChildFailed(_reason(label, process.returncode, tail), tail)
     return peak
 
 
-def _wait(process: subprocess.Popen[bytes], label: str) -> int:
-    """Wait, say that it still works, and return its peak memory in bytes."""
+def _wait(process: subprocess.Popen[bytes], label: str, output: Path) -> int:
+    """Wait, say how far it has come, and return its peak memory in bytes."""
     started = told = time.monotonic()
     while True:
         # wait4 and not Popen.wait: only it tells the memory of this one child.
@@ -89,7 +90,8 @@ def _wait(process: subprocess.Popen[bytes], label: str) -> int:
         now = time.monotonic()
         if now - told >= PROGRESS_SECONDS:
             told = now
-            log.info("%s is working", label, extra={"figure": f"{now - started:.0f} s"})
+            progress = progress_in(output)
+            log.info("%s", f"{label}: {progress}" if progress else f"{label} is working", extra={"figure": f"{now - started:.0f} s"})
         time.sleep(0.05)
 
 

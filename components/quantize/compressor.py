@@ -5,6 +5,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
+from components.download.selection import INDEX
 from components.quantize.calibration import token_ids
 from components.quantize.child import run_module
 from components.quantize.methods.base import Job, Method
@@ -34,10 +35,11 @@ class Compressor(Method):
     def quantize(self, job: Job) -> int:
         if self.calibrates:
             (job.scratch / SAMPLES_FILE).write_text(json.dumps(token_ids(job.calibration, job.model)))
-        return run_module(__name__, [self.name, str(job.model), str(job.output), str(job.bits), str(job.scratch)], job.scratch, self.library)
+        arguments = [self.name, str(job.model), str(job.output), str(job.bits), str(job.scratch), str(job.shard_bytes)]
+        return run_module(__name__, arguments, job.scratch, self.library)
 
 
-def work(name: str, model: str, output: str, bits: str, scratch: str) -> None:
+def work(name: str, model: str, output: str, bits: str, scratch: str, shard_bytes: str) -> None:
     """Runs in a process of its own: calibrate layer by layer, quantize, save."""
     import torch
     from llmcompressor import oneshot
@@ -62,7 +64,7 @@ def work(name: str, model: str, output: str, bits: str, scratch: str) -> None:
 
         dispatch_model(loaded)  # back from where calibration, layer by layer, has left it
     keep(lambda ids: loaded(input_ids=torch.tensor([ids], device=loaded.device), use_cache=False).logits[0], Path(scratch), "" if on_gpu else "float32")
-    loaded.save_pretrained(output, save_compressed=True)
+    loaded.save_pretrained(output, save_compressed=True, max_shard_size=int(shard_bytes))
     if not on_gpu:
         _restore_dtype(Path(model), Path(output))
     (Path(output) / "recipe.yaml").unlink(missing_ok=True)  # config.json says the same, and a recipe may name data
@@ -91,6 +93,12 @@ def _restore_dtype(model: Path, output: Path) -> None:
     dtype = source.get("dtype") or source.get("torch_dtype") or "float32"  # torch_dtype: before transformers 4.56
     config = json.loads((output / "config.json").read_bytes())
     (output / "config.json").write_text(json.dumps(config | {"dtype": dtype}, indent=2) + "\n")
+    total = 0
     for shard in output.glob("*.safetensors"):
-        tensors = load_file(shard)
-        save_file({name: t.to(getattr(torch, dtype)) if t.dtype == torch.float32 else t for name, t in tensors.items()}, shard, metadata={"format": "pt"})
+        tensors = {name: t.to(getattr(torch, dtype)) if t.dtype == torch.float32 else t for name, t in load_file(shard).items()}
+        total += sum(t.nbytes for t in tensors.values())
+        save_file(tensors, shard, metadata={"format": "pt"})
+    if (output / INDEX).is_file():  # of a checkpoint in several files; it says how many bytes they hold
+        index = json.loads((output / INDEX).read_bytes())
+        index["metadata"]["total_size"] = total
+        (output / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")

@@ -12,6 +12,8 @@ from components.quantize.methods.base import Job, Method
 ENVIRONMENT_VARIABLE = "GREENLIGHT_OPENVINO_PYTHON"
 EXPORT = ("export", "openvino", "--task", "text-generation-with-past", "--library", "transformers")
 """The beginning of optimum-cli's arguments."""
+# NNCF draws its progress with rich, which shows only the end of it where nobody sees a terminal.
+PROGRESS = {"TTY_COMPATIBLE": "1", "TTY_INTERACTIVE": "1", "TERM": "xterm", "NO_COLOR": "1"}
 # Our package alone is shown to the other environment, and not the folder it lies in: that may be the site-packages of this one.
 START = """
 import importlib, importlib.util
@@ -34,7 +36,8 @@ class OpenVINO(Method):
 
     def run(self, module: str, arguments: list[str], job: Job) -> int:
         """Call `work(scratch, *arguments)` of one of our modules in the export environment. Returns its peak memory in bytes."""
-        return run_python(environment(), START, [str(PACKAGE_ROOT / "components"), module, str(job.scratch), *arguments], job.scratch, self.library)
+        arguments = [str(PACKAGE_ROOT / "components"), module, str(job.scratch), *arguments]
+        return run_python(environment(), START, arguments, job.scratch, self.library, PROGRESS)
 
     def check_installed(self) -> None:
         environment()

@@ -16,7 +16,7 @@ from components.quantize.calibration import Calibration
 from components.quantize.checkpoint import Checkpoint, open_checkpoint
 from components.quantize.child import ChildFailed, own_peak_memory
 from components.quantize.methods import check_machine, check_method
-from components.quantize.methods.base import Job
+from components.quantize.methods.base import SHARD_BYTES, Job
 from components.quantize.reload import check_reload, write_probe
 from components.records import MODEL_FOLDER, RECORD_FILE, Model, recipe_name
 
@@ -27,7 +27,13 @@ NO_SPACE_LEFT = ("No space left on device", "iostream error")
 
 
 def quantize_model(
-    baseline_folder: Path | str, output_folder: Path | str, method: str, bits: int, calibration: Calibration | None = None, limits: str = ""
+    baseline_folder: Path | str,
+    output_folder: Path | str,
+    method: str,
+    bits: int,
+    calibration: Calibration | None = None,
+    limits: str = "",
+    shard_bytes: int = SHARD_BYTES,
 ) -> Model:
     """Quantize the model in `baseline_folder` into the artifact `output_folder`: `model/` and, last, `record.json`.
 
@@ -38,6 +44,7 @@ def quantize_model(
         method, bits: see `components.quantize.methods.capabilities`.
         calibration: for methods that calibrate. Default: text that comes with the built-in model.
         limits: on quality, for methods that search; see `components.gate.limits`.
+        shard_bytes: most bytes of a file of weights.
 
     Raises:
         InputError: an argument is unusable.
@@ -58,7 +65,7 @@ def quantize_model(
 
     with _workspace(Path(output_folder), int(chosen.disk * baseline.record.bytes)) as workspace:
         log.info("quantizing %s with %s: %s", baseline.record.source, chosen.library, recipe_name(method, bits))
-        job = Job(baseline.folder, workspace / MODEL_FOLDER, bits, calibration, workspace / "scratch", limits)
+        job = Job(baseline.folder, workspace / MODEL_FOLDER, bits, calibration, workspace / "scratch", limits, shard_bytes)
         job.output.mkdir()
         job.scratch.mkdir()
         if chosen.tolerance is not None:

@@ -12,6 +12,9 @@ from components.quantize.calibration import Calibration
 from components.quantize.hardware import Gpu
 from components.records import Format, Trial
 
+SHARD_BYTES = 5_000_000_000
+"""Most bytes of a file of weights, unless one tensor alone is larger: what copies, caches and mounts of buckets handle well. transformers writes 50 GB."""
+
 
 @dataclass(frozen=True)
 class Capability:
@@ -37,6 +40,7 @@ class Job:
         calibration: for methods that calibrate.
         scratch: folder for temporary files; it is removed afterwards.
         limits: on quality, for methods that search; see `components.gate.limits`.
+        shard_bytes: most bytes of a file of weights, where the format can be split (OpenVINO is one file).
     """
 
     model: Path
@@ -45,6 +49,7 @@ class Job:
     calibration: Calibration
     scratch: Path
     limits: str = ""
+    shard_bytes: int = SHARD_BYTES
 
 
 class Method(ABC):

@@ -21,10 +21,10 @@ class BitsAndBytes(Method):
     tolerance = 0.0001
 
     def quantize(self, job: Job) -> int:
-        return run_module(__name__, [str(job.model), str(job.output), str(job.bits), str(job.scratch)], job.scratch, self.library)
+        return run_module(__name__, [str(job.model), str(job.output), str(job.bits), str(job.scratch), str(job.shard_bytes)], job.scratch, self.library)
 
 
-def work(model: str, output: str, bits: str, scratch: str) -> None:
+def work(model: str, output: str, bits: str, scratch: str, shard_bytes: str) -> None:
     """Runs in a process of its own: quantize while loading, save."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -35,8 +35,9 @@ def work(model: str, output: str, bits: str, scratch: str) -> None:
         config = BitsAndBytesConfig(load_in_8bit=True)
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     loaded = AutoModelForCausalLM.from_pretrained(Path(model), dtype="auto", quantization_config=config, device_map={"": device}, local_files_only=True)
+    # Saved first: on a CPU with AVX512-BF16 the first prediction packs the weights anew, and release 0.50 saves something else after that.
+    loaded.save_pretrained(output, max_shard_size=int(shard_bytes))
     keep(lambda ids: loaded(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0], Path(scratch))
-    loaded.save_pretrained(output)
 
 
 method = BitsAndBytes()

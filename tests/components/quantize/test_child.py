@@ -39,6 +39,14 @@ def test_progress_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture, mo
     assert caplog.text.count("the library is working") >= 2
 
 
+def test_progress_is_that_of_the_library(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.quantize.child.PROGRESS_SECONDS", 0.2)
+    code = "import time; print('\\rLoading weights:  40%|####      | 12/30 [00:03<00:04,  4.00it/s]', end='', flush=True); time.sleep(0.7)"
+    with caplog.at_level(logging.INFO):
+        run_python(PYTHON, code, [], tmp_path, "the library")
+    assert "the library: loading weights, 12 of 30" in caplog.text
+
+
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 def test_child_dies_with_its_parent(tmp_path: Path, end: signal.Signals) -> None:
     marker = tmp_path / "pid"

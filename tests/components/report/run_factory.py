@@ -33,6 +33,7 @@ from components.records import (
     Resolution,
     Selection,
     Speed,
+    Trial,
 )
 
 START = datetime(2026, 11, 23, 19, 20, 1, tzinfo=UTC)
@@ -63,6 +64,17 @@ def passing() -> list[ObjectiveResult]:
         objective("p95 of E2E vs live", "e2e", 0.26, 0.31, 1.10),
         objective("output tokens/s vs live", "output_tokens_per_second", 4.61, 4.40, 0.95, comparison=">= 0.95x live"),
         objective("error rate vs live", "error_rate", 0.0, 0.018, 0.03, comparison="<= +3.00 points against live", unit="points"),
+    ]
+
+
+def trials() -> list[Trial]:
+    """Of the method `smallest`."""
+    kl = {"kl_mean": Metric(value=0.06, low=0.058, high=0.062)}
+    told = "mean KL divergence is 0.06 nats; at 95% confidence at least 0.058 nats, beyond the limit 0.05 nats"
+    return [
+        Trial(scheme="100.0% int4 a channel", group_size=-1, ratio=1.0, bytes=2_480_000, metrics=kl, passed=False, reason=told),
+        Trial(scheme="100.0% int4 in groups of 128", group_size=128, ratio=1.0, bytes=2_550_000, metrics=kl, passed=True, reason="keeps the limits"),
+        Trial(scheme="50.0% int4 a channel", group_size=-1, ratio=0.5, bytes=3_600_000, passed=False, too_large=True, reason="larger than one that keeps them"),
     ]
 
 
@@ -161,6 +173,7 @@ class RunFactory:
             seconds=0.4 if baseline else 18.7,
             peak_memory_bytes=0 if baseline else 1_340_000_000,
             libraries={} if baseline else {"optimum-intel": "2.2.0", "openvino": "2026.4.1"},
+            search=[] if baseline or self.method != "smallest" else trials(),
         )
 
     def download(self) -> "RunFactory":

@@ -65,6 +65,14 @@ def test_the_candidates_of_a_sweep_and_why_the_winner_won(tmp_path: Path) -> Non
     assert page.figures["front"]["layout"]["xaxis"]["type"] == "log"
 
 
+def test_the_path_of_a_search(tmp_path: Path) -> None:
+    _, page = report(RunFactory(tmp_path, method="smallest", bits=4).through("gate").moved())
+    assert page.title == "Promoted: builtin:tiny, smallest, 4- and 8-bit"
+    path = page.text[page.text.index("The search for the smallest") : page.text.index("Size and time")]
+    assert path.index("1: 100.0% int4 a channel") < path.index("✗ refused") < path.index("✓ passed") < path.index("too large")
+    assert "Mean KL divergence 0.06" in path and "beyond the limit 0.05 nats" in path
+
+
 def test_one_candidate_needs_no_comparison(tmp_path: Path) -> None:
     _, page = report(RunFactory(tmp_path).through("gate").moved())
     assert "front" not in page.figures and "was deployed" not in page.text

@@ -68,11 +68,17 @@ def test_a_candidate_that_failed_is_not_looked_up_in_a_cache_again(tmp_path: Pat
     assert [each.attempt for each in planned(sweep, "builds/abc")] == ["2026-11-25T15:00:00", ""]
 
 
+NO_RECIPE = "is not a method and its bits; write them as optimum:8,optimum:4,bnb:4; none and smallest have no bits"
+
+
 @pytest.mark.parametrize(
     ("methods", "message"),
     [
-        ("optimum", "methods: 'optimum': 'optimum' is not a method and its bits; write them as optimum:8,optimum:4,bnb:4, XX,
-        ("optimum:8,,bnb:4", "methods: 'optimum:8,,bnb:4': '' is not a method and its bits; write them as optimum:8,optimum:4,bnb:4, XX,
+        ("optimum", f"methods: 'optimum': 'optimum' {NO_RECIPE}"),
+        (
+            "optimum:8,,bnb:4",
+            "methods: 'optimum:8,,bnb:4': '' is not a method and its bits; write them as optimum:8,optimum:4,bnb:4; none and smallest have no bits",
+        ),
         ("bnb:4,bnb:4", "methods: 'bnb:4,bnb:4': names bnb:4 twice; name each once"),
         ("bnb:4,gguf:4", "methods: 'bnb:4,gguf:4': gguf:4: use one of: awq, bnb, fp8, gptq, none, optimum, smallest, w8a8"),
         ("bnb:4,gptq:5", "methods: 'bnb:4,gptq:5': gptq:5: method gptq does 4 or 8 bits"),
@@ -91,3 +97,26 @@ def test_a_sweep_by_cost_needs_a_price() -> None:
         sweep.check_values()
     sweep.model_copy(update={"workload": "{name: priced, price_per_hour: 0.4}"}).check_values()
     BASE.model_copy(update={"gate": gate}).check_values()  # one method: nothing is weighed
+
+
+def test_a_search_is_told_the_limits_of_the_gate(tmp_path: Path) -> None:
+    """They are part of what it makes: another gate is another build, and nothing else of the gate counts. Other methods do not know them."""
+    tight = "{name: tight, confidence: 0.9, objectives: [{metric: kl_mean, max: 0.01}, {metric: ttft, statistic: p50, scope: vs_live, max: 1.1}]}"
+    sweep = BASE.model_copy(update={"methods": "optimum:8,smallest", "gate": tight, "history": str(tmp_path)})
+    uniform, searched = planned(sweep, "builds/abc")
+    assert (uniform.limits, searched.limits, searched.name) == ("", "kl_mean max 0.01 at 0.9", "smallest")
+    faster = sweep.model_copy(update={"gate": tight.replace("max: 1.1", "max: 1.2")})
+    looser = sweep.model_copy(update={"gate": tight.replace("0.01", "0.02")})
+    assert planned(faster, "builds/abc") == [uniform, searched]
+    assert planned(looser, "builds/abc")[0] == uniform
+    assert planned(looser, "builds/abc")[1].build != searched.build
+    alone = BASE.model_copy(update={"method": "smallest", "gate": tight})
+    assert fingerprint(alone, "c", "v") != fingerprint(alone.model_copy(update={"gate": looser.gate}), "c", "v")
+    assert fingerprint(BASE, "c", "v") == fingerprint(BASE.model_copy(update={"gate": tight}), "c", "v")
+
+
+def test_a_search_needs_limits() -> None:
+    gate = "{name: fast, confidence: 0.95, objectives: [{metric: ttft, statistic: p50, scope: vs_live, max: 1.1}]}"
+    with pytest.raises(InputError, match=r"gate: 'fast': has no objective on quality"):
+        BASE.model_copy(update={"method": "smallest", "gate": gate}).check_values()
+    BASE.model_copy(update={"gate": gate}).check_values()
