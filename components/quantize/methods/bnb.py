@@ -35,8 +35,8 @@ def work(model: str, output: str, bits: str, scratch: str) -> None:
         config = BitsAndBytesConfig(load_in_8bit=True)
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     loaded = AutoModelForCausalLM.from_pretrained(Path(model), dtype="auto", quantization_config=config, device_map={"": device}, local_files_only=True)
+    loaded.save_pretrained(output)  # first: on a CPU with AVX-512 bf16 the first prediction packs the weights, and bitsandbytes 0.50 saves those wrongly
     keep(lambda ids: loaded(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0], Path(scratch))
-    loaded.save_pretrained(output)
 
 
 method = BitsAndBytes()
