@@ -10,12 +10,15 @@ import importlib.util
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from components.errors import InputError
+from components.errors import GreenlightError, InputError
 from components.evaluate.text import read_rows
+
+if TYPE_CHECKING:
+    from components.evaluate.harness import LoadedTasks
 
 COLUMNS = ("question", "choices", "answer")
 EXAMPLE = '{"question": "…", "choices": ["…", "…"], "answer": 0}'
@@ -80,12 +83,41 @@ class Tasks:
         """Names that lm-eval knows."""
         return tuple(each for each in self.names if not is_file(each))
 
+    def kept_in(self, folder: Path) -> "Tasks":
+        """The same, with the copies of the files that `keep` put into a folder."""
+        names = tuple(str(folder / f"{task_name(each)}.jsonl") if is_file(each) else each for each in self.names)
+        return replace(self, names=names)
+
+    def keep(self, folder: Path) -> None:
+        """Copy the files of items into a folder."""
+        for file in self.files:
+            path = folder / f"{task_name(file)}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(json.dumps(vars(item)) + "\n" for item in load_items(file)))
+
+    def load(self) -> "LoadedTasks | None":
+        """Ready to be asked. None where there are none.
+
+        Raises:
+            InputError: lm-eval has no such task, cannot get its data, or its items are not right or wrong.
+            GreenlightError: lm-eval is not here.
+        """
+        if not self:
+            return None
+        check_installed()
+        from components.evaluate.harness import LoadedTasks
+
+        return LoadedTasks(self)
+
     def digest(self) -> str:
         """Of all that decides what is asked, whatever the folders of the files are called. Empty without tasks. Raises InputError as `load_items`."""
         if not self:
             return ""
         asked = [[task_name(each), [[*vars(item).values()] for item in load_items(each)] if is_file(each) else None] for each in self.names]
         return hashlib.sha256(json.dumps([asked, self.limit, self.few_shot]).encode()).hexdigest()
+
+
+NO_TASKS = Tasks()
 
 
 def is_file(entry: str) -> bool:
@@ -133,12 +165,6 @@ def load_items(file: str) -> list[Item]:
     return items
 
 
-def save_items(items: list[Item], path: Path) -> None:
-    """As a file that `load_items` reads."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(vars(item)) + "\n" for item in items))
-
-
 def _problem(value: Any) -> str:
     """What is wrong with a row; empty when nothing is."""
     if not isinstance(value, dict):
@@ -158,6 +184,12 @@ def _problem(value: Any) -> str:
 def installed() -> bool:
     """Whether lm-eval is here."""
     return importlib.util.find_spec("lm_eval") is not None
+
+
+def check_installed() -> None:
+    """Raises GreenlightError where lm-eval is not here."""
+    if not installed():
+        raise GreenlightError("Tasks are asked through lm-eval, which is not installed here. Run `make install`, or install greenlight-llm[tasks].")
 
 
 class Mention(NamedTuple):

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.errors import InputError
-from components.evaluate.tasks import Item, Tasks, check_tasks, load_items, registered_tasks, save_items
+from components.evaluate.tasks import Item, Tasks, check_tasks, load_items, registered_tasks
 
 GOOD = {"question": "Two and two are", "choices": ["four", "five"], "answer": 0}
 
@@ -47,8 +47,12 @@ def test_items_of_jsonl_and_parquet(tmp_path: Path) -> None:
     assert load_items(file) == items
     pq.write_table(pa.table({name: [GOOD[name]] for name in GOOD} | {"id": [1]}), tmp_path / "b.parquet")
     assert load_items(str(tmp_path / "b.parquet")) == items[:1]
-    save_items(items, tmp_path / "copies/a.jsonl")
-    assert load_items(str(tmp_path / "copies/a.jsonl")) == items
+    asked = Tasks.parse(f"{tmp_path / 'b.parquet'},arc_easy", 3)
+    asked.keep(tmp_path / "copies")
+    kept = asked.kept_in(tmp_path / "copies")
+    assert (kept.names, kept.limit) == ((str(tmp_path / "copies/b.jsonl"), "arc_easy"), 3)
+    assert load_items(kept.names[0]) == items[:1]
+    assert kept.digest() == asked.digest()
 
 
 @pytest.mark.parametrize(
