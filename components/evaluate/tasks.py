@@ -83,6 +83,11 @@ class Tasks:
         """Names that lm-eval knows."""
         return tuple(each for each in self.names if not is_file(each))
 
+    @property
+    def items(self) -> int:
+        """Of all files, as many as are asked. Raises InputError as `load_items`."""
+        return sum(min(size, self.limit or size) for size in (len(load_items(file)) for file in self.files))
+
     def kept_in(self, folder: Path) -> "Tasks":
         """The same, with the copies of the files that `keep` put into a folder."""
         names = tuple(str(folder / f"{task_name(each)}.jsonl") if is_file(each) else each for each in self.names)

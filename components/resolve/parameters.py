@@ -2,11 +2,15 @@
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.errors import InputError
 from components.records import recipe_name
+
+if TYPE_CHECKING:
+    from components.gate.objectives import Gate
 
 NOT_SEEN = "steps in a cloud do not see this machine's files; copy it to a bucket and give its gs:// URI"
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -154,9 +158,25 @@ class Parameters(BaseModel):
         check_prompts(load.prompts)
         check_text(self.text)
         check_tasks(self.tasks, self.task_limit, self.few_shot)
+        self._check_tasks_for(gate)
         check_calibration(self.calibration, self.calibration_samples, self.calibration_length)
         parse_source(self.model, self.revision)
         open_target(self.target, self.service, self.namespace, self.home, self.port)
+
+    def _check_tasks_for(self, gate: "Gate") -> None:
+        """Raises InputError where the gate judges the answers to tasks, and there are none or too few for it."""
+        from components.evaluate.tasks import Tasks
+        from components.gate.objectives import MIN_ITEMS
+
+        judged = [objective.title for objective in gate.objectives if objective.kind.source == "tasks"]
+        asked = Tasks.parse(self.tasks, self.task_limit, self.few_shot)
+        if judged and not asked:
+            fix = f"the gate {gate.name} has the objective {judged[0]}; name tasks or files of items, or take it out of the gate"
+            raise InputError("tasks", self.tasks, fix)
+        if judged and not asked.registered and asked.items < MIN_ITEMS:
+            raise InputError(
+                "tasks", self.tasks, f"the gate {gate.name} judges {MIN_ITEMS} items or more, and {asked.items} are asked; give more, or raise task_limit"
+            )
 
 
 def _recipe(methods: str, entry: str) -> tuple[str, int]:

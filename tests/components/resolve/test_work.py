@@ -74,6 +74,21 @@ def test_tasks_that_cannot_be_asked_are_refused_before_anything_is_done(change: 
     assert str(refused.value) == message
 
 
+def test_a_gate_that_judges_tasks_needs_enough_of_them(tmp_path: Path) -> None:
+    gate = "{name: exam, confidence: 0.95, objectives: [{metric: task_accuracy_drop, max: 0.01}]}"
+    file = tmp_path / "facts.jsonl"
+    file.write_text("".join(f'{{"question": "{number}", "choices": ["a", "b"], "answer": 0}}\n' for number in range(20)))
+    judged = BASE.model_copy(update={"gate": gate})
+    with pytest.raises(InputError) as refused:
+        judged.check_values()
+    fix = "the gate exam has the objective drop in task accuracy; name tasks or files of items, or take it out of the gate"
+    assert (refused.value.field, refused.value.fix) == ("tasks", fix)
+    asked = judged.model_copy(update={"tasks": str(file)})
+    asked.check_values()
+    with pytest.raises(InputError, match="judges 20 items or more, and 19 are asked; give more, or raise task_limit"):
+        asked.model_copy(update={"task_limit": 19}).check_values()
+
+
 def test_files_of_this_machine_are_no_tasks_in_a_cloud(tmp_path: Path) -> None:
     file = tmp_path / "facts.jsonl"
     file.write_text('{"question": "Two and two are", "choices": ["four", "five"], "answer": 0}\n')
