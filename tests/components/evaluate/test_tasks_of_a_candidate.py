@@ -47,6 +47,20 @@ def test_flips_of_a_candidate_against_its_baseline(asked: Path, candidates: Cand
     assert Evaluation.load(tmp_path / "evaluation").tasks == record.tasks
 
 
+def test_a_ruined_candidate_answers_otherwise(asked: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    copy = Path(shutil.copytree(TINY, tmp_path / "copy"))
+    tensors = load_file(copy / "model.safetensors")
+    for name in tensors:
+        if "down_proj" in name:
+            tensors[name].zero_()
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    (result,) = evaluate_model(asked, copy, tmp_path / "evaluation").tasks
+    assert result.right_to_wrong + result.wrong_to_right >= 2
+    assert round(ITEMS * (result.accuracy - result.baseline_accuracy)) == result.wrong_to_right - result.right_to_wrong
+
+
 def test_an_equal_candidate_changes_nothing(asked: Path, tmp_path: Path) -> None:
     (result,) = evaluate_model(asked, TINY, tmp_path).tasks
     assert (result.right_to_wrong, result.wrong_to_right, result.accuracy) == (0, 0, result.baseline_accuracy)
