@@ -5,7 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV_VERSION := 0.13.9
 PY := .venv/bin/python
 UV := .venv/bin/uv
-EXTRAS := serving,quantize,vertex,dev
+EXTRAS := serving,quantize,tasks,vertex,dev
+PINS := --constraint constraints.txt --override constraints-left-out.txt
 ARGS ?=
 # Each step is a process of its own. Where this is set, all of them would compile torch and transformers anew, for half of a run's time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -100,11 +101,11 @@ kubernetes:
 	@[ "$$(id -u)" != 0 ] || [ -n "$$GREENLIGHT_TEST_KUBECONFIG" ] || tests/cluster/build.sh >/dev/null || true
 
 docs: install  ## Build the pages of docs/ with the reference from the code: build/docs/index.html
-	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt --editable '.[$(EXTRAS),docs]'
+	$(UV) pip install --quiet --python $(PY) $(PINS) --editable '.[$(EXTRAS),docs]'
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet && echo build/docs/index.html
 
 demo: install  ## Chat with what is live, and see blue and green answer the same prompt side by side (after `make run`; ARGS="--server.port 8600")
-	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt --editable '.[$(EXTRAS),demo]'
+	$(UV) pip install --quiet --python $(PY) $(PINS) --editable '.[$(EXTRAS),demo]'
 	$(PY) -m streamlit run demo/app.py --server.headless true --server.address 127.0.0.1 --browser.gatherUsageStats false --client.toolbarMode minimal $(ARGS)
 
 down: install  ## Stop what `make run` left serving
@@ -119,16 +120,16 @@ $(UV):
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-.venv/installed: setup.cfg pyproject.toml requirements-serving.txt requirements-openvino.txt constraints.txt | $(UV)
-	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt --editable '.[$(EXTRAS)]'
+.venv/installed: setup.cfg pyproject.toml requirements-serving.txt requirements-openvino.txt constraints.txt constraints-left-out.txt | $(UV)
+	$(UV) pip install --quiet --python $(PY) $(PINS) --editable '.[$(EXTRAS)]'
 	@touch $@
 
 .venv/clients: .venv/installed
-	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt --editable '.[$(EXTRAS),clients,demo,docs]'
+	$(UV) pip install --quiet --python $(PY) $(PINS) --editable '.[$(EXTRAS),clients,demo,docs]'
 	@touch $@
 
 .venv/notebooks: .venv/installed
-	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt --editable '.[$(EXTRAS),notebooks]'
+	$(UV) pip install --quiet --python $(PY) $(PINS) --editable '.[$(EXTRAS),notebooks]'
 	@touch $@
 
 # optimum-intel cannot share an environment with transformers 5.17. Both link the same torch from uv's cache.

@@ -20,7 +20,7 @@ AT_ONCE = 8  # runs that are read at the same time from a bucket
 UNITS = {  # by the end of a figure's name
     "_ttft_p50": "s", "_ttft_p95": "s", "_itl_p50": "s", "_itl_p95": "s", "_e2e_p50": "s", "_e2e_p95": "s", "_seconds": "s",
     "_bytes": "bytes", "_output_tokens_per_second": "tokens/s", "_ratio": "x", "_error_rate": "share", "_goodput": "share", "pairs_used": "share",
-    "top1_agreement": "share", "_cost_per_million_tokens": "USD", "kl_mean": "nats", "bits_per_byte": "bits",
+    "top1_agreement": "share", "_accuracy": "share", "_cost_per_million_tokens": "USD", "kl_mean": "nats", "bits_per_byte": "bits",
 }  # fmt: skip
 
 

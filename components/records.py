@@ -207,6 +207,33 @@ class ScoredCandidate(Part):
         return recipe_name(self.method, self.bits)
 
 
+class TaskScore(Part):
+    """How a baseline answered a task. `tasks.parquet` beside its record holds a row an item."""
+
+    name: str
+    few_shot: int = Field(description="Items with their answers that were shown before each.")
+    chat_template: bool = Field(description="Whether the items were put through the model's chat template.")
+    items: int
+    accuracy: float = Field(description="Share that was answered right.")
+    accuracy_stderr: float
+
+
+class TaskResult(Part):
+    """A task, answered by the candidate and by its baseline. `tasks.parquet` beside the record holds a row an item."""
+
+    name: str
+    metric: str = "acc"
+    few_shot: int = 0
+    chat_template: bool = False
+    items: int
+    accuracy: float = Field(description="Share that the candidate answered right.")
+    accuracy_stderr: float
+    baseline_accuracy: float
+    baseline_stderr: float
+    right_to_wrong: int = Field(description="Items that the baseline answered right and the candidate wrong.")
+    wrong_to_right: int
+
+
 class Reference(Record):
     """What a baseline predicts for a text, computed once for all candidates. `logprobs.f16` beside it holds 16 bits a token and entry of the vocabulary."""
 
@@ -219,6 +246,11 @@ class Reference(Record):
     opening: list[int] = Field(description="What the tokenizer puts before and after an empty text.")
     start: int = Field(description="Token that each window begins with.")
     bytes: int = Field(description="Of the log-probabilities.")
+    tasks: list[TaskScore] = Field(default_factory=list, description="That the baseline was asked, and candidates are to be asked.")
+    tasks_asked: str = Field("", description="The tasks as the user named them. Copies of files lie in the folder `tasks/` beside the record.")
+    tasks_digest: str = Field("", description="Of what they ask.")
+    task_limit: int = 0
+    few_shot: int = 0
     seconds: float = 0.0
     peak_memory_bytes: int = 0
 
@@ -241,6 +273,7 @@ class Evaluation(Record):
     candidate: ScoredCandidate = ScoredCandidate()
     metrics: dict[str, Metric] = Field(description="perplexity, baseline_perplexity, perplexity_ratio, bits_per_byte, kl_mean, kl_p99 (nats), top1_agreement.")
     golden: list[Golden] = Field(default_factory=list, description="What every server of the candidate is asked, and must answer.")
+    tasks: list[TaskResult] = Field(default_factory=list, description="Questions with right answers, answered by both.")
     seconds: float = 0.0
 
 

@@ -29,6 +29,9 @@ def promotion(
     prompts: str = "builtin",
     workload: str = "short",
     text: str = "builtin",
+    tasks: str = "",
+    task_limit: int = 0,
+    few_shot: int = 0,
     target: str = "local",
     service: str = "llm-inference",
     namespace: str = "default",
@@ -56,6 +59,9 @@ def promotion(
         prompts: Prompts of the benchmark: a JSONL path or gs:// URI, or builtin.
         workload: What the benchmark sends, and when: the name of a shipped workload, a path, a gs:// URI, or the YAML itself.
         text: Held-out text of the evaluation: a JSONL or Parquet path or gs:// URI, or builtin.
+        tasks: Tasks to ask, with commas between: names of lm-eval's, paths or gs:// URIs of JSONL files of items. Empty: none.
+        task_limit: Items of each task at most, from its start. 0: all.
+        few_shot: Items with their answers that are shown before each item of a task.
         target: Where serving runs: local; kubernetes, or kubernetes:CONTEXT; projects/P/locations/L/clusters/C.
         service: Name of the stable endpoint.
         namespace: Kubernetes namespace of the service. Ignored by the local target.
@@ -69,20 +75,21 @@ def promotion(
         code_version: Digest of the code that makes and serves a release. Leave it as compiled.
     """
     data = {"calibration": calibration, "calibration_samples": calibration_samples, "calibration_length": calibration_length}
+    held = {"text": text, "tasks": tasks, "task_limit": task_limit, "few_shot": few_shot}
     run = {"run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER, "history": history}
     rollout = {"target": target, "service": service, "namespace": namespace, "home": home, "port": port, **run}
 
     with dsl.ExitHandler(report(**run).set_caching_options(False)):
         found = resolve(
-            model=model, revision=revision, method=method, bits=bits, methods=methods, gate=gate, prompts=prompts, workload=workload, text=text,
-            replicas=replicas, engine=engine, auto_promote=auto_promote, force=force, code_version=code_version, **data, **rollout,
+            model=model, revision=revision, method=method, bits=bits, methods=methods, gate=gate, prompts=prompts, workload=workload,
+            replicas=replicas, engine=engine, auto_promote=auto_promote, force=force, code_version=code_version, **data, **held, **rollout,
         ).set_caching_options(False)  # fmt: skip
 
         with dsl.If(found.outputs["Output"] == "new", name="new"):
             # These four are cached across runs, so they must not know the run: their records go to the build's folder.
             shared = {"history": history, "code_version": code_version}
             baseline = download(source=model, commit=found.outputs["commit"], build=found.outputs["source_build"], **shared).outputs["baseline"]
-            expected = reference(baseline=baseline, text=text, build=found.outputs["reference_build"], **shared).outputs["reference"]
+            expected = reference(baseline=baseline, **held, build=found.outputs["reference_build"], **shared).outputs["reference"]
             with dsl.ParallelFor(found.outputs["candidates"], name="candidates") as each:
                 way = {"method": each.method, "bits": each.bits, "sweep": each.sweep, "attempt": each.attempt, "build": each.build, **shared}
                 made = quantize(baseline=baseline, limits=each.limits, **data, **way)

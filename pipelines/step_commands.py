@@ -86,20 +86,29 @@ def evaluate(
     candidate: Annotated[Path, typer.Option(help="The quantized artifact.")],
     output_dir: Annotated[Path, typer.Option(help="Folder for record.json and documents.parquet.")],
     text: Annotated[str, typer.Option(help="Held-out text: JSONL or Parquet with a `text` a document, or builtin.")] = "builtin",
+    tasks: Annotated[
+        str, typer.Option(help="Tasks to ask, with commas between: names of lm-eval's, paths or gs:// URIs of JSONL files of items. Empty: none.")
+    ] = "",
+    task_limit: Annotated[int, typer.Option(help="Items of each task at most, from its start. 0: all.")] = 0,
+    few_shot: Annotated[int, typer.Option(help="Items with their answers that are shown before each item of a task.")] = 0,
     reference: Annotated[Path | None, typer.Option(help="Folder of what the baseline predicts, computed there once. Default: below output-dir.")] = None,
 ) -> None:
-    """Score a quantized model against its baseline, token by token.
+    """Score a quantized model against its baseline, token by token, and ask both the same tasks.
 
-    What the baseline predicts is kept in the folder REFERENCE, and taken from there for the next candidate.
+    What the baseline predicts and answers is kept in the folder REFERENCE, and taken from there for the next candidate.
     """
     from components.evaluate.reference import make_reference
+    from components.evaluate.tasks import Tasks, check_installed, check_tasks
     from components.evaluate.text import check_text
     from components.evaluate.work import evaluate_model
 
     log_to_terminal()
     check_text(text)
+    check_tasks(tasks, task_limit, few_shot)
+    if asked := Tasks.parse(tasks, task_limit, few_shot):
+        check_installed()
     expected = reference or output_dir / "reference"
-    make_reference(baseline, expected, text=text).save(expected)
+    make_reference(baseline, expected, text=text, tasks=asked).save(expected)
     record = evaluate_model(expected, candidate, output_dir)
     record.save(output_dir)
     print(record.model_dump_json(indent=2))

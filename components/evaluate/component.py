@@ -6,13 +6,25 @@ from components.image import COMPONENTS_IMAGE
 
 
 @dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
-def reference(baseline: dsl.Input[dsl.Model], reference: dsl.Output[dsl.Artifact], text: str, build: str, history: str, code_version: str) -> None:
-    """What the baseline predicts for the held-out text, once for all candidates."""
+def reference(
+    baseline: dsl.Input[dsl.Model],
+    reference: dsl.Output[dsl.Artifact],
+    text: str,
+    tasks: str,
+    task_limit: int,
+    few_shot: int,
+    build: str,
+    history: str,
+    code_version: str,
+) -> None:
+    """What the baseline predicts for the held-out text, and answers to the tasks, once for all candidates."""
     from components.evaluate.reference import make_reference
+    from components.evaluate.tasks import Tasks
     from components.step import step
 
     with step("reference", build, history) as running:
-        record = make_reference(baseline.path, reference.path, text=text)
+        asked = Tasks.parse(tasks, int(task_limit), int(few_shot))  # numbers travel as doubles
+        record = make_reference(baseline.path, reference.path, text=text, tasks=asked)
         reference.metadata.update(documents=record.documents, tokens=record.tokens, vocabulary=record.vocabulary, bytes=record.bytes)
         running.finish(record, reference.path, figure=f"{record.tokens} tokens, {record.bytes / 1e6:.1f} MB")
 
@@ -30,7 +42,7 @@ def evaluate(
     history: str,
     code_version: str,
 ) -> None:
-    """Score the candidate against the baseline on held-out text. In a sweep also measure it, and leave a Failure where it cannot be scored."""
+    """Score the candidate against the baseline on held-out text and tasks. In a sweep also measure it, and leave a Failure where it cannot be scored."""
     from components.evaluate.speed import measure_speed
     from components.evaluate.work import evaluate_model
     from components.records import Failure, recipe_name
@@ -45,6 +57,7 @@ def evaluate(
             speed = measure_speed(candidate.path) if sweep else None
             record = record.model_copy(update={"candidate": record.candidate.model_copy(update={"uri": candidate.uri, "speed": speed})})
             evaluation.metadata.update({name: metric.value for name, metric in record.metrics.items()})
+            evaluation.metadata.update({f"accuracy_{task.name}": task.accuracy for task in record.tasks})
             running.finish(
                 record, evaluation.path, figure=f"KL {record.metrics['kl_mean'].value:.4f}" + (f", {speed.tokens_per_second:.0f} tok/s" if speed else "")
             )

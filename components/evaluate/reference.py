@@ -16,8 +16,10 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from components.errors import IntegrityError
+from components.evaluate.answers import write_answers
 from components.evaluate.compare import Predicted, predict
 from components.evaluate.scorers import load_scorer, silence
+from components.evaluate.tasks import NO_TASKS, Tasks
 from components.evaluate.text import BUILTIN, load_text, text_digest
 from components.evaluate.tokens import Document, Reader, each_window
 from components.quantize.checkpoint import open_checkpoint
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("greenlight.evaluate")
 
 LOGPROBS_FILE, TEXTS_FILE, TOKENS_FILE = "logprobs.f16", "texts.parquet", "tokens.parquet"
+TASKS_FOLDER = "tasks"
 ITEM = 2  # bytes
 LEAST = -65504.0  # the lowest number in 16 bits: what is less likely is as good as impossible
 
@@ -61,6 +64,12 @@ class OpenReference:
     encoded: dict[str, list[int]]
     """Texts, the empty one among them, as the baseline's tokenizer reads a prompt."""
 
+    @property
+    def tasks(self) -> Tasks:
+        """What the baseline was asked, from the copies that lie here."""
+        record = self.record
+        return Tasks.parse(record.tasks_asked, record.task_limit, record.few_shot).kept_in(self.folder / TASKS_FOLDER)
+
     def windows(self) -> Iterator[Window]:
         """Every scored token of every document, in order.
 
@@ -81,12 +90,13 @@ class OpenReference:
                 at = end
 
 
-def make_reference(baseline_folder: Path | str, output_folder: Path | str, text: str = BUILTIN) -> Reference:
-    """Score the baseline on the text. The record is the caller's to save; one that is saved there already, of the same baseline and text, is returned.
+def make_reference(baseline_folder: Path | str, output_folder: Path | str, text: str = BUILTIN, tasks: Tasks = NO_TASKS) -> Reference:
+    """Score the baseline on the text, and ask it the tasks. The record is the caller's to save; one that is saved there already, of the same, is returned.
 
     Args:
         baseline_folder: a Model artifact, or a plain model folder.
         text: `builtin`, or the path or gs:// URI of JSONL or Parquet with a `text` a document.
+        tasks: that candidates are asked too.
 
     Raises:
         InputError: an argument is unusable.
@@ -96,8 +106,9 @@ def make_reference(baseline_folder: Path | str, output_folder: Path | str, text:
     started, folder = time.monotonic(), Path(output_folder)
     texts, digest = load_text(text), text_digest(text)
     baseline = open_checkpoint("baseline", Path(baseline_folder))
-    if made := _made_before(folder, baseline.record.digest, digest):
+    if made := _made_before(folder, baseline.record.digest, digest, tasks.digest()):
         return made
+    loaded = tasks.load()
     (folder / RECORD_FILE).unlink(missing_ok=True)  # what a killed attempt left is nobody's artifact
     folder.mkdir(parents=True, exist_ok=True)
     reader = Reader(baseline)
@@ -113,7 +124,11 @@ def make_reference(baseline_folder: Path | str, output_folder: Path | str, text:
                 _write(file, scorer.logits(inputs), targets, kept, at)
                 at += len(targets)
             size = file.tell()
+        answered = loaded.ask("baseline", scorer, baseline) if loaded else []
     _write_tables(folder, texts, documents, reader, kept)
+    if answered:
+        write_answers(answered, folder)
+        tasks.keep(folder / TASKS_FOLDER)
     return Reference(
         baseline_digest=baseline.record.digest,
         text_digest=digest,
@@ -124,6 +139,11 @@ def make_reference(baseline_folder: Path | str, output_folder: Path | str, text:
         opening=reader.encode(""),
         start=reader.start,
         bytes=size,
+        tasks=[each.score() for each in answered],
+        tasks_asked=",".join(tasks.names),
+        tasks_digest=tasks.digest(),
+        task_limit=tasks.limit,
+        few_shot=tasks.few_shot,
         seconds=round(time.monotonic() - started, 3),
         peak_memory_bytes=own_peak_memory(),
     )
@@ -147,12 +167,12 @@ def open_reference(folder: Path | str) -> OpenReference:
     return OpenReference(record, folder, documents, {"": record.opening} | {row["text"]: row["encoded"] for row in rows})
 
 
-def _made_before(folder: Path, baseline_digest: str, digest: str) -> Reference | None:
+def _made_before(folder: Path, *digests: str) -> Reference | None:
     try:
         record = open_reference(folder).record
     except IntegrityError:
         return None
-    if (record.baseline_digest, record.text_digest) != (baseline_digest, digest):
+    if (record.baseline_digest, record.text_digest, record.tasks_digest) != digests:
         return None
     log.info("the baseline's predictions are there already: %s", folder)
     return record

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import inspect
 import io
 import logging
 import warnings
@@ -32,8 +33,8 @@ def silence() -> Iterator[None]:
 class Scorer(Protocol):
     """A loaded model."""
 
-    def logits(self, ids: list[int]) -> "torch.Tensor":
-        """Next-token logits after each of `ids`, on CPU, of shape (tokens, vocabulary). Valid until the next call."""
+    def logits(self, ids: list[int], last: int = 0) -> "torch.Tensor":
+        """Next-token logits after each of `ids`, or after the last so many, on CPU, of shape (tokens, vocabulary). Valid until the next call."""
 
 
 def load_scorer(checkpoint: Checkpoint, threads: int, dtype: str = "") -> Scorer:
@@ -76,14 +77,16 @@ class TorchScorer:
             model, report = _model_class(config).from_pretrained(checkpoint.folder, local_files_only=True, output_loading_info=True, **options)
             _check_keys(checkpoint.folder, report)
             self._model = model.eval()
+            self._can_keep_few = "logits_to_keep" in inspect.signature(model.forward).parameters
             self.logits([0])  # compressed weights are unpacked at the first use
 
-    def logits(self, ids: list[int]) -> "torch.Tensor":
+    def logits(self, ids: list[int], last: int = 0) -> "torch.Tensor":
         import torch
 
         with torch.inference_mode():
             inputs = torch.tensor([ids], device=self._model.device)
-            return self._model(input_ids=inputs, use_cache=False).logits[0].cpu()
+            few = {"logits_to_keep": last} if last and self._can_keep_few else {}  # a large vocabulary makes those of a long text large
+            return self._model(input_ids=inputs, use_cache=False, **few).logits[0][-last:].cpu()
 
 
 class OpenVINOScorer:
@@ -103,7 +106,7 @@ class OpenVINOScorer:
         if not {"input_ids", "attention_mask", "beam_idx"} <= names <= {"input_ids", "attention_mask", "beam_idx", "position_ids"}:
             raise GreenlightError(f"{model} is no stateful text generation model (inputs: {', '.join(sorted(names))}). Quantize it with optimum.")
 
-    def logits(self, ids: list[int]) -> "torch.Tensor":
+    def logits(self, ids: list[int], last: int = 0) -> "torch.Tensor":
         import numpy as np
         import torch
 
@@ -116,7 +119,9 @@ class OpenVINOScorer:
             if self._takes_positions:
                 inputs["position_ids"] = np.arange(start, end)[None]
             self._request.infer(inputs)
-            chunks.append(self._request.get_tensor("logits").data[0].copy())
+            unwanted = max(0, len(ids) - last - start) if last else 0
+            if unwanted < len(chunk):
+                chunks.append(self._request.get_tensor("logits").data[0][unwanted:].copy())
         return torch.from_numpy(np.concatenate(chunks))
 
 

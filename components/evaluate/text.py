@@ -53,12 +53,13 @@ def load_text(text: str, field: str = "text") -> list[str]:
     return documents
 
 
-def read_rows(uri: str, given: str, field: str, columns: tuple[str, ...] = ("text",)) -> list[Row]:
+def read_rows(uri: str, given: str, field: str, columns: tuple[str, ...] = ("text",), example: str = '{"text": "…"}') -> list[Row]:
     """The rows of a file: Parquet where its name says so, else JSONL. Blank lines are skipped.
 
     Args:
         given, field: what the user wrote, and the parameter that named it, for the error.
         columns: of a Parquet file that are read, those of them that it has.
+        example: a line as it should be.
 
     Raises:
         InputError: there is no such file, it cannot be read as what it is called, or holds nothing.
@@ -66,10 +67,10 @@ def read_rows(uri: str, given: str, field: str, columns: tuple[str, ...] = ("tex
     try:
         data = storage.read_bytes(uri)
     except (FileNotFoundError, IsADirectoryError):
-        raise InputError(field, given, "there is no such file; give the path or gs:// URI of a JSONL or Parquet file, or `builtin`") from None
+        raise InputError(field, given, "there is no such file; give the path or gs:// URI of a JSONL or Parquet file") from None
     rows = _parquet(data, given, field, columns) if uri.endswith(".parquet") else _lines(data, given, field)
     if not rows:
-        raise InputError(field, given, 'holds no documents; write {"text": "…"} a line')
+        raise InputError(field, given, f"holds no documents; write {example} a line")
     return rows
 
 

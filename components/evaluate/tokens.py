@@ -29,21 +29,32 @@ class Document:
 
 
 class Reader:
-    """The tokenizer of the baseline, and how it starts a text."""
+    """The tokenizer of a checkpoint, and how it starts a text.
 
-    def __init__(self, baseline: Checkpoint) -> None:
-        config = baseline.config()
+    Attributes:
+        context: tokens that the model can read.
+        window: that are read at once of a long text.
+        start: the token before a text.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        config = checkpoint.config()
         config = config.get("text_config") or config
-        self._tokenizer = load_tokenizer(baseline.folder)
-        self.window = min(WINDOW, int(config.get("max_position_embeddings", WINDOW)))
+        self._tokenizer = load_tokenizer(checkpoint.folder)
+        self.context = int(config.get("max_position_embeddings", WINDOW))
+        self.window = min(WINDOW, self.context)
         self.start = self._first_token(config)
 
     def read(self, text: str) -> Document:
         return Document(self._tokenizer.encode(text, add_special_tokens=False).ids, len(text.encode()))
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, special: bool = True) -> list[int]:
         """With special tokens, as a prompt is read."""
-        return self._tokenizer.encode(text).ids
+        return self._tokenizer.encode(text, add_special_tokens=special).ids
+
+    def decode(self, ids: list[int]) -> str:
+        """With special tokens as text."""
+        return self._tokenizer.decode(ids, skip_special_tokens=False)
 
     def _first_token(self, config: dict[str, Any]) -> int:
         """What the tokenizer puts before a text, or else the token that ends one: it stands between texts."""
@@ -52,9 +63,7 @@ class Reader:
         for candidate in (put_before, [config.get("bos_token_id")], end if isinstance(end, list) else [end]):
             if candidate and candidate[0] is not None:
                 return candidate[0]
-        raise GreenlightError(
-            "The baseline's config.json names neither bos_token_id nor eos_token_id, so texts have no start. Add the one it was trained with."
-        )
+        raise GreenlightError("The model's config.json names neither bos_token_id nor eos_token_id, so texts have no start. Add the one it was trained with.")
 
 
 def windows(ids: list[int], start: int, size: int) -> list[tuple[list[int], list[int]]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from components.evaluate.answers import Answered, compared, read_answers, write_both
 from components.evaluate.bootstrap import quantile_of_clusters, ratio_of_sums
 from components.evaluate.compare import TAIL, Sums, compare
 from components.evaluate.golden import golden_set
@@ -17,7 +18,7 @@ from components.evaluate.reference import OpenReference, open_reference
 from components.evaluate.scorers import Scorer, load_scorer, silence
 from components.evaluate.tokens import check_tokenizer
 from components.quantize.checkpoint import open_checkpoint
-from components.records import RECORD_FILE, Evaluation, Metric, ScoredCandidate
+from components.records import RECORD_FILE, Evaluation, Metric, ScoredCandidate, TaskResult
 
 log = logging.getLogger("greenlight.evaluate")
 
@@ -35,7 +36,9 @@ class Scored:
 
 
 def evaluate_model(reference_folder: Path | str, candidate_folder: Path | str, output_folder: Path | str) -> Evaluation:
-    """Score a candidate on the tokens of a reference. Writes `documents.parquet` and `tokens.parquet` into `output_folder`; the record is the caller's to save.
+    """Score a candidate on the tokens of a reference, and ask it the same tasks.
+
+    Writes `documents.parquet`, `tokens.parquet`, and where there are tasks `tasks.parquet` into `output_folder`; the record is the caller's to save.
 
     Args:
         reference_folder: a Reference artifact, made from the candidate's baseline.
@@ -51,12 +54,14 @@ def evaluate_model(reference_folder: Path | str, candidate_folder: Path | str, o
     candidate = open_checkpoint("candidate", Path(candidate_folder))
     reference = open_reference(reference_folder)
     check_tokenizer(candidate.folder, reference.encoded)
+    tasks = reference.tasks.load()
 
     log.info("loading the candidate (%s)", candidate.record.format)
     with silence():
         scorer = load_scorer(candidate, len(os.sched_getaffinity(0)))
         scored = score(scorer, reference)
         golden = golden_set(scorer, candidate.folder, reference, [each.sums.leads for each in scored])
+        answered = tasks.ask("candidate", scorer, candidate) if tasks else []
     write_documents(scored, Path(output_folder))
     record = Evaluation(
         baseline_digest=reference.record.baseline_digest,
@@ -66,11 +71,25 @@ def evaluate_model(reference_folder: Path | str, candidate_folder: Path | str, o
         tokens=sum(each.sums.tokens for each in scored),
         metrics=summarize(scored),
         golden=golden,
+        tasks=_compare_answers(reference, answered, Path(output_folder)),
         seconds=round(time.monotonic() - started, 3),
     )
     kl = record.metrics["kl_mean"]
     log.info("KL %.5f nats (%.5f to %.5f)", kl.value, kl.low, kl.high, extra={"figure": f"KL {kl.value:.4f}"})
     return record
+
+
+def _compare_answers(reference: OpenReference, answered: list[Answered], folder: Path) -> list[TaskResult]:
+    """Both models' answers, of which a file is written where there are any."""
+    if not answered:
+        return []
+    before = read_answers(reference.folder, reference.record.tasks)
+    results = compared(before, answered)
+    write_both(before, answered, folder)
+    for each in results:
+        said = f"{each.accuracy:.1%} right, baseline {each.baseline_accuracy:.1%}"
+        log.info("%s: %s, of %d items %d became wrong and %d right", each.name, said, each.items, each.right_to_wrong, each.wrong_to_right)
+    return results
 
 
 def summarize(scored: list[Scored]) -> dict[str, Metric]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from components.errors import GreenlightError
+from components.gate.catalogue import QUALITY
 from components.gate.evidence import NoEvidence, Pairs
 from components.gate.latencies import Mean, QuantileRatio, ShareDifference
 from components.gate.objectives import Gate, Objective
@@ -46,7 +47,7 @@ def judged_by(gate: Gate) -> Gate:
     Raises:
         GreenlightError: nothing is left.
     """
-    kept = [each for each in gate.objectives if planned(each) or (each.scope == "absolute" and each.kind.source != "documents")]
+    kept = [each for each in gate.objectives if planned(each) or (each.scope == "absolute" and each.kind.source not in QUALITY)]
     if not kept:
         raise GreenlightError(f"the gate {gate.name} compares nothing with live, so live against itself says nothing of it. Name another with --gate.")
     return gate.model_copy(update={"objectives": kept})

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 Scope = Literal["absolute", "vs_live"]
-Source = Literal["requests", "blocks", "errors", "documents"]
+Source = Literal["requests", "blocks", "errors", "documents", "tasks"]
 Comparison = Literal["ratio", "difference"]
 
 PERCENTILES = {"p50": 50, "p90": 90, "p95": 95}
 STATISTICS = (*PERCENTILES, "mean", "over_slo")
+QUALITY: tuple[Source, ...] = ("documents", "tasks")
+"""Sources that an evaluation holds: what can be judged before anything is deployed."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class MetricKind:
 
     Attributes:
         label: as sentences name it.
-        source: which samples it comes from: paired requests, throughput blocks, counts of failed requests, or scored documents.
+        source: which samples it comes from: paired requests, throughput blocks, counts of failed requests, scored documents, or items of tasks.
         unit: of its absolute value.
         scopes: `absolute`: its own value; `vs_live`: compared with the live color.
         comparison: how it is compared with live.
@@ -54,4 +56,7 @@ METRICS = {
     "top1_agreement": MetricKind("top-1 agreement", "Share of tokens at which candidate and baseline would choose the same.", "documents", better="higher"),
     "perplexity_ratio": MetricKind("perplexity ratio", "Perplexity of the candidate over that of the baseline.", "documents", "x"),
     "bits_per_byte": MetricKind("bits per byte", "Bits that the candidate needs for a byte of the held-out text.", "documents", "bits"),
+    "task_accuracy_drop": MetricKind(
+        "drop in task accuracy", "Share of the items of all tasks that the candidate turned from right to wrong, less those that it turned back.", "tasks"
+    ),
 }

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from components.benchmark.samples import BLOCKS, REQUESTS, file_digest
 from components.errors import GreenlightError
+from components.evaluate.answers import ANSWERS_FILE
 from components.gate.estimates import Floats, Ints
 from components.records import RECORD_FILE, BenchmarkResult, Deployment, Evaluation
 
@@ -123,6 +124,26 @@ def _with_tokens(folder: Path, documents: Documents) -> Documents:
     if not np.allclose(np.bincount(document, kl, minlength=len(documents)), documents.kl_sum, rtol=1e-4, atol=1e-6):
         raise NoEvidence(f"the divergences in {TOKENS} do not add up to those in {DOCUMENTS}")
     return replace(documents, token_kl=kl, token_document=document)
+
+
+def read_flips(folder: Path, evaluation: Evaluation) -> Floats | None:
+    """Of each item of all tasks: 1 where only the baseline answered right, -1 where only the candidate did, else 0. None where no tasks were asked."""
+    if not evaluation.tasks:
+        return None
+    table = _read(folder / ANSWERS_FILE, "")
+    names = np.array(_columns(table, ["task"])["task"])
+    baseline, candidate = (_floats(table, role) for role in ("baseline", "candidate"))
+    if not (np.isin(baseline, (0, 1)).all() and np.isin(candidate, (0, 1)).all()):
+        raise NoEvidence(f"{ANSWERS_FILE} holds answers that are neither right nor wrong")
+    flips = baseline - candidate
+    for task in evaluation.tasks:
+        own = flips[names == task.name]
+        found, said = (len(own), (own > 0).sum(), (own < 0).sum()), (task.items, task.right_to_wrong, task.wrong_to_right)
+        if found != said:
+            raise NoEvidence(f"{ANSWERS_FILE} holds {found[0]} items of {task.name} with {found[1]} and {found[2]} flips, its record says {said}")
+    if len(flips) != sum(task.items for task in evaluation.tasks):
+        raise NoEvidence(f"{ANSWERS_FILE} holds items of tasks that its record does not name")
+    return flips
 
 
 def read_pairs(folder: Path, result: BenchmarkResult) -> tuple[Pairs, Counts]:

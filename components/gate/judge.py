@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from components.gate.catalogue import QUALITY
 from components.gate.evidence import record_digest
 from components.gate.objectives import Gate
 from components.gate.sources import read_quality, read_samples
@@ -10,10 +11,6 @@ from components.gate.verdict import judge_samples
 from components.records import Action, BakeTest, Decision, Deployment, ObjectiveResult
 
 log = logging.getLogger("greenlight.gate")
-
-
-QUALITY = ("documents",)
-"""Sources that an evaluation holds: what can be judged before anything is deployed."""
 
 
 def judge_quality(evaluation_folder: Path, gate: Gate) -> list[ObjectiveResult]:

@@ -13,6 +13,8 @@ MIN_TAIL_PAIRS = 5
 """Requests that must lie beyond a percentile for its bound to mean anything: p95 needs 100 pairs, p90 needs 50."""
 MIN_BLOCK_PAIRS = 3
 """Pairs of throughput blocks below which a t interval is too wide to decide anything."""
+MIN_ITEMS = 20
+"""Items of tasks below which the approximation of their bound is too rough."""
 
 MIN_REFERENCE_PAIRS = 30
 """Below which the normal approximation of the bound of the reference is not one."""

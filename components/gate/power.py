@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from components.gate.catalogue import QUALITY
 from components.gate.estimates import proportion
 from components.gate.latencies import share_variance
 from components.gate.objectives import MIN_BLOCK_PAIRS, Gate, Objective
@@ -65,7 +66,7 @@ class Need:
 
 def planned(objective: Objective) -> bool:
     """Whether an equal model should pass it, and how many pairs that takes can be known beforehand."""
-    if objective.scope != "vs_live" or objective.kind.source == "documents":
+    if objective.scope != "vs_live" or objective.kind.source in QUALITY:
         return False
     if objective.comparison == "difference":
         return objective.at_most and 0 < objective.limit < 1

@@ -27,7 +27,9 @@ def bootstrap(
     draws: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """The estimate of each objective but kl_p99 in each of `draws` resamples. Shape (draws, objectives), columns by its title, in the unit of its limit.
+    """The estimate of each objective but kl_p99 and those of tasks in each of `draws` resamples.
+
+    Shape (draws, objectives), columns by its title, in the unit of its limit.
 
     Args:
         pairs, requests, blocks, documents: of `components.frames.Frames`. Pairs that the deciding look did not have are left out.
@@ -55,6 +57,8 @@ def bootstrap(
     for objective in gate.objectives:
         match objective.kind.source:
             case "documents" if objective.metric == "kl_p99":  # of single tokens, which are not among the frames
+                continue
+            case "tasks":  # of items, which are not either
                 continue
             case "documents":
                 found[objective.title] = _quality(objective.metric, documents, of_documents)

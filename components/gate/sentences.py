@@ -7,7 +7,7 @@ from components.gate.objectives import Bake, Gate, Objective
 from components.gate.power import Need, plan
 from components.records import Calibration
 
-RATES = ("error_rate", "top1_agreement")
+RATES = ("error_rate", "top1_agreement", "task_accuracy_drop")
 
 
 def show(objective: Objective, value: float) -> str:
@@ -59,6 +59,7 @@ SOURCES = {
     "errors": "all requests of the benchmark",
     "blocks": "the throughput blocks",
     "documents": "the documents of the evaluation",
+    "tasks": "the items of its tasks",
 }
 
 

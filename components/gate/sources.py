@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from components.errors import GreenlightError
+from components.gate.catalogue import QUALITY
 from components.gate.estimates import Floats
 from components.gate.evidence import (
     Counts,
@@ -22,6 +23,7 @@ from components.gate.evidence import (
     pairs_of,
     rates_of,
     read_documents,
+    read_flips,
     read_pairs,
     read_rates,
 )
@@ -41,6 +43,7 @@ class Samples:
         prices: by role, USD an hour of all its servers.
         missing: by source, why there is nothing.
         doubt: why the benchmark can speak against a candidate, but not for it: it is not what the gate asked for, whole. Empty when it is.
+        flips: of each item of the tasks, what the candidate changed: 1 to wrong, -1 to right. None where there are no tasks.
     """
 
     documents: Documents | None = None
@@ -50,6 +53,7 @@ class Samples:
     prices: dict[str, float] | None = None
     missing: dict[str, NoEvidence] = field(default_factory=dict)
     doubt: str = ""
+    flips: Floats | None = None
 
     @property
     def flaw(self) -> str:
@@ -82,7 +86,7 @@ class Samples:
 def read_samples(evaluation_folder: Path, benchmark_folder: Path, deployment: Deployment, gate: Gate) -> Samples:
     """Everything that the artifacts hold. Never raises: what cannot be read is missing, with the reason."""
     missing: dict[str, NoEvidence] = {}
-    documents = _documents(evaluation_folder, deployment, missing)
+    documents, flips = _quality(evaluation_folder, deployment, missing)
     pairs, counts, rates, prices, doubt, stopped_at = None, None, None, None, "", 0
     with _source(missing, "requests", "errors", "blocks"):
         result = BenchmarkResult.load(benchmark_folder)
@@ -93,36 +97,41 @@ def read_samples(evaluation_folder: Path, benchmark_folder: Path, deployment: De
         with _source(missing, "blocks"):
             rates = read_rates(benchmark_folder, result)
             doubt = doubt or _missing_blocks(len(rates["candidate"]), gate)
-    samples = Samples(documents, pairs, counts, rates, prices, missing, doubt)
+    samples = Samples(documents, pairs, counts, rates, prices, missing, doubt, flips)
     return samples.first(stopped_at) if stopped_at else samples  # pairs that were under way when a look had decided are not those of another look
 
 
 def read_quality(evaluation_folder: Path) -> Samples:
     """What an evaluation holds, before anything is deployed. Never raises."""
     missing: dict[str, NoEvidence] = {}
-    return Samples(documents=_documents(evaluation_folder, None, missing), missing=missing)
+    documents, flips = _quality(evaluation_folder, None, missing)
+    return Samples(documents=documents, missing=missing, flips=flips)
 
 
 def samples_so_far(evaluation_folder: Path, deployment: Deployment, requests: pa.Table, blocks: pa.Table, gate: Gate) -> Samples:
     """The same while the benchmark runs, from the tables that it has filled until now. Never raises."""
     missing: dict[str, NoEvidence] = {}
-    documents = _documents(evaluation_folder, deployment, missing)
+    documents, flips = _quality(evaluation_folder, deployment, missing)
     pairs, counts, rates, doubt = None, None, None, ""
     with _source(missing, "requests", "errors"):
         pairs, counts = pairs_of(requests, True)
     with _source(missing, "blocks"):
         rates = rates_of(blocks, True)
         doubt = _missing_blocks(len(rates["candidate"]), gate)
-    return Samples(documents, pairs, counts, rates, None, missing, doubt)
+    return Samples(documents, pairs, counts, rates, None, missing, doubt, flips)
 
 
-def _documents(folder: Path, deployment: Deployment | None, missing: dict[str, NoEvidence]) -> Documents | None:
-    with _source(missing, "documents"):
+def _quality(folder: Path, deployment: Deployment | None, missing: dict[str, NoEvidence]) -> tuple[Documents | None, Floats | None]:
+    documents, flips = None, None
+    with _source(missing, *QUALITY):
         evaluation = Evaluation.load(folder)
         if deployment:
             check_evaluation(evaluation, deployment)
-        return read_documents(folder, evaluation)
-    return None
+        with _source(missing, "documents"):
+            documents = read_documents(folder, evaluation)
+        with _source(missing, "tasks"):
+            flips = read_flips(folder, evaluation)
+    return documents, flips
 
 
 @contextlib.contextmanager

@@ -18,10 +18,10 @@ import numpy as np
 from components.evaluate.bootstrap import quantile_of_clusters, ratio_of_sums
 from components.evaluate.compare import TAIL
 from components.gate import estimates, latencies, sentences
-from components.gate.catalogue import PERCENTILES
+from components.gate.catalogue import PERCENTILES, QUALITY
 from components.gate.estimates import Estimate, Interval, Measure
 from components.gate.evidence import MIN_DOCUMENTS, TOLERANCE, Documents, NoEvidence, Pairs
-from components.gate.objectives import MIN_BLOCK_PAIRS, MIN_TAIL_PAIRS, Gate, Objective
+from components.gate.objectives import MIN_BLOCK_PAIRS, MIN_ITEMS, MIN_TAIL_PAIRS, Gate, Objective
 from components.gate.sequential import look_errors
 from components.gate.sources import Samples, Value
 from components.records import Look, ObjectiveResult, Verdict
@@ -123,7 +123,7 @@ def _judge(objective: Objective, samples: Samples, fractions: tuple[float, ...],
     except NoEvidence as problem:
         return _Judged(objective, None, str(problem), False, confidence)
     keeps = _shows(measure, objective.limit, objective.at_most, confidence)
-    doubted = keeps and samples.doubt and objective.kind.source != "documents"
+    doubted = keeps and samples.doubt and objective.kind.source not in QUALITY
     return _Judged(objective, measure, f"that cannot count, because {samples.doubt}" if doubted else "", keeps and not doubted, confidence)
 
 
@@ -211,6 +211,8 @@ def measured(objective: Objective, samples: Samples, confidence: float) -> Measu
     if source == "documents":
         documents = samples.need(source, samples.documents)
         return Interval(lambda at: _quality(objective.metric, documents, at), confidence)
+    if source == "tasks":
+        return _accuracy_drop(samples)
     if source == "requests":
         return _latency(objective, samples.need(source, samples.pairs))
     if source == "errors":
@@ -274,6 +276,16 @@ def _quality(metric: str, documents: Documents, confidence: float) -> Estimate:
     if recorded is None or not math.isclose(recorded, estimate.value, rel_tol=TOLERANCE, abs_tol=1e-12):
         raise NoEvidence(f"its samples give {estimate.value:.6g}, and its record says {recorded}")
     return estimate
+
+
+def _accuracy_drop(samples: Samples) -> Measure:
+    """A paired difference of shares, as of requests that are too slow: every item is a block of its own."""
+    if samples.flips is None and "tasks" not in samples.missing:
+        raise NoEvidence("the candidate was asked no tasks; name some by the parameter tasks")
+    flips = samples.need("tasks", samples.flips)
+    if len(flips) < MIN_ITEMS:
+        raise NoEvidence(f"{len(flips)} items are too few to tell how far it would vary with others; ask {MIN_ITEMS} or more")
+    return latencies.ShareDifference(float(flips.mean()), np.arange(len(flips)), flips)
 
 
 def _tail(documents: Documents, confidence: float) -> tuple[float, float, float]:

@@ -6,7 +6,7 @@ from components.records import ObjectiveResult
 
 MISSING = "–"
 NBSP = "\u00a0"  # keeps a number and its unit on one line
-SHARES = ("error_rate", "top1_agreement")
+SHARES = ("error_rate", "top1_agreement", "task_accuracy_drop")
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -21,6 +21,8 @@ def scalars_of(run: RunRecords) -> dict[str, float]:
             found[f"{name}_passed"] = float(objective.status == "pass")
     if run.evaluation is not None:
         found |= {name: metric.value for name, metric in run.evaluation.metrics.items()}
+        for task in run.evaluation.tasks:
+            found |= {f"task_{_key(task.name)}_accuracy": task.accuracy, f"task_{_key(task.name)}_baseline_accuracy": task.baseline_accuracy}
     if run.benchmark is not None:
         candidate, live = run.benchmark.candidate, run.benchmark.live
         found |= {"pairs": float(run.benchmark.pairs), **_color("candidate", candidate)}

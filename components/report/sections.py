@@ -9,7 +9,7 @@ from typing import Literal
 
 from components.benchmark.workload import Workload
 from components.history import STEPS, RunRecords
-from components.records import ColorSummary, LatencySummary, Look, Model, ObjectiveResult, Release
+from components.records import ColorSummary, LatencySummary, Look, Model, ObjectiveResult, Release, TaskResult
 from components.report import formats
 from components.report.changes import Change
 from components.report.charts import role_name
@@ -244,6 +244,21 @@ def quality_rows(run: RunRecords) -> list[Row]:
         value, low, high = (formats.quantity(one, unit) for one in (metric.value, metric.low, metric.high))
         rows.append(Row(label, [value, f"{low} to {high}", formats.percent(metric.confidence, 0)], note))
     return rows
+
+
+def task_rows(run: RunRecords) -> list[Row]:
+    """Each task as both answered it, and the items whose answer the candidate changed."""
+    rows = []
+    for task in run.evaluation.tasks if run.evaluation else []:
+        shares = [f"{formats.percent(share)} ± {formats.percent(error)}" for share, error in _accuracies(task)]
+        how = f"{task.few_shot or 'no'} example{'' if task.few_shot == 1 else 's'}{', through the chat template' if task.chat_template else ''}"
+        rows.append(Row(task.name, [*shares, f"{task.right_to_wrong:,}", f"{task.wrong_to_right:,}"], f"{task.items:,} items, {how}"))
+    return rows
+
+
+def _accuracies(task: TaskResult) -> tuple[tuple[float, float], ...]:
+    """Shares of right answers and their standard errors, of candidate and baseline."""
+    return (task.accuracy, task.accuracy_stderr), (task.baseline_accuracy, task.baseline_stderr)
 
 
 def change_rows(changes: list[Change]) -> list[Row]:

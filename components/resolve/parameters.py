@@ -2,11 +2,15 @@
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.errors import InputError
 from components.records import WITHOUT_BITS, recipe_name
+
+if TYPE_CHECKING:
+    from components.gate.objectives import Gate
 
 NOT_SEEN = "steps in a cloud do not see this machine's files; copy it to a bucket and give its gs:// URI"
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -31,6 +35,9 @@ class Parameters(BaseModel):
     prompts: str = Field("builtin", description="Prompts of the benchmark: a JSONL path or gs:// URI, or builtin.")
     workload: str = Field("short", description="What the benchmark sends, and when: the name of a shipped workload, a path, a gs:// URI, or the YAML itself.")
     text: str = Field("builtin", description="Held-out text of the evaluation: a JSONL or Parquet path or gs:// URI, or builtin.")
+    tasks: str = Field("", description="Tasks to ask, with commas between: names of lm-eval's, paths or gs:// URIs of JSONL files of items. Empty: none.")
+    task_limit: int = Field(0, description="Items of each task at most, from its start. 0: all.")
+    few_shot: int = Field(0, description="Items with their answers that are shown before each item of a task.")
     target: str = Field("local", description="Where serving runs: local; kubernetes, or kubernetes:CONTEXT; projects/P/locations/L/clusters/C.")
     service: str = Field("llm-inference", description="Name of the stable endpoint.")
     namespace: str = Field("default", description="Kubernetes namespace of the service. Ignored by the local target.")
@@ -84,10 +91,13 @@ class Parameters(BaseModel):
             InputError: it lacks the hardware.
             GreenlightError: it lacks a library.
         """
+        from components.evaluate.tasks import check_installed
         from components.quantize.methods import check_machine
 
         for method, _ in self.recipes:
             check_machine(method)
+        if self.tasks.strip():
+            check_installed()
 
     def check_for_cloud(self) -> None:
         """Check what can be checked on a machine that will not run the steps. The step resolve checks the rest, beside the cluster.
@@ -100,10 +110,14 @@ class Parameters(BaseModel):
         if not self.history.startswith("gs://"):
             raise InputError("history", self.history, "steps in a cloud leave their records in a bucket; give a gs:// prefix")
         from components.benchmark.workload import load_workload
+        from components.evaluate.tasks import is_file
 
         for field in ("model", "calibration", "prompts", "text"):
             if Path(value := str(getattr(self, field))).exists():
                 raise InputError(field, value, NOT_SEEN)
+        for entry in self.tasks.split(","):
+            if is_file(entry.strip()) and Path(entry.strip()).exists():
+                raise InputError("tasks", entry.strip(), NOT_SEEN)
         self.check_values()
         load = load_workload(self.workload)
         for value in (load.prompts, load.trace):
@@ -116,6 +130,7 @@ class Parameters(BaseModel):
         from components.benchmark.prompts import check_prompts
         from components.benchmark.workload import load_workload
         from components.download.sources import parse_source
+        from components.evaluate.tasks import check_tasks
         from components.evaluate.text import check_text
         from components.gate.limits import quality_limits
         from components.gate.objectives import load_gate
@@ -147,9 +162,26 @@ class Parameters(BaseModel):
         check_prompts(self.prompts)
         check_prompts(load.prompts)
         check_text(self.text)
+        check_tasks(self.tasks, self.task_limit, self.few_shot)
+        self._check_tasks_for(gate)
         check_calibration(self.calibration, self.calibration_samples, self.calibration_length)
         parse_source(self.model, self.revision)
         open_target(self.target, self.service, self.namespace, self.home, self.port)
+
+    def _check_tasks_for(self, gate: "Gate") -> None:
+        """Raises InputError where the gate judges the answers to tasks, and there are none or too few for it."""
+        from components.evaluate.tasks import Tasks
+        from components.gate.objectives import MIN_ITEMS
+
+        judged = [objective.title for objective in gate.objectives if objective.kind.source == "tasks"]
+        asked = Tasks.parse(self.tasks, self.task_limit, self.few_shot)
+        if judged and not asked:
+            fix = f"the gate {gate.name} has the objective {judged[0]}; name tasks or files of items, or take it out of the gate"
+            raise InputError("tasks", self.tasks, fix)
+        if judged and not asked.registered and asked.items < MIN_ITEMS:
+            raise InputError(
+                "tasks", self.tasks, f"the gate {gate.name} judges {MIN_ITEMS} items or more, and {asked.items} are asked; give more, or raise task_limit"
+            )
 
 
 def _recipe(methods: str, entry: str) -> tuple[str, int]:

@@ -6,6 +6,7 @@ import logging
 
 from components import storage
 from components.download.sources import parse_source
+from components.evaluate.tasks import Tasks
 from components.evaluate.text import text_digest
 from components.gate.limits import quality_limits
 from components.gate.objectives import load_gate
@@ -22,7 +23,7 @@ log = logging.getLogger("greenlight.resolve")
 
 
 def fingerprint(parameters: Parameters, commit: str, code_version: str) -> str:
-    """Digest of all that makes a release what it is. The gate, the prompts and the text judge it; they are not in it."""
+    """Digest of all that makes a release what it is. The gate, the prompts, the text and the tasks judge it; they are not in it."""
     (method, bits), *more = parameters.recipes
     parts = {
         "commit": commit,
@@ -56,6 +57,12 @@ def candidate_build(parameters: Parameters, source_build: str, method: str, bits
     if limits := search_limits(parameters, method):
         made_with = hashlib.sha256(f"{made_with} {limits}".encode()).hexdigest()
     return f"{source_build}/{method}-{bits}{f'-{made_with[:12]}' if made_with else ''}"
+
+
+def reference_build(parameters: Parameters, source_build: str) -> str:
+    """The folder of what the baseline makes of a text and of tasks: named by what they hold, whatever they are called."""
+    asked = Tasks.parse(parameters.tasks, parameters.task_limit, parameters.few_shot).digest()
+    return f"{source_build}/text-{text_digest(parameters.text)[:12]}{f'-tasks-{asked[:12]}' if asked else ''}"
 
 
 def resolve(parameters: Parameters, code_version: str) -> Resolution:
@@ -93,7 +100,7 @@ def resolve(parameters: Parameters, code_version: str) -> Resolution:
         commit=commit,
         fingerprint=wanted,
         source_build=source_build,
-        reference_build=f"{source_build}/text-{text_digest(parameters.text)[:12]}",
+        reference_build=reference_build(parameters, source_build),
         candidates=planned(parameters, source_build),
         live_release_id=live.release_id if live else "",
     )

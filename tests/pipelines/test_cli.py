@@ -52,6 +52,8 @@ def refused(greenlight: Command, tmp_path: Path, *args: str | Path) -> str:
         (["--gate", "/no/such/gate.yaml"], ["gate", "/no/such/gate.yaml"]),
         (["--prompts", "/no/such/prompts.jsonl"], ["prompts", "/no/such/prompts.jsonl"]),
         (["--text", "/no/such/text.jsonl"], ["text", "/no/such/text.jsonl"]),
+        (["--tasks", "/no/such/tasks.jsonl"], ["tasks", "/no/such/tasks.jsonl"]),
+        (["--few-shot", "-1"], ["few_shot", "-1"]),
         (["--calibration", "/no/such/data.jsonl"], ["calibration", "/no/such/data.jsonl", "Parquet"]),
         (["--calibration-samples", "0"], ["calibration_samples", "0", "1 or more"]),
     ],

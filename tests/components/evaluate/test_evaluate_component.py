@@ -48,7 +48,8 @@ import sys
 from types import SimpleNamespace
 from components.evaluate.component import reference
 baseline, made = (SimpleNamespace(path=path, metadata={}) for path in sys.argv[1:3])
-reference.python_func(baseline, made, text=sys.argv[3], build="builds/abc/text-1", history=sys.argv[4], code_version="1")
+asked = {"tasks": "", "task_limit": 0.0, "few_shot": 0.0}
+reference.python_func(baseline, made, text=sys.argv[3], **asked, build="builds/abc/text-1", history=sys.argv[4], code_version="1")
 print(made.metadata)
 """
     arguments = [str(TINY), str(tmp_path / "reference"), str(candidates.heldout), str(tmp_path / "history")]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from components.history import STEPS
-from components.records import BakeResult, ReportSummary
+from components.records import BakeResult, Evaluation, ReportSummary, TaskResult
 from components.report.work import write_report
 from tests.components.report.page_parser import Page
 from tests.components.report.run_factory import START, RunFactory, objective, passing
@@ -76,6 +76,28 @@ def test_the_path_of_a_search(tmp_path: Path) -> None:
 def test_one_candidate_needs_no_comparison(tmp_path: Path) -> None:
     _, page = report(RunFactory(tmp_path).through("gate").moved())
     assert "front" not in page.figures and "was deployed" not in page.text
+
+
+def test_tasks_and_what_the_candidate_changed(tmp_path: Path) -> None:
+    factory = RunFactory(tmp_path).through("evaluate")
+    record = Evaluation.model_validate_json((factory.builds[1] / "evaluate.json").read_bytes())
+    exam = TaskResult(
+        name="exam <b>", few_shot=2, chat_template=True, items=1200, accuracy=0.7025, accuracy_stderr=0.0132,
+        baseline_accuracy=0.71, baseline_stderr=0.0131, right_to_wrong=21, wrong_to_right=12,
+    )  # fmt: skip
+    plain = exam.model_copy(update={"name": "plain", "few_shot": 0, "chat_template": False})
+    factory.write("evaluate", record.model_copy(update={"tasks": [exam, plain]}), factory.builds[1])
+    summary, page = report(factory)
+    rows = page.rows("Tasks")
+    assert rows["plain"] == ["70.2% ± 1.3%", "71.0% ± 1.3%", "21", "12"]
+    assert (
+        list(rows)[1:] == ["exam <b>", "plain"]
+        and "1,200 items, 2 examples, through the chat template" in page.text
+        and "1,200 items, no examples" in page.text
+    )
+    assert (summary.scalars["task_exam_b_accuracy"], summary.scalars["task_plain_baseline_accuracy"]) == (0.7025, 0.71)
+    _, page = report(RunFactory(tmp_path / "without").through("evaluate"))
+    assert "Tasks" not in page.text
 
 
 def test_what_changed_since_the_last_promotion_of_this_service(tmp_path: Path) -> None:

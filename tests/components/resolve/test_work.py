@@ -6,7 +6,7 @@ import pytest
 
 from components.errors import InputError
 from components.resolve.parameters import Parameters
-from components.resolve.work import candidate_build, fingerprint, planned
+from components.resolve.work import candidate_build, fingerprint, planned, reference_build
 
 BASE = Parameters()
 
@@ -16,7 +16,9 @@ def test_settings_of_the_release_make_it_new(change: dict[str, object]) -> None:
     assert fingerprint(BASE.model_copy(update=change), "c", "v") != fingerprint(BASE, "c", "v")
 
 
-@pytest.mark.parametrize("change", [{"gate": "x"}, {"prompts": "x"}, {"text": "x"}, {"model": "a/mirror"}, {"port": 1}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"gate": "x"}, {"prompts": "x"}, {"text": "x"}, {"tasks": "x"}, {"few_shot": 1}, {"model": "a/mirror"}, {"port": 1}], ids=str
+)
 def test_what_only_judges_or_locates_it_does_not(change: dict[str, object]) -> None:
     assert fingerprint(BASE.model_copy(update=change), "c", "v") == fingerprint(BASE, "c", "v")
 
@@ -40,6 +42,60 @@ def test_calibration_counts_where_the_method_calibrates(tmp_path: Path) -> None:
     data.write_text('{"text": "a"}\n{"text": "c"}\n')  # other text by the same name
     assert not set(made("gptq")) & set(first)
     assert made("optimum") == plain
+
+
+def test_tasks_name_the_build_of_the_reference_by_what_they_hold(tmp_path: Path) -> None:
+    file, copy = tmp_path / "facts.jsonl", tmp_path / "copy" / "facts.jsonl"
+    copy.parent.mkdir()
+    for path in (file, copy):
+        path.write_text('{"question": "Two and two are", "choices": ["four", "five"], "answer": 0}\n')
+
+    def build(**change: object) -> str:
+        return reference_build(BASE.model_copy(update={"tasks": str(file)} | change), "builds/c-v")
+
+    without = reference_build(BASE, "builds/c-v")
+    assert build().startswith(f"{without}-tasks-") and build(tasks=str(copy)) == build() and build(tasks="") == without
+    assert len({build(), build(task_limit=1), build(few_shot=1), build(tasks=f"{file},sciq"), without}) == 5
+    file.write_text('{"question": "Two and two are", "choices": ["four", "five"], "answer": 1}\n')
+    assert build() != build(tasks=str(copy))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tasks": "nowhere.jsonl"}, "tasks: 'nowhere.jsonl': there is no such file; give the path or gs:// URI of a JSONL or Parquet file"),
+        ({"few_shot": -1}, "few_shot: -1: use 0 for no examples, or more"),
+        ({"task_limit": -1}, "task_limit: -1: use 0 for all items, or more"),
+    ],
+)
+def test_tasks_that_cannot_be_asked_are_refused_before_anything_is_done(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError) as refused:
+        BASE.model_copy(update=change).check_values()
+    assert str(refused.value) == message
+
+
+def test_a_gate_that_judges_tasks_needs_enough_of_them(tmp_path: Path) -> None:
+    gate = "{name: exam, confidence: 0.95, objectives: [{metric: task_accuracy_drop, max: 0.01}]}"
+    file = tmp_path / "facts.jsonl"
+    file.write_text("".join(f'{{"question": "{number}", "choices": ["a", "b"], "answer": 0}}\n' for number in range(20)))
+    judged = BASE.model_copy(update={"gate": gate})
+    with pytest.raises(InputError) as refused:
+        judged.check_values()
+    fix = "the gate exam has the objective drop in task accuracy; name tasks or files of items, or take it out of the gate"
+    assert (refused.value.field, refused.value.fix) == ("tasks", fix)
+    asked = judged.model_copy(update={"tasks": str(file)})
+    asked.check_values()
+    with pytest.raises(InputError, match="judges 20 items or more, and 19 are asked; give more, or raise task_limit"):
+        asked.model_copy(update={"task_limit": 19}).check_values()
+
+
+def test_files_of_this_machine_are_no_tasks_in_a_cloud(tmp_path: Path) -> None:
+    file = tmp_path / "facts.jsonl"
+    file.write_text('{"question": "Two and two are", "choices": ["four", "five"], "answer": 0}\n')
+    there = {"target": "projects/p/locations/l/clusters/c", "history": "gs://b/h", "tasks": f"sciq, {file}"}
+    with pytest.raises(InputError, match="steps in a cloud do not see this machine's files") as refused:
+        BASE.model_copy(update=there).check_for_cloud()
+    assert (refused.value.field, refused.value.value) == ("tasks", str(file))
 
 
 def test_commit_and_code_make_it_new() -> None:
