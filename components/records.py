@@ -133,6 +133,7 @@ class Model(Record):
     seconds: float = Field(0.0, description="That the step took.")
     peak_memory_bytes: int = 0
     libraries: dict[str, str] = Field(default_factory=dict, description="Name to version of what made it.")
+    reload_seconds: float = Field(0.0, description="Of a candidate: of `seconds`, what checking it in a fresh process took.")
     reload_kl: float = Field(0.0, description="Of a candidate: KL divergence in nats from the model in memory to the one reloaded in a fresh process.")
 
 
