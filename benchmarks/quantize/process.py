@@ -1,5 +1,6 @@
 """A command in a process of its own: how long it took, and the most memory that each process below it held."""
 
+import resource
 import subprocess
 import threading
 import time
@@ -23,9 +24,14 @@ class Memory:
 
 @dataclass
 class Run:
-    """`check` is of the reload check, `work` of all other processes: the highest of each."""
+    """`check` is of the reload check, `work` of all other processes: the highest of each.
+
+    `cpu` is in seconds of one core, of all processes but the reload check: on a machine that others use too it says more than seconds do.
+    """
 
     seconds: float = 0.0
+    cpu: float = 0.0
+    check_cpu: float = 0.0
     failed: str = ""
     work: Memory = field(default_factory=Memory)
     check: Memory = field(default_factory=Memory)
@@ -34,7 +40,7 @@ class Run:
 def run(command: list[str], environment: dict[str, str], log: Path, limit_s: float) -> Run:
     """Run a command to its end, or to the limit; what it prints goes to the log."""
     found = Run()
-    began = time.monotonic()
+    began, cpu = time.monotonic(), _cpu_of_children()
     with open(log, "wb") as sink:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, env=environment)
     ended = threading.Event()
@@ -52,6 +58,7 @@ def run(command: list[str], environment: dict[str, str], log: Path, limit_s: flo
             process.wait()
         ended.set()
         watcher.join()
+        found.cpu = _cpu_of_children() - cpu - found.check_cpu
     return found
 
 
@@ -66,11 +73,20 @@ def _watch(pid: int, found: Run, ended: threading.Event) -> None:
 
 
 def _note(process: psutil.Process, found: Run) -> None:
-    held = found.check if CHECK in " ".join(process.cmdline()) else found.work
+    held = found.work
+    if CHECK in " ".join(process.cmdline()):
+        held, used = found.check, process.cpu_times()
+        found.check_cpu = used.user + used.system
     values = dict(line.split(":", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines())
     if "VmHWM" in values:  # not of one that has ended
         held.peak = max(held.peak, 1024 * int(values["VmHWM"].split()[0]))
         held.anonymous = max(held.anonymous, 1024 * int(values["RssAnon"].split()[0]))
+
+
+def _cpu_of_children() -> float:
+    """Of those that have ended, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _last_line(log: Path) -> str:

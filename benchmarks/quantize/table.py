@@ -40,9 +40,8 @@ class Cell:
 
     @property
     def ratio(self) -> float | None:
-        """Median over the rounds of ours / direct. None where the library, called directly, failed."""
-        pairs = zip(self.ours, self.reload_seconds, self.direct, strict=False)
-        found = [(ours.seconds - check) / direct.seconds for ours, check, direct in pairs if not direct.failed]
+        """Median over the rounds of ours / direct, in seconds of CPU. None where the library, called directly, failed."""
+        found = [ours.cpu / direct.cpu for ours, direct in zip(self.ours, self.direct, strict=False) if not direct.failed]
         return median(found) if found else None
 
     @property
@@ -58,14 +57,15 @@ def goal(cell: Cell, shape: Shape, vocabulary: int, calibration_tokens: int, con
 
 def row(cell: Cell, limit: int) -> str:
     if cell.failed:
-        return f"| {cell.method} | {cell.size} | {cell.failed} |" + " |" * 8
+        return f"| {cell.method} | {cell.size} | {cell.failed} |" + " |" * 10
     ratio = f"{cell.ratio:.2f}" if cell.ratio is not None else "-"
     done = [run for run in cell.direct if not run.failed]
     direct = f"{median(run.seconds for run in done):.0f}" if done else cell.direct[0].failed if cell.direct else "not run"
+    theirs_cpu = f"{median(run.cpu for run in done):.0f}" if done else "-"
     work, check = (max((getattr(run, part) for run in cell.ours), key=lambda memory: memory.peak) for part in ("work", "check"))
     theirs = max((run.work for run in done), key=lambda memory: memory.peak, default=None)
     figures = [
-        f"{cell.seconds:.0f}", direct, ratio, f"{median(cell.reload_seconds):.0f}",
+        f"{cell.seconds:.0f}", direct, f"{median(run.cpu for run in cell.ours):.0f}", theirs_cpu, ratio, f"{median(cell.reload_seconds):.0f}",
         _gb(work.anonymous, work.peak), _gb(check.anonymous, check.peak), _gb(theirs.anonymous, theirs.peak) if theirs else "-",
         f"{limit / 1e9:.2f}", f"{cell.disk / 1e6:,.0f}",
     ]  # fmt: skip
@@ -73,8 +73,9 @@ def row(cell: Cell, limit: int) -> str:
 
 
 HEAD = (
-    "| method | 10^9 parameters | ours, s | direct, s | ours / direct | check, s | ours, GB | check, GB | direct, GB | goal, GB | on disk, MB |\n"
-    "|---|---|---|---|---|---|---|---|---|---|---|"
+    "| method | 10^9 parameters | ours, s | direct, s | ours, CPU s | direct, CPU s | ours / direct | check, s "
+    "| ours, GB | check, GB | direct, GB | goal, GB | on disk, MB |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 

@@ -37,12 +37,12 @@ def test_sizes_are_what_they_are_called(size: str, shape: Shape) -> None:
 
 
 def test_memory_of_all_processes_is_seen(tmp_path: Path) -> None:
-    child = "import sys, time; x = bytearray(200_000_000); time.sleep(0.5)"
+    child = "import time; x = bytearray(200_000_000); time.sleep(0.5); sum(range(10_000_000))"
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True)"
     found = run([sys.executable, "-c", code], dict(os.environ), tmp_path / "log", 60)
     assert found.failed == "" and 0.5 < found.seconds < 60
     assert 200 * MB < found.work.anonymous < found.work.peak < 1000 * MB
-    assert found.check == Memory()
+    assert found.check == Memory() and 0.05 < found.cpu < found.seconds + 0.5
 
 
 def test_a_failed_process_and_a_slow_one_are_told(tmp_path: Path) -> None:
@@ -52,21 +52,21 @@ def test_a_failed_process_and_a_slow_one_are_told(tmp_path: Path) -> None:
 
 
 def cell(size: str, seconds: float) -> Cell:
-    ours = [Run(seconds + 20, work=Memory(900 * MB, 500 * MB), check=Memory(700 * MB, 600 * MB))]
-    return Cell("bnb:4", size, ours, [Run(10.0, work=Memory(800 * MB, 400 * MB))], [20.0], disk=80 * MB, largest_file=79 * MB)
+    ours = [Run(seconds + 20, cpu=2 * seconds, work=Memory(900 * MB, 500 * MB), check=Memory(700 * MB, 600 * MB))]
+    return Cell("bnb:4", size, ours, [Run(10.0, cpu=20.0, work=Memory(800 * MB, 400 * MB))], [20.0], disk=80 * MB, largest_file=79 * MB)
 
 
 def test_the_reload_check_is_no_overhead() -> None:
     found = cell("0.1", 11.0)
     assert (found.seconds, found.ratio, found.anonymous) == (11.0, 1.1, 600 * MB)
-    assert row(found, 1234 * MB) == "| bnb:4 | 0.1 | 11 | 10 | 1.10 | 20 | 0.50 / 0.90 | 0.60 / 0.70 | 0.40 / 0.80 | 1.23 | 80 |"
+    assert row(found, 1234 * MB) == "| bnb:4 | 0.1 | 11 | 10 | 22 | 20 | 1.10 | 20 | 0.50 / 0.90 | 0.60 / 0.70 | 0.40 / 0.80 | 1.23 | 80 |"
 
 
 def test_a_method_that_failed_stays_in_the_table() -> None:
     found = Cell("awq:4", "0.1", [Run(3.0, failed="out of memory")], [Run(1.0, failed="no accelerator")], [0.0])
     assert row(found, 0).startswith("| awq:4 | 0.1 | out of memory |")
     library = Cell("awq:4", "0.1", [Run(3.0)], [Run(1.0, failed="no accelerator")], [0.0])
-    assert library.ratio is None and "| no accelerator | - |" in row(library, 0)
+    assert library.ratio is None and "| no accelerator | 0 | - | - |" in row(library, 0)
 
 
 def test_the_goal_is_the_largest_thing_in_hand_and_the_constant() -> None:
@@ -84,7 +84,7 @@ def test_growth_is_from_one_size_to_the_next() -> None:
 
 def test_summary_ends_in_figures() -> None:
     lines, numbers = bench.summary([cell(bench.BUILTIN, 5.0), cell("0.1", 11.0)], 1024)
-    assert numbers == {"bnb:4 0.1": {"seconds": 11.0, "ratio": 1.1, "memory_gb": 0.6, "goal_gb": 0.732}}
+    assert numbers == {"bnb:4 0.1": {"seconds": 11.0, "cpu_s": 22.0, "ratio": 1.1, "memory_gb": 0.6, "goal_gb": 0.732}}
     assert sum(line.startswith("| bnb:4") for line in lines) == 1 and "constants: bnb:4 0.60 GB" in lines
 
 
