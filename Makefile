@@ -55,6 +55,9 @@ bench-load: .venv/clients  ## Measure our load generator against what a server w
 bench-reference: install  ## Measure memory, disk and time of scoring 20,000 tokens with a vocabulary of 128,000 (3 minutes, 6 GB of disk; ARGS="--tokens 2000" for a quick look)
 	$(PY) -m benchmarks.reference $(ARGS)
 
+bench-quantize: install  ## Measure quantizing beside the libraries called directly, on random models of 0.1 to 1.5 billion parameters (hours; ARGS="--sizes 0.1 --methods bnb:4" for a quick look)
+	$(PY) -m benchmarks.quantize $(ARGS)
+
 RUNS ?= 1000
 gate-study: install  ## Simulate how often the gate is right, beside a threshold and Mann-Whitney (20 minutes; RUNS=100 for a quick look; ARGS="--figure x.svg" plots it)
 	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt matplotlib
@@ -151,4 +154,4 @@ $(UV):
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .cache/checkov
 	$(UV) pip install --quiet --python .cache/checkov/bin/python checkov==3.3.30 || true
 
-.PHONY: bake-study bootstrap browser chaos demo destroy docs gate-study help image image-components image-gpu kubernetes run test test-cluster test-terraform lint format loadtest notebooks bench-load bench-serving bench-serving-scale tiny vllm down clean install
+.PHONY: bake-study bootstrap browser chaos demo destroy docs gate-study help image image-components image-gpu kubernetes run test test-cluster test-terraform lint format loadtest notebooks bench-load bench-quantize bench-serving bench-serving-scale tiny vllm down clean install

@@ -162,6 +162,7 @@ class Model(Record):
     peak_memory_bytes: int = 0
     libraries: dict[str, str] = Field(default_factory=dict, description="Name to version of what made it.")
     search: list[Trial] = Field(default_factory=list, description="What a method that searches has tried, in order. The last that passed is this model.")
+    reload_seconds: float = Field(0.0, description="Of a candidate: of `seconds`, what checking it in a fresh process took.")
     reload_kl: float = Field(0.0, description="Of a candidate: KL divergence in nats from the model in memory to the one reloaded in a fresh process.")
 
 

@@ -37,11 +37,12 @@ class Scorer(Protocol):
         """Next-token logits after each of `ids`, or after the last so many, on CPU, of shape (tokens, vocabulary). Valid until the next call."""
 
 
-def load_scorer(checkpoint: Checkpoint, threads: int, dtype: str = "") -> Scorer:
+def load_scorer(checkpoint: Checkpoint, threads: int, dtype: str = "", offload: Path | None = None) -> Scorer:
     """Load the model of a checkpoint, to be computed in so many threads.
 
     Args:
         dtype: torch's name of the type to compute a transformers checkpoint in. Default: as the serving engine does.
+        offload: folder for the weights, which are then read when it is their turn, where the format and the machine allow that: slower, and little memory.
 
     Raises:
         IntegrityError: the weights do not fit the model: missing, unexpected or misshapen tensors.
@@ -50,7 +51,7 @@ def load_scorer(checkpoint: Checkpoint, threads: int, dtype: str = "") -> Scorer
     try:
         if checkpoint.record.format == "openvino":
             return OpenVINOScorer(str(checkpoint.folder / "openvino_model.xml"), threads)
-        return TorchScorer(checkpoint, threads, dtype)
+        return TorchScorer(checkpoint, threads, dtype, offload)
     except GreenlightError:
         raise
     except Exception as error:  # whatever a library makes of broken files
@@ -61,7 +62,7 @@ def load_scorer(checkpoint: Checkpoint, threads: int, dtype: str = "") -> Scorer
 class TorchScorer:
     """A transformers checkpoint: plain, bitsandbytes or compressed-tensors."""
 
-    def __init__(self, checkpoint: Checkpoint, threads: int, dtype: str = "") -> None:
+    def __init__(self, checkpoint: Checkpoint, threads: int, dtype: str = "", offload: Path | None = None) -> None:
         import torch
 
         config = checkpoint.config()
@@ -72,10 +73,17 @@ class TorchScorer:
             options["dtype"] = getattr(torch, dtype)
         if on_gpu:
             options["device_map"] = {"": 0}
+        elif offload and checkpoint.record.format == "compressed-tensors":  # whose library unpacks each layer to there
+            options |= {"device_map": {"": "disk"}, "offload_folder": str(offload)}
+        self._device = "cuda:0" if on_gpu else "cpu"
         torch.set_num_threads(threads)
         with contextlib.redirect_stderr(io.StringIO()):  # progress bars
             model, report = _model_class(config).from_pretrained(checkpoint.folder, local_files_only=True, output_loading_info=True, **options)
             _check_keys(checkpoint.folder, report)
+            if "offload_folder" in options:
+                from compressed_tensors.offload.convert import from_accelerate
+
+                from_accelerate(model)
             self._model = model.eval()
             self._can_keep_few = "logits_to_keep" in inspect.signature(model.forward).parameters
             self.logits([0])  # compressed weights are unpacked at the first use
@@ -84,7 +92,7 @@ class TorchScorer:
         import torch
 
         with torch.inference_mode():
-            inputs = torch.tensor([ids], device=self._model.device)
+            inputs = torch.tensor([ids], device=self._device)
             few = {"logits_to_keep": last} if last and self._can_keep_few else {}  # a large vocabulary makes those of a long text large
             return self._model(input_ids=inputs, use_cache=False, **few).logits[0][-last:].cpu()
 

@@ -1,6 +1,7 @@
 """What the methods of llm-compressor share: loading, calibrating, saving. A method says its recipe."""
 
 import json
+import shutil
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from components.quantize.reload import keep
 
 SAMPLES_FILE = "samples.json"
 """In the scratch folder: token ids, a list a document."""
+OFFLOADED = "offloaded"
 GROUP_SIZES = (128, 64, 32)
 KEPT = ["lm_head"]
 """Layers that stay in full precision, with the embeddings."""
@@ -44,15 +46,13 @@ def work(name: str, model: str, output: str, bits: str, scratch: str, shard_byte
     import torch
     from llmcompressor import oneshot
     from torch.utils.data import DataLoader
-    from transformers import AutoModelForCausalLM
 
     from components.quantize.methods import methods
 
     method = methods()[name]
     assert isinstance(method, Compressor)
     on_gpu = torch.cuda.is_available()
-    # On CPU in 32 bits: many CPUs have no bfloat16 unit, and are 8 times slower without one.
-    loaded = AutoModelForCausalLM.from_pretrained(Path(model), dtype="auto" if on_gpu else torch.float32, local_files_only=True)
+    loaded = _load(Path(model), Path(scratch), on_gpu)
     data: dict[str, Any] = {}
     if method.calibrates:
         documents = json.loads((Path(scratch) / SAMPLES_FILE).read_bytes())
@@ -67,7 +67,25 @@ def work(name: str, model: str, output: str, bits: str, scratch: str, shard_byte
     loaded.save_pretrained(output, save_compressed=True, max_shard_size=int(shard_bytes))
     if not on_gpu:
         _restore_dtype(Path(model), Path(output))
+    shutil.rmtree(Path(scratch) / OFFLOADED, ignore_errors=True)  # before the reload check, which needs as much disk
     (Path(output) / "recipe.yaml").unlink(missing_ok=True)  # config.json says the same, and a recipe may name data
+
+
+def _load(model: Path, scratch: Path, on_gpu: bool) -> Any:
+    """On CPU in 32 bits: many CPUs have no bfloat16 unit, and are 8 times slower without one.
+
+    So that memory does not hold all of it in 32 bits, it stays on disk as it is, and each layer is read when it is its turn. What quantizing changes is kept
+    in the scratch folder.
+    """
+    import torch
+    from compressed_tensors.offload import load_offloaded_model
+    from transformers import AutoModelForCausalLM
+
+    if on_gpu:
+        return AutoModelForCausalLM.from_pretrained(model, dtype="auto", local_files_only=True)
+    place: dict[str, Any] = {"device_map": {"": "disk"}, "offload_folder": str(scratch / OFFLOADED)}
+    with load_offloaded_model():
+        return AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32, local_files_only=True, **place)
 
 
 def weights_only(model: Any, bits: int, symmetric: bool = True) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def compare(artifact: Path, scratch: Path) -> Difference:
         kept, dtype = torch.from_numpy(arrays["predicted"]), str(arrays["dtype"])
     try:
         with silence():
-            scorer = load_scorer(open_checkpoint("candidate", artifact), len(os.sched_getaffinity(0)), dtype)
+            scorer = load_scorer(open_checkpoint("candidate", artifact), len(os.sched_getaffinity(0)), dtype, scratch / "unpacked")
             predicted = _predictions(scorer.logits, scratch)
     except GreenlightError as error:
         return Difference(math.inf, math.inf, str(error))

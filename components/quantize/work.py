@@ -94,10 +94,11 @@ def quantize_model(
         if chosen.tolerance is None:
             _check_copy(baseline, record)
         else:
+            began = time.monotonic()
             difference, reload_memory = check_reload(workspace, job.scratch, chosen.tolerance, chosen.library)
             log.info("reloaded in a fresh process, it predicts as it did before it was saved", extra={"figure": f"KL {difference.kl_mean:.1e} nats"})
             peak_memory = max(peak_memory, reload_memory)
-            record = record.model_copy(update={"reload_kl": difference.kl_mean})
+            record = record.model_copy(update={"reload_kl": difference.kl_mean, "reload_seconds": round(time.monotonic() - began, 3)})
         taken = {"seconds": round(time.monotonic() - started, 3), "peak_memory_bytes": max(peak_memory, own_peak_memory())}
         record = record.model_copy(update=taken)
         # One rename on the same file system; on a mounted bucket, where a folder cannot be renamed, a copy. The record comes last either way.

@@ -19,8 +19,7 @@ CALIBRATED = (
 COMPRESSING = "Compressing model:  89%|████████▉ | 75/84 [00:01<00:00, 65.54it/s]\rCompressing model:  98%|█████████▊| 82/84 [00:01<00:00, 64.78it/s]"
 RICH = (
     "\x1b[?25lApplying Weight Compression \x1b[90m━━━━━━━━━━━━\x1b[0m \x1b[35m  0%\x1b[0m • \x1b[36m0:00:00\x1b[0m • \x1b[36m-:--:--\x1b[0m\r\x1b[2K"
-    "Applying Weight Compression \x1b[91m━━━━━\x1b[0m\x1b[90m╺\x1b[0m\x1b[90m━━━━━━━\x1b[0m \x1b[35m 39%\x1b[0m • \x1b[36m0:00:01\x1b[0m"
-    " • \x1b[36m0:00:02\x1b[0m\r"
+    "Applying Weight Compression \x1b[91m━━━\x1b[0m\x1b[90m╺\x1b[0m\x1b[90m━━━\x1b[0m \x1b[35m 39%\x1b[0m • \x1b[36m0:00:01\x1b[0m • \x1b[36m0:00:02\x1b[0m\r"
 )
 NNCF = "INFO:nncf:Statistics of the bitwidth distribution:\n│ int8_asym, per-channel    │ 39% (2 / 87)                │ 0% (0 / 84)     │\n"
 
