@@ -104,7 +104,7 @@ def workload_file() -> str:
 def records() -> str:
     from components import records as module
 
-    kinds = [one for _, one in inspect.getmembers(module, inspect.isclass) if issubclass(one, module.Part) and one.__module__ == module.__name__]
+    kinds = [one for _, one in inspect.getmembers(module, inspect.isclass) if issubclass(one, module.Part) and one.__module__.startswith(module.__name__)]
     payloads = sorted((one for one in kinds if issubclass(one, module.Record) and one is not module.Record), key=lambda one: one.__name__)
     parts = sorted((one for one in kinds if not issubclass(one, module.Record) and one is not module.Part), key=lambda one: one.__name__)
     said = "What steps leave: `record.json` of an artifact, and the same by step in the history. `schema_version` is 1."
