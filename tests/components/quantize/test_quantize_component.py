@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from components.quantize.component import quantize
 baseline, candidate = (SimpleNamespace(path=path, metadata={}) for path in sys.argv[1:3])
 data = {"calibration": "builtin", "calibration_samples": 8.0, "calibration_length": 64.0}
-way = {"method": sys.argv[3], "bits": "8", "sweep": sys.argv[5], "attempt": "", **data}
+way = {"method": sys.argv[3], "bits": "8", "sweep": sys.argv[5], "attempt": "", "limits": "", **data}
 quantize.python_func(baseline, candidate, **way, build="builds/abc", history=sys.argv[4], code_version="1")
 print(candidate.metadata)
 """
