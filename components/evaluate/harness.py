@@ -65,7 +65,7 @@ class LoadedTasks:
         """
         model = ScorerLM(role, scorer, checkpoint)
         chats = bool(model.template)
-        log.info("asking %d tasks%s", len(self._tasks), " through the chat template" if chats else "")
+        log.info("asking %d task%s%s", len(self._tasks), "s"[: len(self._tasks) > 1], " through the chat template" if chats else "")
         try:
             with quiet():
                 for task in self._tasks.values():

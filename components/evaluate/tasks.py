@@ -151,7 +151,7 @@ def check_tasks(tasks: str, limit: int, few_shot: int) -> None:
         for name in asked.registered:
             if name not in known:
                 near = " or ".join(difflib.get_close_matches(name, known, n=TOLD))
-                raise InputError("tasks", name, f"lm-eval has no such task; {f'did you mean {near}? ' if near else ''}The name of a file ends with .jsonl")
+                raise InputError("tasks", name, f"lm-eval has no such task{f', did you mean {near}' if near else ''}; the name of a file ends with .jsonl")
             if (path := own_file(name, known[name])) and generates(path):
                 raise InputError("tasks", name, "is answered with text that is generated; only tasks whose answers are choices can be scored here")
 

@@ -17,9 +17,11 @@ def select(
     history: str,
 ) -> None:
     """Choose the candidate to deploy. It and its evaluation are passed on by their URIs: nothing is copied."""
+    from pathlib import Path
+
     from components.benchmark.workload import load_workload
     from components.gate.objectives import load_gate
-    from components.records import Evaluation
+    from components.records import RECORD_FILE, Evaluation
     from components.select.work import select_candidate
     from components.step import step
 
@@ -29,5 +31,7 @@ def select(
         chosen = Evaluation.load(best.path).candidate
         evaluation.uri, candidate.uri = best.uri, chosen.uri
         evaluation.metadata.update(best.metadata)
+        # Runs with other texts or tasks share the folder of the candidate's build, where the last one's evaluation lies: this is what this run was judged by.
+        running.publish("evaluate.json", Path(best.path, RECORD_FILE).read_bytes())
         candidate.metadata.update(method=chosen.method, bits=chosen.bits, format=chosen.format, digest=record.digest, bytes=chosen.bytes)
         running.finish(record, selection.path, figure=f"{record.chosen}" + (f" of {len(evaluations)}" if len(evaluations) > 1 else ""))

@@ -11,6 +11,7 @@ import pytest
 
 from components.download.builtin import TINY
 from components.records import Evaluation, Failure, Reference
+from tests.components.evaluate.questions import write_questions
 from tests.components.quantize.candidates import Candidates
 
 RUN = """
@@ -42,23 +43,34 @@ def test_door_says_events_only(candidates: Candidates, reference_of: Callable[[P
 
 
 @pytest.mark.slow
-def test_the_door_of_reference_leaves_its_record_in_the_build(candidates: Candidates, tmp_path: Path) -> None:
+def test_the_doors_ask_tasks_and_leave_records_and_events_only(candidates: Candidates, tmp_path: Path) -> None:
     run = """
 import sys
 from types import SimpleNamespace
 from components.evaluate.component import reference
 baseline, made = (SimpleNamespace(path=path, metadata={}) for path in sys.argv[1:3])
-asked = {"tasks": "", "task_limit": 0.0, "few_shot": 0.0}
+asked = {"tasks": sys.argv[5], "task_limit": 5.0, "few_shot": 1.0}
 reference.python_func(baseline, made, text=sys.argv[3], **asked, build="builds/abc/text-1", history=sys.argv[4], code_version="1")
 print(made.metadata)
 """
-    arguments = [str(TINY), str(tmp_path / "reference"), str(candidates.heldout), str(tmp_path / "history")]
-    done = subprocess.run([sys.executable, "-c", run, *arguments], capture_output=True, text=True, check=True)
-    assert done.stderr == ""
+    questions = write_questions(tmp_path / "endings.jsonl")
+    arguments = [str(TINY), str(tmp_path / "reference"), str(candidates.heldout), str(tmp_path / "history"), str(questions)]
+    done = subprocess.run([sys.executable, "-c", run, *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
     record = Reference.load(tmp_path / "reference")
     assert Reference.model_validate_json((tmp_path / "history/builds/abc/text-1/reference.json").read_bytes()) == record
-    assert f"'tokens': {record.tokens}" in done.stdout.splitlines()[-1]
+    *events, metadata = done.stdout.splitlines()
+    assert f"'tokens': {record.tokens}" in metadata
     assert 1e8 < record.peak_memory_bytes < 2e9
+    assert [(task.name, task.items, task.few_shot) for task in record.tasks] == [("endings", 5, 1)]
+    assert {json.loads(line)["step"] for line in events} == {"reference"}
+    arguments = [str(tmp_path / "reference"), str(TINY), str(tmp_path / "evaluation"), str(tmp_path / "history"), "none", "16", ""]
+    done = subprocess.run([sys.executable, "-c", RUN, *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    *events, metadata = done.stdout.splitlines()
+    (task,) = Evaluation.load(tmp_path / "evaluation").tasks
+    assert (task.items, task.right_to_wrong, task.wrong_to_right) == (5, 0, 0) and f"'accuracy_endings': {task.accuracy}" in metadata
+    assert "endings: " in " ".join(json.loads(line)["message"] for line in events)
 
 
 def sweep(tmp_path: Path, candidate: Path, reference: Path, name: str) -> subprocess.CompletedProcess[str]:

@@ -12,6 +12,7 @@ import pytest
 
 from components.download.builtin import TINY
 from components.errors import GreenlightError, InputError
+from components.evaluate.answers import digest_of
 from components.evaluate.scorers import Scorer, load_scorer
 from components.evaluate.tasks import Tasks
 from components.quantize.checkpoint import open_checkpoint
@@ -48,7 +49,7 @@ def test_answers_are_those_of_lm_evals_own_model(scorer: Scorer, plain: Path, tm
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
 
-    from components.evaluate.harness import LoadedTasks, ScorerLM
+    from components.evaluate.harness import SEED, LoadedTasks, ScorerLM
 
     folder = TINY if chats else plain
     tasks = Tasks((str(write_questions(tmp_path / "endings.jsonl")),), 0, few_shot)
@@ -57,7 +58,9 @@ def test_answers_are_those_of_lm_evals_own_model(scorer: Scorer, plain: Path, tm
     (ours,) = loaded.ask("baseline", scorer, checkpoint)
     theirs = HFLM(pretrained=str(folder), device="cpu", dtype="float32", batch_size=1)
     asked = {"tasks": LoadedTasks(tasks)._tasks}
+    asked["tasks"]["endings"].set_fewshot_seed(SEED)
     samples = evaluate(theirs, asked, bootstrap_iters=0, apply_chat_template=chats, fewshot_as_multiturn=True)["samples"]["endings"]  # type: ignore[index]
+    assert [digest_of(sample["arguments"]) for sample in samples] == ours.prompts
     assert [bool(sample["acc"]) for sample in samples] == ours.right
     assert 0 < sum(ours.right) <= 12 == len(ours.right)
     assert (ours.name, ours.few_shot, ours.chat_template) == ("endings", few_shot, chats)

@@ -104,7 +104,7 @@ def test_names_are_those_of_lm_eval() -> None:
     known = registered_tasks()
     assert {"arc_easy", "mmlu", "mmlu_stem", "sciq", "wikitext"} <= set(known)
     check_tasks("arc_easy,mmlu", 0, 0)
-    with pytest.raises(InputError, match=r"lm-eval has no such task; did you mean .*arc_easy.*\? The name of a file ends with \.jsonl"):
+    with pytest.raises(InputError, match=r"lm-eval has no such task, did you mean .*arc_easy.*; the name of a file ends with \.jsonl"):
         check_tasks("arc_eazy", 0, 0)
     with pytest.raises(InputError, match="'gsm8k': is answered with text that is generated"):
         check_tasks("gsm8k", 0, 0)

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from components.records import Selection
+from components.history import load_run
+from components.records import Evaluation, Selection
 from components.select.component import select
 from tests.components.select.test_work import GATE, evaluation, failed
 
@@ -29,6 +30,7 @@ def test_the_chosen_candidate_and_its_evaluation_are_passed_on(tmp_path: Path) -
     assert not os.path.exists(outputs["candidate"].path) and not os.path.exists(outputs["evaluation"].path)
     record = Selection.load(outputs["selection"].path)
     assert record.chosen == "optimum:8" and json.loads((tmp_path / "history/run/select.json").read_text())["index"] == 2
+    assert load_run(str(tmp_path / "history"), "run").evaluation == Evaluation.load(folders[2]), "whatever another run left in the build"
     event = json.loads((tmp_path / "history/run/select.event.json").read_text())
     assert event["figure"] == "optimum:8 of 3"
 

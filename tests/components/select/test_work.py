@@ -6,6 +6,7 @@ import pytest
 
 from components.benchmark.workload import load_workload
 from components.errors import GreenlightError, Rejected
+from components.evaluate.answers import Answered, compared, write_both
 from components.evaluate.compare import Sums
 from components.evaluate.work import Scored, summarize, write_documents
 from components.gate.objectives import Gate, load_gate
@@ -83,6 +84,18 @@ def test_a_near_tie_goes_to_quality_and_says_so(tmp_path: Path) -> None:
     found = select_candidate(folders, gate(), PRICED)
     assert (found.chosen, found.index) == ("optimum:8", 1)
     assert found.reason.endswith("speed: 100 tokens/s, and the best in quality of those within 2% of optimum:4 (101 tokens/s)")
+
+
+def test_a_drop_in_task_accuracy_is_a_matter_of_quality(tmp_path: Path) -> None:
+    strict = load_gate(GATE.replace("PREFER", "speed").replace("objectives:", "objectives:\n  - {metric: task_accuracy_drop, max: 0.05}"))
+    folders = [evaluation(tmp_path, name, kl) for name, kl in (("optimum:4", 0.01), ("optimum:8", 0.001))]
+    for folder, wrong in zip(folders, (30, 2), strict=True):
+        before, after = ([Answered("exam", 0, False, [""] * 200, [number >= count for number in range(200)])] for count in (0, wrong))
+        write_both(before, after, folder)
+        Evaluation.load(folder).model_copy(update={"tasks": compared(before, after)}).save(folder)
+    found = select_candidate(folders, strict, PRICED)
+    assert by_name(found) == {"optimum:4": ("refused", False), "optimum:8": ("chosen", True)}
+    assert found.contenders[0].reason.startswith("drop in task accuracy is 15.00%; at 95% confidence at least")
 
 
 def test_no_evidence_is_not_quality(tmp_path: Path) -> None:
