@@ -45,8 +45,10 @@ class LoadedTasks:
         with quiet():
             for file in tasks.files:
                 self._tasks[task_name(file)] = _from_file(task_name(file), load_items(file))
-            if tasks.registered:
-                self._tasks |= _registered(tasks.registered)
+            registered = _registered(tasks.registered) if tasks.registered else {}
+            if twice := self._tasks.keys() & registered.keys():
+                raise InputError("tasks", ", ".join(tasks.names), f"a file is called as a task of lm-eval, {min(twice)}; give it another name")
+            self._tasks |= registered
             for name, task in self._tasks.items():
                 _check(name, task)
                 if isinstance(task, ConfigurableTask) and not callable(task.config.process_results):
@@ -70,14 +72,12 @@ class LoadedTasks:
             with quiet():
                 for task in self._tasks.values():
                     task.set_fewshot_seed(SEED)
-                samples = evaluate(model, {"tasks": self._tasks}, limit=self.limit, bootstrap_iters=0, apply_chat_template=chats, fewshot_as_multiturn=True)[
-                    "samples"
-                ]
+                found = evaluate(model, {"tasks": self._tasks}, limit=self.limit, bootstrap_iters=0, apply_chat_template=chats, fewshot_as_multiturn=True)
         except GreenlightError:
             raise
         except Exception as error:  # whatever a task makes of its data
             raise GreenlightError(f"The tasks cannot be asked ({type(error).__name__}: {error}). Leave out the one that fails.") from error
-        return [_answered(name, task, samples[name], chats) for name, task in self._tasks.items()]
+        return [_answered(name, task, found["samples"][name], chats) for name, task in self._tasks.items()]
 
 
 class ScorerLM(TemplateLM):

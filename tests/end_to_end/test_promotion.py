@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from components.frames import load_frames
+from tests.components.evaluate.questions import write_questions
 from tests.end_to_end.conftest import Home
 from tests.notebooks.executed import Executed
 
@@ -56,12 +57,13 @@ def test_nothing_new_is_up_to_date(home: Home) -> None:
     assert home.status().colors == before.colors
 
 
-def test_slower_bnb4_is_not_promoted(home: Home) -> None:
+def test_slower_bnb4_is_not_promoted(home: Home, tmp_path: Path) -> None:
     live = home.status().live
     before = next(color for color in home.status().colors if color.live)
-    code, output = home.run("--method", "bnb", "--bits", "4")
+    code, output = home.run("--method", "bnb", "--bits", "4", "--tasks", str(write_questions(tmp_path / "endings.jsonl")), "--few-shot", "1")
     assert code == 3, output
     run = home.newest()
+    assert run.evaluation and [(task.name, task.items, task.few_shot) for task in run.evaluation.tasks] == [("endings", 12, 1)]
     assert run.outcome == "retired" and run.decision
     failed = [result for result in run.decision.objectives if result.status == "fail"]
     assert failed
