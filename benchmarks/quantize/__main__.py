@@ -112,21 +112,29 @@ def device() -> str:
         return f"{len(os.sched_getaffinity(0))} CPU cores, no GPU"
 
 
+def constants(cells: list[Cell]) -> dict[str, int]:
+    """The bytes of memory of a method whatever the size of the model."""
+    return {cell.method: cell.anonymous for cell in cells if cell.size == BUILTIN and not cell.failed}
+
+
+def limit(cell: Cell, cells: list[Cell], tokens: int) -> int:
+    return goal(cell, SHAPES[cell.size], VOCABULARY, tokens, constants(cells).get(cell.method, 0))
+
+
 def summary(cells: list[Cell], tokens: int) -> tuple[list[str], dict]:
     """The lines to print, and what the BENCH line says."""
-    constants = {cell.method: cell.anonymous for cell in cells if cell.size == BUILTIN and not cell.failed}
     lines, numbers = [HEAD], {}
     measured = sorted((cell for cell in cells if cell.size != BUILTIN), key=lambda cell: (cell.method, float(cell.size)))
     for cell in measured:
-        limit = goal(cell, SHAPES[cell.size], VOCABULARY, tokens, constants.get(cell.method, 0))
-        lines.append(row(cell, limit))
+        most = limit(cell, cells, tokens)
+        lines.append(row(cell, most))
         if not cell.failed:
             ratio = None if cell.ratio is None else round(cell.ratio, 3)
             numbers[f"{cell.method} {cell.size}"] = {
                 "seconds": round(cell.seconds, 1), "cpu_s": round(median(run.cpu for run in cell.ours), 1), "ratio": ratio,
-                "memory_gb": round(cell.anonymous / 1e9, 3), "goal_gb": round(limit / 1e9, 3),
+                "memory_gb": round(cell.anonymous / 1e9, 3), "goal_gb": round(most / 1e9, 3),
             }  # fmt: skip
-    lines += ["", "constants: " + ", ".join(f"{method} {held / 1e9:.2f} GB" for method, held in constants.items()), *growth(measured)]
+    lines += ["", "constants: " + ", ".join(f"{method} {held / 1e9:.2f} GB" for method, held in constants(cells).items()), *growth(measured)]
     return lines, numbers
 
 
@@ -146,7 +154,11 @@ def main(given: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(dir=wanted.folder) as name:
         bench = Bench(Path(name), int(samples), int(length), wanted.limit)
         print(f"on {device()}", flush=True)
-        cells = list(measure(bench, runnable(wanted.methods), sizes, wanted.rounds))
+        cells: list[Cell] = []
+        for cell in measure(bench, runnable(wanted.methods), sizes, wanted.rounds):
+            cells.append(cell)
+            if cell.size != BUILTIN:  # what is measured so far, should somebody stop it
+                print(row(cell, limit(cell, cells, bench.tokens)), flush=True)
     lines, numbers = summary(cells, bench.tokens)
     print("\n".join(lines))
     ratios = [each["ratio"] for each in numbers.values() if each["ratio"] is not None]

@@ -73,17 +73,17 @@ class TorchScorer:
             options["dtype"] = getattr(torch, dtype)
         if on_gpu:
             options["device_map"] = {"": 0}
-        elif offload and checkpoint.record.format == "compressed-tensors":  # whose library unpacks each layer to there
+        if on_gpu or checkpoint.record.format != "compressed-tensors":
+            offload = None
+        if offload and config["quantization_config"].get("format") == "pack-quantized":  # others cannot be loaded so by transformers 5.17
             options |= {"device_map": {"": "disk"}, "offload_folder": str(offload)}
         self._device = "cuda:0" if on_gpu else "cpu"
         torch.set_num_threads(threads)
         with contextlib.redirect_stderr(io.StringIO()):  # progress bars
             model, report = _model_class(config).from_pretrained(checkpoint.folder, local_files_only=True, output_loading_info=True, **options)
             _check_keys(checkpoint.folder, report)
-            if "offload_folder" in options:
-                from compressed_tensors.offload.convert import from_accelerate
-
-                from_accelerate(model)
+            if offload:
+                _keep_on_disk(model, offload)
             self._model = model.eval()
             self._can_keep_few = "logits_to_keep" in inspect.signature(model.forward).parameters
             self.logits([0])  # compressed weights are unpacked at the first use
@@ -131,6 +131,18 @@ class OpenVINOScorer:
             if unwanted < len(chunk):
                 chunks.append(self._request.get_tensor("logits").data[0][unwanted:].copy())
         return torch.from_numpy(np.concatenate(chunks))
+
+
+def _keep_on_disk(model: Any, folder: Path) -> None:
+    """From now on compressed-tensors reads each module of its model when it is its turn, and unpacks it to this folder."""
+    from compressed_tensors.offload import from_accelerate, offload_module
+
+    if hasattr(model, "hf_device_map"):  # it lies on disk already
+        from_accelerate(model)
+        return
+    folder.mkdir(exist_ok=True)
+    for module in model.modules():
+        offload_module(module, "cpu", "disk", offload_dir=str(folder))
 
 
 def _model_class(config: dict[str, Any]) -> Any:

@@ -27,7 +27,7 @@ class Compressor(Method):
     packages = ("llmcompressor", "compressed-tensors", "transformers", "torch")
     format = "compressed-tensors"
     engines = ("transformers", "vllm")
-    disk = 2.0  # saved in 32 bits first
+    disk = 3.0  # what it quantizes in 32 bits, and the candidate
     tolerance = 0.0001
 
     @abstractmethod
@@ -63,7 +63,8 @@ def work(name: str, model: str, output: str, bits: str, scratch: str, shard_byte
         from compressed_tensors.offload import dispatch_model
 
         dispatch_model(loaded)  # back from where calibration, layer by layer, has left it
-    keep(lambda ids: loaded(input_ids=torch.tensor([ids], device=loaded.device), use_cache=False).logits[0], Path(scratch), "" if on_gpu else "float32")
+    device = loaded.device if on_gpu else "cpu"  # asking costs reading the embeddings where they are on disk
+    keep(lambda ids: loaded(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0], Path(scratch), "" if on_gpu else "float32")
     loaded.save_pretrained(output, save_compressed=True, max_shard_size=int(shard_bytes))
     if not on_gpu:
         _restore_dtype(Path(model), Path(output))
