@@ -66,6 +66,7 @@ def test_what_is_saved_is_what_was_quantized(candidates: Candidates, gptq: Path)
 def test_every_record_says_how_far_the_reloaded_model_was(candidates: Candidates, method: str, bits: int) -> None:
     record, limit = Model.load(candidates.make(method, bits)), methods()[method].tolerance
     assert limit is not None
+    assert 0 < record.reload_seconds < record.seconds
     assert 0 <= record.reload_kl <= limit / 2  # twice what was measured still passes
     assert record.reload_kl > 0 or method in {"bnb", "optimum"}  # the others are computed in 32 bits in memory, and saved in 16
 
