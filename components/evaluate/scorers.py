@@ -42,7 +42,7 @@ def load_scorer(checkpoint: Checkpoint, threads: int, dtype: str = "", offload: 
 
     Args:
         dtype: torch's name of the type to compute a transformers checkpoint in. Default: as the serving engine does.
-        offload: folder for the weights, which are then read when it is their turn, where the format and the machine allow that: slower, and little memory.
+        offload: folder to which a compressed-tensors model is unpacked on a CPU, a module when it is its turn: slower, and little memory.
 
     Raises:
         IntegrityError: the weights do not fit the model: missing, unexpected or misshapen tensors.
@@ -73,16 +73,12 @@ class TorchScorer:
             options["dtype"] = getattr(torch, dtype)
         if on_gpu:
             options["device_map"] = {"": 0}
-        if on_gpu or checkpoint.record.format != "compressed-tensors":
-            offload = None
-        if offload and config["quantization_config"].get("format") == "pack-quantized":  # others cannot be loaded so by transformers 5.17
-            options |= {"device_map": {"": "disk"}, "offload_folder": str(offload)}
         self._device = "cuda:0" if on_gpu else "cpu"
         torch.set_num_threads(threads)
         with contextlib.redirect_stderr(io.StringIO()):  # progress bars
             model, report = _model_class(config).from_pretrained(checkpoint.folder, local_files_only=True, output_loading_info=True, **options)
             _check_keys(checkpoint.folder, report)
-            if offload:
+            if offload and not on_gpu and checkpoint.record.format == "compressed-tensors":
                 _keep_on_disk(model, offload)
             self._model = model.eval()
             self._can_keep_few = "logits_to_keep" in inspect.signature(model.forward).parameters
@@ -135,11 +131,8 @@ class OpenVINOScorer:
 
 def _keep_on_disk(model: Any, folder: Path) -> None:
     """From now on compressed-tensors reads each module of its model when it is its turn, and unpacks it to this folder."""
-    from compressed_tensors.offload import from_accelerate, offload_module
+    from compressed_tensors.offload import offload_module
 
-    if hasattr(model, "hf_device_map"):  # it lies on disk already
-        from_accelerate(model)
-        return
     folder.mkdir(exist_ok=True)
     for module in model.modules():
         offload_module(module, "cpu", "disk", offload_dir=str(folder))

@@ -4,7 +4,7 @@ import json
 import shutil
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from components.download.selection import INDEX
 from components.quantize.calibration import token_ids
@@ -29,6 +29,8 @@ class Compressor(Method):
     engines = ("transformers", "vllm")
     disk = 3.0  # what it quantizes in 32 bits, and the candidate
     tolerance = 0.0001
+    offloads: ClassVar[bool] = True
+    """Whether it can work on a model that lies on disk, a layer at a time."""
 
     @abstractmethod
     def recipe(self, model: Any, bits: int) -> list[Any]:
@@ -52,7 +54,7 @@ def work(name: str, model: str, output: str, bits: str, scratch: str, shard_byte
     method = methods()[name]
     assert isinstance(method, Compressor)
     on_gpu = torch.cuda.is_available()
-    loaded = _load(Path(model), Path(scratch), on_gpu)
+    loaded = _load(Path(model), Path(scratch) / OFFLOADED if method.offloads and not on_gpu else None, on_gpu)
     data: dict[str, Any] = {}
     if method.calibrates:
         documents = json.loads((Path(scratch) / SAMPLES_FILE).read_bytes())
@@ -72,19 +74,19 @@ def work(name: str, model: str, output: str, bits: str, scratch: str, shard_byte
     (Path(output) / "recipe.yaml").unlink(missing_ok=True)  # config.json says the same, and a recipe may name data
 
 
-def _load(model: Path, scratch: Path, on_gpu: bool) -> Any:
+def _load(model: Path, offload: Path | None, on_gpu: bool) -> Any:
     """On CPU in 32 bits: many CPUs have no bfloat16 unit, and are 8 times slower without one.
 
     So that memory does not hold all of it in 32 bits, it stays on disk as it is, and each layer is read when it is its turn. What quantizing changes is kept
-    in the scratch folder.
+    in the folder `offload`.
     """
     import torch
     from compressed_tensors.offload import load_offloaded_model
     from transformers import AutoModelForCausalLM
 
-    if on_gpu:
-        return AutoModelForCausalLM.from_pretrained(model, dtype="auto", local_files_only=True)
-    place: dict[str, Any] = {"device_map": {"": "disk"}, "offload_folder": str(scratch / OFFLOADED)}
+    if not offload:
+        return AutoModelForCausalLM.from_pretrained(model, dtype="auto" if on_gpu else torch.float32, local_files_only=True)
+    place: dict[str, Any] = {"device_map": {"": "disk"}, "offload_folder": str(offload)}
     with load_offloaded_model():
         return AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32, local_files_only=True, **place)
 
