@@ -26,7 +26,15 @@ if os.getppid() != int(sys.argv.pop(1)):
 """
 
 # No network, no telemetry (openvino_telemetry is silent in CI), and no threads that spin: on a busy machine those make small models 10 times slower.
-SETTINGS = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false", "CI": "true", "GOMP_SPINCOUNT": "0"}
+# Memory of 4 MB and more goes back as soon as it is free: glibc would keep what is below 32 MB, which for layers of that size is more than the model takes.
+SETTINGS = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "CI": "true",
+    "GOMP_SPINCOUNT": "0",
+    "MALLOC_MMAP_THRESHOLD_": "4194304",
+}
 
 
 class ChildFailed(GreenlightError):
