@@ -17,12 +17,21 @@ PACKAGE_ROOT = Path(__file__).parents[2]
 PROGRESS_SECONDS = 2.0
 TAIL_LINES = 40
 
+PEAK_FILE = "peak"
+"""In the scratch folder: the peak memory of the last process in bytes."""
+
 # Runs first in the child. PR_SET_PDEATHSIG (1): the kernel kills it when its parent dies, however that dies. The parent may have died before the call.
-DIE_WITH_PARENT = """
-import ctypes, os, signal, sys
+# It tells its peak memory itself, and that of processes of its own: what wait4 says of it counts what the parent held when it started it.
+DIE_WITH_PARENT = f"""
+import atexit, ctypes, os, resource, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 if os.getppid() != int(sys.argv.pop(1)):
     sys.exit("the step that started this is gone")
+def tell_peak():
+    own = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM:"))
+    with open(os.path.join(os.environ["TMPDIR"], "{PEAK_FILE}"), "w") as file:
+        file.write(str(1024 * max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)))
+atexit.register(tell_peak)
 """
 
 # No network, no telemetry (openvino_telemetry is silent in CI), and no threads that spin: on a busy machine those make small models 10 times slower.
@@ -68,7 +77,8 @@ def run_python(python: Path, code: str, arguments: list[str], scratch: Path, lab
     Raises:
         ChildFailed: it ended with anything but 0.
     """
-    output = scratch / "output.log"
+    output, told = scratch / "output.log", scratch / PEAK_FILE
+    told.unlink(missing_ok=True)
     variables = os.environ | SETTINGS | {"TMPDIR": str(scratch)} | (environment or {})
     with open(output, "wb") as sink:
         command = [str(python), "-c", DIE_WITH_PARENT + code, str(os.getpid()), *arguments]
@@ -83,7 +93,7 @@ def run_python(python: Path, code: str, arguments: list[str], scratch: Path, lab
         tail = "\n".join(ESCAPES.sub("", output.read_text(errors="replace")).replace("\r", "\n").splitlines()[-TAIL_LINES:])
         log.error("the end of what %s printed:\n%s", label, tail)
         raise ChildFailed(_reason(label, process.returncode, tail), tail)
-    return peak
+    return int(told.read_text()) if told.is_file() else peak
 
 
 def _wait(process: subprocess.Popen[bytes], label: str, output: Path) -> int:

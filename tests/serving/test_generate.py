@@ -125,8 +125,18 @@ GREEDY: tuple[dict[str, float], ...] = (
 )
 
 
-def test_top_k_one_and_tiny_top_p_are_greedy(server: Server) -> None:
-    texts = {server.post(greedy("What is await?", **more)).json["text"] for more in GREEDY}
+@pytest.fixture
+def exact(request: pytest.FixtureRequest, server: Server) -> Server:
+    """The same, where the same prompt has the same logits whatever is decoded beside it, and hardly two of them are equal."""
+    if request.node.callspec.params["server"] == "openvino":
+        openvino = pytest.importorskip("openvino")
+        if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            pytest.skip("OpenVINO computes in bfloat16 on this CPU: logits are often equal, and their rounding depends on what is decoded beside")
+    return server
+
+
+def test_top_k_one_and_tiny_top_p_are_greedy(exact: Server) -> None:
+    texts = {exact.post(greedy("What is await?", **more)).json["text"] for more in GREEDY}
     assert len(texts) == 1
 
 
@@ -159,12 +169,12 @@ def test_a_default_length_is_shortened_to_the_context_and_a_given_one_refused(se
     assert refused.status == 400 and refused.json["error"]["param"] == "max_length" and str(room) in refused.json["error"]["message"]
 
 
-def test_a_long_prompt_among_streams(server: Server) -> None:
+def test_a_long_prompt_among_streams(exact: Server) -> None:
     """Prompts of several steps and decoding requests in one batch."""
     long = {"prompt": "The import statement " * 150, "max_length": 16, "temperature": 0, "ignore_eos": True}
-    alone = server.post(long).json["text"]
+    alone = exact.post(long).json["text"]
     with ThreadPoolExecutor(8) as pool:
-        streams = [pool.submit(server.post, greedy(PROMPTS[n % 3], stream=True, ignore_eos=True)) for n in range(6)]
-        among = [pool.submit(server.post, long) for _ in range(2)]
+        streams = [pool.submit(exact.post, greedy(PROMPTS[n % 3], stream=True, ignore_eos=True)) for n in range(6)]
+        among = [pool.submit(exact.post, long) for _ in range(2)]
         assert [answer.result().json["text"] for answer in among] == [alone, alone]
         assert all(sum(event["tokens"] for event in stream.result().events) == LENGTH for stream in streams)
