@@ -4,8 +4,12 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from components.download.builtin import TINY
+
+if TYPE_CHECKING:
+    import torch
 
 VOCABULARY = 32_000
 """As Llama 2's. The tokenizer uses the first 2,048."""
@@ -60,7 +64,7 @@ def make_checkpoint(folder: Path, shape: Shape, vocabulary: int = VOCABULARY, sh
     return parameters
 
 
-def _parts(shapes: dict, shard_bytes: int) -> list[list[str]]:
+def _parts(shapes: dict[str, "torch.Size"], shard_bytes: int) -> list[list[str]]:
     """The names of the tensors of each file."""
     parts: list[list[str]] = []
     held = shard_bytes
@@ -74,7 +78,7 @@ def _parts(shapes: dict, shard_bytes: int) -> list[list[str]]:
     return parts
 
 
-def _random(shape):  # type: ignore[no-untyped-def]
+def _random(shape: "torch.Size") -> "torch.Tensor":
     """Norms of one; matrices of the deviation that Llama is initialized with."""
     import torch
 

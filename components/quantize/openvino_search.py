@@ -4,8 +4,6 @@ import json
 import logging
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +14,15 @@ from components.gate.judge import judge_quality
 from components.gate.limits import gate_of
 from components.gate.objectives import Gate
 from components.quantize.reload import keep
-from components.quantize.search import PATH_FILE, REFERENCE_FOLDER, Scheme, search
+from components.quantize.search import FULL_FOLDER, PATH_FILE, REFERENCE_FOLDER, Scheme, search
 from components.records import Evaluation, Trial
 
 MODEL = "openvino_model"
 
 
-def work(scratch: str, output: str, limits: str, *exporting: str) -> None:
-    """Export the model once in full precision, then compress that again and again, and leave the smallest that keeps the limits in `output`."""
-    full = Path(scratch) / "full"
-    subprocess.run([str(Path(sys.executable).with_name("optimum-cli")), *exporting, str(full)], check=True)
+def work(scratch: str, output: str, limits: str) -> None:
+    """Compress the export in full precision again and again, and leave the smallest that keeps the limits in `output`."""
+    full = Path(scratch) / FULL_FOLDER
     trials = Trials(Path(scratch), full, Path(output), gate_of(limits))
     path = search(trials.attempt)
     (Path(scratch) / PATH_FILE).write_text(json.dumps([each.model_dump() for each in path]))

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from components.records import Trial
 
-# In the scratch folder: what the baseline predicts; the trials, in their order.
+# In the scratch folder: the export in full precision; what the baseline predicts; the trials, in their order.
+FULL_FOLDER = "full"
 REFERENCE_FOLDER = "reference"
 PATH_FILE = "path.json"
 

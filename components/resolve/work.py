@@ -34,8 +34,8 @@ def fingerprint(parameters: Parameters, commit: str, code_version: str) -> str:
         "code": code_version,
         "calibration": ",".join(sorted({calibration_digest(parameters, method) for method, _ in parameters.recipes})),
     }
-    if limits := {found for method, _ in parameters.recipes if (found := search_limits(parameters, method))}:
-        parts["limits"] = ",".join(limits)
+    if limits := next(filter(None, (search_limits(parameters, method) for method, _ in parameters.recipes)), ""):  # of one gate: the same for all
+        parts["limits"] = limits
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -11,7 +11,7 @@ from components.quantize.calibration import texts
 from components.quantize.child import run_module
 from components.quantize.methods.base import Job
 from components.quantize.openvino import EXPORT, OpenVINO
-from components.quantize.search import PATH_FILE, REFERENCE_FOLDER
+from components.quantize.search import FULL_FOLDER, PATH_FILE, REFERENCE_FOLDER
 from components.records import Trial
 
 DOCUMENTS = 64
@@ -36,8 +36,9 @@ class Smallest(OpenVINO):
             raise InputError("calibration", job.calibration.data, f"gives {len(found)} documents; method smallest needs {MIN_DOCUMENTS} or more to measure on")
         (job.scratch / TEXTS_FILE).write_text("".join(json.dumps({"text": text}) + "\n" for text in found))
         peak_memory = run_module(__name__, [str(job.model), str(job.scratch)], job.scratch, "the baseline")
-        exporting = [*EXPORT, "--model", str(job.model), "--weight-format", "fp32"]
-        peak_memory = max(peak_memory, self.run("components.quantize.openvino_search", [str(job.output), job.limits, *exporting], job))
+        exporting = [*EXPORT, "--model", str(job.model), "--weight-format", "fp32", str(job.scratch / FULL_FOLDER)]
+        peak_memory = max(peak_memory, self.run("components.quantize.openvino_export", exporting, job))
+        peak_memory = max(peak_memory, self.run("components.quantize.openvino_search", [str(job.output), job.limits], job))
         if not any(trial.passed for trial in self.path(job)):
             raise GreenlightError(f"No mix of 4 and 8 bits keeps the limits ({job.limits}). Of everything in 8 bits, {self.path(job)[-1].reason}")
         return peak_memory
