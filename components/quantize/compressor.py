@@ -3,8 +3,9 @@
 import json
 import shutil
 from abc import abstractmethod
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from components.download.selection import INDEX
 from components.quantize.calibration import token_ids
@@ -28,9 +29,7 @@ class Compressor(Method):
     format = "compressed-tensors"
     engines = ("transformers", "vllm")
     disk = 3.0  # what it quantizes in 32 bits, and the candidate
-    tolerance = 0.0001
-    offloads: ClassVar[bool] = True
-    """Whether it can work on a model that lies on disk, a layer at a time."""
+    tolerance = 0.00001
 
     @abstractmethod
     def recipe(self, model: Any, bits: int) -> list[Any]:
@@ -54,7 +53,7 @@ def work(name: str, model: str, output: str, bits: str, scratch: str, shard_byte
     method = methods()[name]
     assert isinstance(method, Compressor)
     on_gpu = torch.cuda.is_available()
-    loaded = _load(Path(model), Path(scratch) / OFFLOADED if method.offloads and not on_gpu else None, on_gpu)
+    loaded = _load(Path(model), None if on_gpu else Path(scratch) / OFFLOADED)
     data: dict[str, Any] = {}
     if method.calibrates:
         documents = json.loads((Path(scratch) / SAMPLES_FILE).read_bytes())
@@ -65,6 +64,8 @@ def work(name: str, model: str, output: str, bits: str, scratch: str, shard_byte
         from compressed_tensors.offload import dispatch_model
 
         dispatch_model(loaded)  # back from where calibration, layer by layer, has left it
+    else:
+        _as_saved(loaded, source_dtype(Path(model)))
     device = loaded.device if on_gpu else "cpu"  # asking costs reading the embeddings where they are on disk
     keep(lambda ids: loaded(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0], Path(scratch), "" if on_gpu else "float32")
     loaded.save_pretrained(output, save_compressed=True, max_shard_size=int(shard_bytes))
@@ -74,21 +75,54 @@ def work(name: str, model: str, output: str, bits: str, scratch: str, shard_byte
     (Path(output) / "recipe.yaml").unlink(missing_ok=True)  # config.json says the same, and a recipe may name data
 
 
-def _load(model: Path, offload: Path | None, on_gpu: bool) -> Any:
-    """On CPU in 32 bits: many CPUs have no bfloat16 unit, and are 8 times slower without one.
+def _load(model: Path, offload: Path | None) -> Any:
+    """On CPU (with a folder `offload`) in 32 bits: many CPUs have no bfloat16 unit, and are 8 times slower without one.
 
     So that memory does not hold all of it in 32 bits, it stays on disk as it is, and each layer is read when it is its turn. What quantizing changes is kept
-    in the folder `offload`.
+    in the folder.
     """
     import torch
     from compressed_tensors.offload import load_offloaded_model
     from transformers import AutoModelForCausalLM
 
     if not offload:
-        return AutoModelForCausalLM.from_pretrained(model, dtype="auto" if on_gpu else torch.float32, local_files_only=True)
+        return AutoModelForCausalLM.from_pretrained(model, dtype="auto", local_files_only=True)
     place: dict[str, Any] = {"device_map": {"": "disk"}, "offload_folder": str(offload)}
     with load_offloaded_model():
         return AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32, local_files_only=True, **place)
+
+
+def _as_saved(model: Any, dtype: str) -> None:
+    """Make a model that lies on disk predict what its checkpoint will: what is saved in 16 bits is rounded to them, and layers compute with rounded weights.
+
+    What a rounded scale changes grows with the depth of a model, and would leave a limit on it no room for both a sound deep model and a small fault.
+    """
+    import torch
+    from compressed_tensors.offload import disable_offloading, disable_onloading, update_offload_parameter
+
+    def reading_once(forward: Callable[..., Any]) -> Callable[..., Any]:
+        """compressed-tensors 0.19 rounds the weight that it has read, and then multiplies with what it reads from disk once more."""
+
+        def read_once(*arguments: Any, **named: Any) -> Any:
+            with disable_offloading():
+                return forward(*arguments, **named)
+
+        return read_once
+
+    for module in model.modules():
+        quantized = hasattr(module, "quantization_scheme")
+        with disable_onloading():
+            saved_rounded = [name for name, value in module._parameters.items() if value is not None and (value.ndim == 1 or name == "weight_scale")]
+        for name in saved_rounded:
+            update_offload_parameter(module, name, getattr(module, name).to(getattr(torch, dtype)).float())
+        if quantized:
+            module.forward = reading_once(module.forward)
+
+
+def source_dtype(model: Path) -> str:
+    """torch's name of the type that a checkpoint is saved in."""
+    source = json.loads((model / "config.json").read_bytes())
+    return source.get("dtype") or source.get("torch_dtype") or "float32"  # torch_dtype: before transformers 4.56
 
 
 def weights_only(model: Any, bits: int, symmetric: bool = True) -> dict[str, Any]:
@@ -110,8 +144,7 @@ def _restore_dtype(model: Path, output: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 
-    source = json.loads((model / "config.json").read_bytes())
-    dtype = source.get("dtype") or source.get("torch_dtype") or "float32"  # torch_dtype: before transformers 4.56
+    dtype = source_dtype(model)
     config = json.loads((output / "config.json").read_bytes())
     (output / "config.json").write_text(json.dumps(config | {"dtype": dtype}, indent=2) + "\n")
     total = 0

@@ -12,7 +12,6 @@ class Awq(Compressor):
     name = "awq"
     bits = (4,)
     calibrates = True
-    offloads = False  # from disk, release 0.14 saves the same files, but the model in memory predicts something else: nothing for the reload check to go by
 
     def recipe(self, model: Any, bits: int) -> list[Any]:
         import torch

@@ -9,7 +9,6 @@ from components.quantize.hardware import Gpu
 class Fp8(Compressor):
     name = "fp8"
     bits = (8,)
-    tolerance = 0.005  # activations near the edge of a step fall to either side of it with the last bit of a scale
     gpu = Gpu(8.9, "only these multiply numbers of 8-bit floating point, so only there is what is judged what is served", instead="w8a8")
 
     def recipe(self, model: Any, bits: int) -> list[Any]:

@@ -14,7 +14,6 @@ SMOOTHING = 0.8
 class W8A8(Compressor):
     name = "w8a8"
     bits = (8,)
-    tolerance = 0.002  # activations near the edge of a step fall to either side of it with the last bit of a scale
     calibrates = True
 
     def recipe(self, model: Any, bits: int) -> list[Any]:

@@ -19,7 +19,7 @@ def test_a_loaded_model_stays_on_disk_as_it_is(tmp_path: Path) -> None:
     from compressed_tensors.offload import disable_onloading
     from transformers import AutoModelForCausalLM
 
-    loaded = _load(TINY, tmp_path / OFFLOADED, on_gpu=False)
+    loaded = _load(TINY, tmp_path / OFFLOADED)
     with disable_onloading():
         assert {parameter.device.type for parameter in loaded.parameters()} == {"meta"}
     assert all(path.resolve().parent == TINY for path in (tmp_path / OFFLOADED).iterdir()), "no copy has been written"

@@ -62,20 +62,19 @@ def test_what_is_saved_is_what_was_quantized(candidates: Candidates, gptq: Path)
     assert (difference.kl_mean, difference.kl_max, difference.problem) == (0, 0, "")
 
 
-@pytest.mark.parametrize(("method", "bits"), [("bnb", 4), ("gptq", 4), ("optimum", 8), ("w8a8", 8)])
+@pytest.mark.parametrize(("method", "bits"), [("bnb", 4), ("gptq", 4), ("gptq", 8), ("awq", 4), ("optimum", 8), ("w8a8", 8)])
 def test_every_record_says_how_far_the_reloaded_model_was(candidates: Candidates, method: str, bits: int) -> None:
     record, limit = Model.load(candidates.make(method, bits)), methods()[method].tolerance
     assert limit is not None
     assert 0 < record.reload_seconds < record.seconds
-    assert 0 <= record.reload_kl <= limit / 2  # twice what was measured still passes
-    assert record.reload_kl > 0 or method in {"bnb", "optimum"}  # the others are computed in 32 bits in memory, and saved in 16
+    assert 0 <= record.reload_kl <= limit / 10  # however deep a model is: what is saved in 16 bits was rounded to them before
 
 
 @pytest.mark.parametrize("change", [swap_layers, double_one_scale])
 def test_wrong_tensors_are_noticed(candidates: Candidates, gptq: Path, tmp_path: Path, change: Change) -> None:
     difference = compare(damaged(candidates.make("gptq", 4), tmp_path, change), gptq)
     assert difference.problem == ""
-    assert difference.kl_mean > 10 * (methods()["gptq"].tolerance or 0)
+    assert difference.kl_mean > 100 * (methods()["gptq"].tolerance or 0)
 
 
 def test_nan_is_noticed(candidates: Candidates, gptq: Path, tmp_path: Path) -> None:
@@ -129,7 +128,7 @@ def test_fp8_checkpoint_is_what_vllm_multiplies(tmp_path: Path, monkeypatch: pyt
         ("float", 8, "channel"),
         ("float", 8, "token"),
     ]
-    assert 0 < record.reload_kl < (methods()["fp8"].tolerance or 0) / 2
+    assert 0 <= record.reload_kl < (methods()["fp8"].tolerance or 0) / 10
 
 
 def test_method_that_keeps_nothing_fails(tmp_path: Path, candidates: Candidates) -> None:
