@@ -8,7 +8,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from statistics import median
 
 from benchmarks.quantize import direct
 from benchmarks.quantize.checkpoints import SHAPES, VOCABULARY, make_checkpoint
+from benchmarks.quantize.device import device
 from benchmarks.quantize.process import Run, run
 from benchmarks.quantize.table import HEAD, MOST_OVERHEAD, Cell, goal, growth, row
 from components.download.builtin import TINY
@@ -26,7 +26,7 @@ from components.quantize.child import PACKAGE_ROOT, SETTINGS
 from components.quantize.methods import check_machine, check_method
 from components.records import Model
 
-METHODS = "bnb:4,bnb:8,gptq:4,gptq:8,optimum:4,optimum:8,awq:4,w8a8:8"
+METHODS = "bnb:4,bnb:8,gptq:4,gptq:8,optimum:4,optimum:8,awq:4,w8a8:8,fp8:8"
 OURS = """
 import sys
 from components.quantize.calibration import Calibration
@@ -104,15 +104,6 @@ def runnable(methods: str) -> list[str]:
     return found
 
 
-def device() -> str:
-    """What quantizes here."""
-    try:
-        command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()[0]
-    except (OSError, subprocess.SubprocessError, IndexError):
-        return f"{len(os.sched_getaffinity(0))} CPU cores, no GPU"
-
-
 def constants(cells: list[Cell]) -> dict[str, int]:
     """The bytes of memory of a method whatever the size of the model."""
     return {cell.method: cell.anonymous for cell in cells if cell.size == BUILTIN and not cell.failed}
@@ -133,7 +124,7 @@ def summary(cells: list[Cell], tokens: int) -> tuple[list[str], dict]:
             ratio = None if cell.ratio is None else round(cell.ratio, 3)
             numbers[f"{cell.method} {cell.size}"] = {
                 "seconds": round(cell.seconds, 1), "cpu_s": round(median(run.cpu for run in cell.ours), 1), "ratio": ratio,
-                "memory_gb": round(cell.anonymous / 1e9, 3), "goal_gb": round(most / 1e9, 3),
+                "gpu_gb": round(cell.gpu / 1e9, 3), "memory_gb": round(cell.anonymous / 1e9, 3), "goal_gb": round(most / 1e9, 3),
             }  # fmt: skip
     lines += ["", "constants: " + ", ".join(f"{method} {held / 1e9:.2f} GB" for method, held in constants(cells).items()), *growth(measured)]
     return lines, numbers

@@ -40,6 +40,8 @@ def recipe(method: str, bits: int) -> list[Any]:
         return [AWQModifier(), QuantizationModifier(targets="Linear", scheme="W4A16_ASYM", ignore=["lm_head"])]
     if method == "w8a8":
         return [SmoothQuantModifier(smoothing_strength=0.8), GPTQModifier(targets="Linear", scheme="W8A8", ignore=["lm_head"])]
+    if method == "fp8":
+        return [QuantizationModifier(targets="Linear", scheme="FP8_DYNAMIC", ignore=["lm_head"])]
     return [GPTQModifier(targets="Linear", scheme=f"W{bits}A16", ignore=["lm_head"])]
 
 

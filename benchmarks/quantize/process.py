@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.quantize.device import GpuMemory
+
 POLL_SECONDS = 0.05
 CHECK = "components.quantize.reload"
 """In the command line of the process that reloads."""
@@ -24,7 +26,7 @@ class Memory:
 
 @dataclass
 class Run:
-    """`check` is of the reload check, `work` of all other processes: the highest of each.
+    """`check` is of the reload check, `work` of all other processes: the highest of each. `gpu` is bytes of the GPU's memory, of all.
 
     `cpu` is in seconds of one core, of all processes but the reload check: on a machine that others use too it says more than seconds do.
     """
@@ -35,11 +37,19 @@ class Run:
     failed: str = ""
     work: Memory = field(default_factory=Memory)
     check: Memory = field(default_factory=Memory)
+    gpu: int = 0
 
 
 def run(command: list[str], environment: dict[str, str], log: Path, limit_s: float) -> Run:
     """Run a command to its end, or to the limit; what it prints goes to the log."""
     found = Run()
+    with GpuMemory() as gpu:
+        _run(found, command, environment, log, limit_s)
+    found.gpu = gpu.peak
+    return found
+
+
+def _run(found: Run, command: list[str], environment: dict[str, str], log: Path, limit_s: float) -> None:
     began, cpu = time.monotonic(), _cpu_of_children()
     with open(log, "wb") as sink:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, env=environment)
@@ -59,7 +69,6 @@ def run(command: list[str], environment: dict[str, str], log: Path, limit_s: flo
         ended.set()
         watcher.join()
         found.cpu = _cpu_of_children() - cpu - found.check_cpu
-    return found
 
 
 def _watch(pid: int, found: Run, ended: threading.Event) -> None:

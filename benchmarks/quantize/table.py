@@ -48,6 +48,11 @@ class Cell:
     def anonymous(self) -> int:
         return max(max(run.work.anonymous, run.check.anonymous) for run in self.ours)
 
+    @property
+    def gpu(self) -> int:
+        """Bytes of the GPU's memory, the reload check included."""
+        return max(run.gpu for run in self.ours)
+
 
 def goal(cell: Cell, shape: Shape, vocabulary: int, calibration_tokens: int, constant: int) -> int:
     """The most bytes of memory that a method should take: 1.3 times the larger of what it has in hand at a time, and the constant."""
@@ -57,7 +62,7 @@ def goal(cell: Cell, shape: Shape, vocabulary: int, calibration_tokens: int, con
 
 def row(cell: Cell, limit: int) -> str:
     if cell.failed:
-        return f"| {cell.method} | {cell.size} | {cell.failed} |" + " |" * 10
+        return f"| {cell.method} | {cell.size} | {cell.failed} |" + " |" * 11
     ratio = f"{cell.ratio:.2f}" if cell.ratio is not None else "-"
     done = [run for run in cell.direct if not run.failed]
     direct = f"{median(run.seconds for run in done):.0f}" if done else cell.direct[0].failed if cell.direct else "not run"
@@ -68,14 +73,15 @@ def row(cell: Cell, limit: int) -> str:
         f"{cell.seconds:.0f}", direct, f"{median(run.cpu for run in cell.ours):.0f}", theirs_cpu, ratio, f"{median(cell.reload_seconds):.0f}",
         _gb(work.anonymous, work.peak), _gb(check.anonymous, check.peak), _gb(theirs.anonymous, theirs.peak) if theirs else "-",
         f"{limit / 1e9:.2f}", f"{cell.disk / 1e6:,.0f}",
+        f"{cell.gpu / 1e9:.2f} / {max((run.gpu for run in done), default=0) / 1e9:.2f}" if cell.gpu else "-",
     ]  # fmt: skip
     return f"| {cell.method} | {cell.size} | " + " | ".join(figures) + " |"
 
 
 HEAD = (
     "| method | 10^9 parameters | ours, s | direct, s | ours, CPU s | direct, CPU s | ours / direct | check, s "
-    "| ours, GB | check, GB | direct, GB | goal, GB | on disk, MB |\n"
-    "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+    "| ours, GB | check, GB | direct, GB | goal, GB | on disk, MB | GPU, ours / direct, GB |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 

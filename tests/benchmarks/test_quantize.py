@@ -51,6 +51,15 @@ def test_a_failed_process_and_a_slow_one_are_told(tmp_path: Path) -> None:
     assert slow.failed == "not done after 0 s" and slow.seconds < 30
 
 
+def test_the_memory_of_a_gpu_is_what_came_on_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for the driver's program: its lines, one in each interval."""
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nfor mib in 100 100 700 300; do echo $mib; done\nexec sleep 60\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    found = run([sys.executable, "-c", "import time; time.sleep(1)"], dict(os.environ), tmp_path / "log", 60)
+    assert found.failed == "" and found.gpu == 600 * 2**20 and found.seconds < 50
+
+
 def cell(size: str, seconds: float) -> Cell:
     ours = [Run(seconds + 20, cpu=2 * seconds, work=Memory(900 * MB, 500 * MB), check=Memory(700 * MB, 600 * MB))]
     return Cell("bnb:4", size, ours, [Run(10.0, cpu=20.0, work=Memory(800 * MB, 400 * MB))], [20.0], disk=80 * MB, largest_file=79 * MB)
@@ -59,7 +68,9 @@ def cell(size: str, seconds: float) -> Cell:
 def test_the_reload_check_is_no_overhead() -> None:
     found = cell("0.1", 11.0)
     assert (found.seconds, found.ratio, found.anonymous) == (11.0, 1.1, 600 * MB)
-    assert row(found, 1234 * MB) == "| bnb:4 | 0.1 | 11 | 10 | 22 | 20 | 1.10 | 20 | 0.50 / 0.90 | 0.60 / 0.70 | 0.40 / 0.80 | 1.23 | 80 |"
+    assert row(found, 1234 * MB) == "| bnb:4 | 0.1 | 11 | 10 | 22 | 20 | 1.10 | 20 | 0.50 / 0.90 | 0.60 / 0.70 | 0.40 / 0.80 | 1.23 | 80 | - |"
+    found.ours[0].gpu, found.direct[0].gpu = 2340 * MB, 1500 * MB
+    assert row(found, 1234 * MB).endswith("| 1.23 | 80 | 2.34 / 1.50 |")
 
 
 def test_a_method_that_failed_stays_in_the_table() -> None:
@@ -84,7 +95,7 @@ def test_growth_is_from_one_size_to_the_next() -> None:
 
 def test_summary_ends_in_figures() -> None:
     lines, numbers = bench.summary([cell(bench.BUILTIN, 5.0), cell("0.1", 11.0)], 1024)
-    assert numbers == {"bnb:4 0.1": {"seconds": 11.0, "cpu_s": 22.0, "ratio": 1.1, "memory_gb": 0.6, "goal_gb": 0.732}}
+    assert numbers == {"bnb:4 0.1": {"seconds": 11.0, "cpu_s": 22.0, "ratio": 1.1, "gpu_gb": 0.0, "memory_gb": 0.6, "goal_gb": 0.732}}
     assert sum(line.startswith("| bnb:4") for line in lines) == 1 and "constants: bnb:4 0.60 GB" in lines
 
 
