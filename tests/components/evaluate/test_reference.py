@@ -43,7 +43,7 @@ def test_holds_what_the_baseline_predicts(made: Path) -> None:
     assert sum(len(each.targets) for each in windows) == record.tokens
     assert [each.document for each in windows] == sorted(each.document for each in windows)
     window = windows[-1]
-    logprobs = load_scorer(open_checkpoint("baseline", TINY), 2).logits(window.inputs).log_softmax(-1)
+    logprobs = load_scorer(open_checkpoint("baseline", TINY), 2).logits(window.inputs).float().log_softmax(-1)
     assert torch.equal(window.baseline.top1, logprobs.argmax(-1))
     assert torch.allclose(window.baseline.target, logprobs[range(len(window.targets)), window.targets], atol=1e-6)
     assert (window.baseline.logprobs.float() - logprobs).abs().max() < 0.01
