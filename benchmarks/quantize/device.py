@@ -18,19 +18,19 @@ def device() -> str:
 
 
 class GpuMemory:
-    """The most memory that the first GPU had in use within the block, above what it had before, in bytes. 0 where there is none."""
+    """The most memory that each process had on a GPU within the block: `peaks`, process id to bytes. Empty where there is none."""
+
+    def __init__(self) -> None:
+        self.peaks: dict[int, int] = {}
 
     def __enter__(self) -> "GpuMemory":
-        self._mib: list[int] = []
         try:
-            command = [*QUERY, "--query-gpu=memory.used", "--id=0", f"--loop-ms={POLL_MS}"]
+            command = [*QUERY, "--query-compute-apps=pid,used_memory", f"--loop-ms={POLL_MS}"]
             self._reader: subprocess.Popen[str] | None = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         except OSError:
             self._reader = None
             return self
-        first = self._reader.stdout.readline()  # type: ignore[union-attr]
-        self._note(first)
-        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread = threading.Thread(target=self._read)
         self._thread.start()
         return self
 
@@ -40,14 +40,9 @@ class GpuMemory:
             self._reader.wait()
             self._thread.join()
 
-    @property
-    def peak(self) -> int:
-        return 2**20 * (max(self._mib) - self._mib[0]) if self._mib else 0
-
     def _read(self) -> None:
-        for line in self._reader.stdout:  # type: ignore[union-attr]
-            self._note(line)
-
-    def _note(self, line: str) -> None:
-        if line.strip().isdigit():
-            self._mib.append(int(line))
+        assert self._reader and self._reader.stdout
+        for line in self._reader.stdout:
+            pid, _, mib = (part.strip() for part in line.partition(","))
+            if pid.isdigit() and mib.isdigit():
+                self.peaks[int(pid)] = max(self.peaks.get(int(pid), 0), 2**20 * int(mib))

@@ -18,15 +18,19 @@ CHECK = "components.quantize.reload"
 
 @dataclass
 class Memory:
-    """In bytes. `peak` counts pages of files that are mapped in, such as libraries; `anonymous` does not, and cannot be given back without swap."""
+    """In bytes. `peak` counts pages of files that are mapped in, such as libraries; `anonymous` does not, and cannot be given back without swap.
+
+    `gpu` is what is held of a GPU's memory, with what torch has there for itself.
+    """
 
     peak: int = 0
     anonymous: int = 0
+    gpu: int = 0
 
 
 @dataclass
 class Run:
-    """`check` is of the reload check, `work` of all other processes: the highest of each. `gpu` is bytes of the GPU's memory, of all.
+    """`check` is of the reload check, `work` of all other processes: the highest of each.
 
     `cpu` is in seconds of one core, of all processes but the reload check: on a machine that others use too it says more than seconds do.
     """
@@ -37,24 +41,24 @@ class Run:
     failed: str = ""
     work: Memory = field(default_factory=Memory)
     check: Memory = field(default_factory=Memory)
-    gpu: int = 0
 
 
 def run(command: list[str], environment: dict[str, str], log: Path, limit_s: float) -> Run:
     """Run a command to its end, or to the limit; what it prints goes to the log."""
-    found = Run()
+    found, processes = Run(), dict[int, Memory]()
     with GpuMemory() as gpu:
-        _run(found, command, environment, log, limit_s)
-    found.gpu = gpu.peak
+        _run(found, processes, command, environment, log, limit_s)
+    for pid, held in processes.items():
+        held.gpu = max(held.gpu, gpu.peaks.get(pid, 0))
     return found
 
 
-def _run(found: Run, command: list[str], environment: dict[str, str], log: Path, limit_s: float) -> None:
+def _run(found: Run, processes: dict[int, Memory], command: list[str], environment: dict[str, str], log: Path, limit_s: float) -> None:
     began, cpu = time.monotonic(), _cpu_of_children()
     with open(log, "wb") as sink:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, env=environment)
     ended = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(process.pid, found, ended))
+    watcher = threading.Thread(target=_watch, args=(process.pid, found, processes, ended))
     watcher.start()
     try:
         code = process.wait(limit_s)
@@ -71,17 +75,18 @@ def _run(found: Run, command: list[str], environment: dict[str, str], log: Path,
         found.cpu = _cpu_of_children() - cpu - found.check_cpu
 
 
-def _watch(pid: int, found: Run, ended: threading.Event) -> None:
+def _watch(pid: int, found: Run, processes: dict[int, Memory], ended: threading.Event) -> None:
     while not ended.wait(POLL_SECONDS):
         try:
             root = psutil.Process(pid)
             for process in [root, *root.children(recursive=True)]:
-                _note(process, found)
+                processes[process.pid] = _note(process, found)
         except (psutil.Error, OSError):
             continue  # one of them has just ended
 
 
-def _note(process: psutil.Process, found: Run) -> None:
+def _note(process: psutil.Process, found: Run) -> Memory:
+    """Where the memory of a process belongs, with what it holds now."""
     held = found.work
     if CHECK in " ".join(process.cmdline()):
         held, used = found.check, process.cpu_times()
@@ -90,6 +95,7 @@ def _note(process: psutil.Process, found: Run) -> None:
     if "VmHWM" in values:  # not of one that has ended
         held.peak = max(held.peak, 1024 * int(values["VmHWM"].split()[0]))
         held.anonymous = max(held.anonymous, 1024 * int(values["RssAnon"].split()[0]))
+    return held
 
 
 def _cpu_of_children() -> float:

@@ -50,8 +50,8 @@ class Cell:
 
     @property
     def gpu(self) -> int:
-        """Bytes of the GPU's memory, the reload check included."""
-        return max(run.gpu for run in self.ours)
+        """The most bytes of a GPU's memory that a process held."""
+        return max(max(run.work.gpu, run.check.gpu) for run in self.ours)
 
 
 def goal(cell: Cell, shape: Shape, vocabulary: int, calibration_tokens: int, constant: int) -> int:
@@ -73,14 +73,14 @@ def row(cell: Cell, limit: int) -> str:
         f"{cell.seconds:.0f}", direct, f"{median(run.cpu for run in cell.ours):.0f}", theirs_cpu, ratio, f"{median(cell.reload_seconds):.0f}",
         _gb(work.anonymous, work.peak), _gb(check.anonymous, check.peak), _gb(theirs.anonymous, theirs.peak) if theirs else "-",
         f"{limit / 1e9:.2f}", f"{cell.disk / 1e6:,.0f}",
-        f"{cell.gpu / 1e9:.2f} / {max((run.gpu for run in done), default=0) / 1e9:.2f}" if cell.gpu else "-",
+        _gpu([run.work.gpu for run in cell.ours], [run.check.gpu for run in cell.ours], [run.work.gpu for run in done]) if cell.gpu else "-",
     ]  # fmt: skip
     return f"| {cell.method} | {cell.size} | " + " | ".join(figures) + " |"
 
 
 HEAD = (
     "| method | 10^9 parameters | ours, s | direct, s | ours, CPU s | direct, CPU s | ours / direct | check, s "
-    "| ours, GB | check, GB | direct, GB | goal, GB | on disk, MB | GPU, ours / direct, GB |\n"
+    "| ours, GB | check, GB | direct, GB | goal, GB | on disk, MB | GPU: ours / check / direct, GB |\n"
     "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
@@ -94,6 +94,10 @@ def growth(cells: list[Cell]) -> list[str]:
             parts = f"x{float(after.size) / float(before.size):.1f} parameters: x{after.seconds / before.seconds:.1f} seconds"
             lines.append(f"{after.method}, {before.size} to {after.size}: {parts}, x{after.anonymous / before.anonymous:.1f} anonymous memory")
     return lines
+
+
+def _gpu(*sides: list[int]) -> str:
+    return " / ".join(f"{max(side, default=0) / 1e9:.2f}" for side in sides)
 
 
 def _gb(anonymous: int, peak: int) -> str:

@@ -51,13 +51,14 @@ def test_a_failed_process_and_a_slow_one_are_told(tmp_path: Path) -> None:
     assert slow.failed == "not done after 0 s" and slow.seconds < 30
 
 
-def test_the_memory_of_a_gpu_is_what_came_on_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a stand-in for the driver's program: its lines, one in each interval."""
-    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nfor mib in 100 100 700 300; do echo $mib; done\nexec sleep 60\n")
+def test_the_memory_of_a_gpu_is_that_of_our_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for the driver's program, which tells of its sibling, the measured process, and of another."""
+    tell = """for child in $(cat /proc/$PPID/task/*/children); do [ $child = $$ ] || echo "$child, $mib"; done"""
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/bash\nfor mib in 100 700 300; do sleep 0.4; {tell}; echo '1, 5000'; done\nexec sleep 60\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    found = run([sys.executable, "-c", "import time; time.sleep(1)"], dict(os.environ), tmp_path / "log", 60)
-    assert found.failed == "" and found.gpu == 600 * 2**20 and found.seconds < 50
+    found = run([sys.executable, "-c", "import time; time.sleep(3)"], dict(os.environ), tmp_path / "log", 60)
+    assert found.failed == "" and found.work.gpu == 700 * 2**20 and found.check.gpu == 0 and found.seconds < 50
 
 
 def cell(size: str, seconds: float) -> Cell:
@@ -69,8 +70,8 @@ def test_the_reload_check_is_no_overhead() -> None:
     found = cell("0.1", 11.0)
     assert (found.seconds, found.ratio, found.anonymous) == (11.0, 1.1, 600 * MB)
     assert row(found, 1234 * MB) == "| bnb:4 | 0.1 | 11 | 10 | 22 | 20 | 1.10 | 20 | 0.50 / 0.90 | 0.60 / 0.70 | 0.40 / 0.80 | 1.23 | 80 | - |"
-    found.ours[0].gpu, found.direct[0].gpu = 2340 * MB, 1500 * MB
-    assert row(found, 1234 * MB).endswith("| 1.23 | 80 | 2.34 / 1.50 |")
+    found.ours[0].work.gpu, found.ours[0].check.gpu, found.direct[0].work.gpu = 2340 * MB, 600 * MB, 1500 * MB
+    assert row(found, 1234 * MB).endswith("| 1.23 | 80 | 2.34 / 0.60 / 1.50 |")
 
 
 def test_a_method_that_failed_stays_in_the_table() -> None:
