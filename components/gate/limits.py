@@ -1,5 +1,7 @@
 """The part of a gate that a search for a model can keep to: its limits on quality against the baseline, as text that travels through the DAG."""
 
+from typing import Any
+
 from components.errors import InputError
 from components.gate.objectives import Gate
 from components.yaml_file import check
@@ -28,11 +30,12 @@ def gate_of(limits: str) -> Gate:
     Raises:
         InputError: it is no such text.
     """
-    objectives = []
+    objectives: list[dict[str, Any]] = []
     for entry in limits.split(","):
         try:
             metric, side, limit, _, confidence = entry.split()
-            objectives.append({"metric": metric, side: float(limit), "confidence": float(confidence)})
+            named = {"name": entry.strip()} if any(each["metric"] == metric for each in objectives) else {}  # the gate had names for them
+            objectives.append({"metric": metric, side: float(limit), "confidence": float(confidence)} | named)
         except ValueError:
             raise InputError("limits", limits, "write them as `kl_mean max 0.05 at 0.95, top1_agreement min 0.9 at 0.95`") from None
     return check("limits", limits, {"name": "limits", "confidence": 0.95, "objectives": objectives}, Gate)

@@ -17,6 +17,14 @@ def test_become_the_same_objectives_again() -> None:
     assert [each.model_dump() for each in gate_of(quality_limits(gate)).objectives] == [each.model_dump() for each in gate.objectives]
 
 
+def test_two_objectives_on_one_metric_stay_two() -> None:
+    sure, likely = "{metric: kl_mean, max: 0.1, confidence: 0.99, name: sure}", "{metric: kl_mean, max: 0.05, name: likely}"
+    gate = load_gate(f"{{name: own, confidence: 0.9, objectives: [{sure}, {likely}]}}")
+    found = gate_of(quality_limits(gate)).objectives
+    assert [(each.max, each.confidence) for each in found] == [(0.1, 0.99), (0.05, 0.9)]
+    assert found[1].title == "kl_mean max 0.05 at 0.9"
+
+
 def test_gate_without_quality_is_refused() -> None:
     with pytest.raises(InputError, match=r"gate: 'fast': has no objective on quality.*add one on kl_mean"):
         quality_limits(load_gate(LATENCY_ONLY))
