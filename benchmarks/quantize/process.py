@@ -45,48 +45,41 @@ class Run:
 
 def run(command: list[str], environment: dict[str, str], log: Path, limit_s: float) -> Run:
     """Run a command to its end, or to the limit; what it prints goes to the log."""
-    found, processes = Run(), dict[int, Memory]()
+    found = Run()
     with GpuMemory() as gpu:
-        _run(found, processes, command, environment, log, limit_s)
-    for pid, held in processes.items():
-        held.gpu = max(held.gpu, gpu.peaks.get(pid, 0))
+        began, cpu = time.monotonic(), _cpu_of_children()
+        with open(log, "wb") as sink:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, env=environment)
+        ended = threading.Event()
+        watcher = threading.Thread(target=_watch, args=(process.pid, found, gpu, ended))
+        watcher.start()
+        try:
+            code = process.wait(limit_s)
+            found.failed = "" if code == 0 else _last_line(log)
+        except subprocess.TimeoutExpired:
+            found.failed = f"not done after {limit_s:.0f} s"
+        finally:
+            found.seconds = time.monotonic() - began
+            if process.poll() is None:
+                process.kill()  # what it started dies with it
+                process.wait()
+            ended.set()
+            watcher.join()
+            found.cpu = _cpu_of_children() - cpu - found.check_cpu
     return found
 
 
-def _run(found: Run, processes: dict[int, Memory], command: list[str], environment: dict[str, str], log: Path, limit_s: float) -> None:
-    began, cpu = time.monotonic(), _cpu_of_children()
-    with open(log, "wb") as sink:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, env=environment)
-    ended = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(process.pid, found, processes, ended))
-    watcher.start()
-    try:
-        code = process.wait(limit_s)
-        found.failed = "" if code == 0 else _last_line(log)
-    except subprocess.TimeoutExpired:
-        found.failed = f"not done after {limit_s:.0f} s"
-    finally:
-        found.seconds = time.monotonic() - began
-        if process.poll() is None:
-            process.kill()  # what it started dies with it
-            process.wait()
-        ended.set()
-        watcher.join()
-        found.cpu = _cpu_of_children() - cpu - found.check_cpu
-
-
-def _watch(pid: int, found: Run, processes: dict[int, Memory], ended: threading.Event) -> None:
+def _watch(pid: int, found: Run, gpu: GpuMemory, ended: threading.Event) -> None:
     while not ended.wait(POLL_SECONDS):
         try:
             root = psutil.Process(pid)
             for process in [root, *root.children(recursive=True)]:
-                processes[process.pid] = _note(process, found)
+                _note(process, found, gpu)
         except (psutil.Error, OSError):
             continue  # one of them has just ended
 
 
-def _note(process: psutil.Process, found: Run) -> Memory:
-    """Where the memory of a process belongs, with what it holds now."""
+def _note(process: psutil.Process, found: Run, gpu: GpuMemory) -> None:
     held = found.work
     if CHECK in " ".join(process.cmdline()):
         held, used = found.check, process.cpu_times()
@@ -95,7 +88,7 @@ def _note(process: psutil.Process, found: Run) -> Memory:
     if "VmHWM" in values:  # not of one that has ended
         held.peak = max(held.peak, 1024 * int(values["VmHWM"].split()[0]))
         held.anonymous = max(held.anonymous, 1024 * int(values["RssAnon"].split()[0]))
-    return held
+        held.gpu = max(held.gpu, gpu.peaks.get(process.pid, 0))
 
 
 def _cpu_of_children() -> float:

@@ -61,7 +61,7 @@ def work(name: str, model: str, output: str, bits: str, scratch: str, shard_byte
         samples = [{"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)} for ids in documents]
         data["dataset"] = DataLoader(samples, batch_size=None)
     oneshot(model=loaded, recipe=method.recipe(loaded, int(bits)), **data)
-    with _as_saved_on_gpu(loaded) if on_gpu else _as_saved_from_disk(loaded, source_dtype(Path(model))):
+    with _as_saved_on_gpu(loaded) if on_gpu else _as_saved_from_disk(loaded, _source_dtype(Path(model))):
         device = loaded.device if on_gpu else "cpu"  # asking costs reading the embeddings where they are on disk
         keep(lambda ids: loaded(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0], Path(scratch), "" if on_gpu else "float32")
     loaded.save_pretrained(output, save_compressed=True, max_shard_size=int(shard_bytes))
@@ -139,7 +139,7 @@ def _as_saved_on_gpu(model: Any) -> Iterator[None]:
         module.quantization_scheme = scheme
 
 
-def source_dtype(model: Path) -> str:
+def _source_dtype(model: Path) -> str:
     """torch's name of the type that a checkpoint is saved in."""
     source = json.loads((model / "config.json").read_bytes())
     return source.get("dtype") or source.get("torch_dtype") or "float32"  # torch_dtype: before transformers 4.56
@@ -164,7 +164,7 @@ def _restore_dtype(model: Path, output: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 
-    dtype = source_dtype(model)
+    dtype = _source_dtype(model)
     config = json.loads((output / "config.json").read_bytes())
     (output / "config.json").write_text(json.dumps(config | {"dtype": dtype}, indent=2) + "\n")
     total = 0

@@ -123,7 +123,7 @@ def compare(artifact: Path, scratch: Path) -> Difference:
         return Difference(math.inf, math.inf, f"it predicts {predicted.shape[1]} words, and the model in memory {kept.shape[1]}")
     if not predicted.isfinite().all():
         return Difference(math.inf, math.inf, "its predictions are not finite (NaN or infinity in its weights)")
-    kl = (kept.exp() * (kept - predicted)).sum(-1)
+    kl = (kept.exp() * (kept - predicted)).sum(-1).clamp(min=0)  # rounding can leave it below
     return Difference(float(kl.mean()), float(kl.max()))
 
 
