@@ -40,7 +40,7 @@ format: install  ## Format the code
 	.venv/bin/ruff format .
 
 loadtest: install  ## Drive the stable endpoint by hand with Locust's web UI on port 8089
-	.venv/bin/locust -f components/benchmark/locustfile.py $(ARGS)
+	.venv/bin/locust -f greenlight/benchmark/locustfile.py $(ARGS)
 
 bench-serving: .venv/clients .venv-openvino/installed  ## Measure our inference server against others, side by side (8 minutes; ARGS="--rounds 1 --seconds 2" for a quick look)
 	$(PY) -m benchmarks.serving $(ARGS)
@@ -70,9 +70,9 @@ chaos: install kubernetes  ## Break a rollout on a real cluster in every way we 
 	$(PY) -m benchmarks.chaos $(ARGS)
 
 tiny: install  ## Train the built-in model again (2 to 7 minutes)
-	OMP_NUM_THREADS=1 GOMP_SPINCOUNT=0 $(PY) -m components.download.builtin.train
+	OMP_NUM_THREADS=1 GOMP_SPINCOUNT=0 $(PY) -m greenlight.models.builtin.train
 
-vllm: .venv-vllm/installed  ## Make a third environment, .venv-vllm, in which the server runs on vLLM on CPU (MODEL_ID=... ENGINE=vllm .venv-vllm/bin/python -m serving)
+vllm: .venv-vllm/installed  ## Make a third environment, .venv-vllm, in which the server runs on vLLM on CPU (MODEL_ID=... ENGINE=vllm .venv-vllm/bin/python -m greenlight.serving)
 
 # Docker where its daemon answers, else buildah.
 BUILD_IMAGE = $(shell docker info >/dev/null 2>&1 && echo docker build || echo buildah build --layers --format docker) \

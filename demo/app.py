@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import streamlit as st
 
-from components.errors import GreenlightError
-from components.records import Color
 from demo.colors import COLORS, Colors, Slot, find_colors
 from demo.stream import Times, answer
+from greenlight.core.errors import GreenlightError
+from greenlight.core.records import Color
 
 MARK = {"blue": ":blue[●]", "green": ":green[●]"}
 EXAMPLE = "How do I read a file line by line in Python?"

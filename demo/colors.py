@@ -4,8 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.errors import GreenlightError
-from components.records import Color
+from greenlight.core.errors import GreenlightError
+from greenlight.core.records import Color
 
 COLORS: tuple[Color, Color] = ("blue", "green")
 
@@ -48,8 +48,8 @@ def find_colors() -> Colors:
 
 
 def _of_target() -> Colors:
-    from rollout import bluegreen
-    from rollout.target import open_target
+    from greenlight.rollout import bluegreen
+    from greenlight.rollout.target import open_target
 
     home = str(Path(os.environ.get("GREENLIGHT_HOME", ".greenlight")).absolute())
     service, namespace = os.environ.get("GREENLIGHT_SERVICE", "llm-inference"), os.environ.get("GREENLIGHT_NAMESPACE", "default")

@@ -9,7 +9,7 @@ from functools import cache
 
 import httpx
 
-from components.errors import GreenlightError
+from greenlight.core.errors import GreenlightError
 
 TIMEOUT = httpx.Timeout(120, connect=5)
 

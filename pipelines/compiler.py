@@ -16,11 +16,11 @@ from typing import Any, Literal
 
 import yaml
 
-from components.errors import InputError
-from components.resolve.parameters import Parameters
-from components.secrets import PREFIX
-from components.step import SECONDS
-from pipelines.resources import StepResources
+from greenlight.core.errors import InputError
+from greenlight.core.secrets import PREFIX
+from greenlight.core.step import SECONDS
+from greenlight.pipelines.resources import StepResources
+from greenlight.resolve.parameters import Parameters
 
 Backend = Literal["vertex", "kubeflow"]
 Spec = dict[str, Any]
@@ -59,7 +59,7 @@ def compile_promotion() -> str:
     """The pipeline's KFP intermediate representation as YAML text, the same bytes for the same code."""
     from kfp import compiler  # slow to import: 2-3 s
 
-    from pipelines.promotion import promotion
+    from greenlight.pipelines.promotion import promotion
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")

@@ -2,17 +2,17 @@
 
 from kfp import dsl
 
-from components.benchmark.component import benchmark
-from components.code import code_version as current_code
-from components.deploy_green.component import deploy_green
-from components.download.component import download
-from components.evaluate.component import evaluate, reference
-from components.gate.component import gate as judge
-from components.promote.component import promote, retire
-from components.quantize.component import quantize
-from components.report.component import report
-from components.resolve.component import resolve
-from components.select.component import select
+from greenlight.components.benchmark.component import benchmark
+from greenlight.components.deploy_green.component import deploy_green
+from greenlight.components.download.component import download
+from greenlight.components.evaluate.component import evaluate, reference
+from greenlight.components.gate.component import gate as judge
+from greenlight.components.promote.component import promote, retire
+from greenlight.components.quantize.component import quantize
+from greenlight.components.report.component import report
+from greenlight.components.resolve.component import resolve
+from greenlight.components.select.component import select
+from greenlight.core.code import code_version as current_code
 
 
 @dsl.pipeline(name="promotion", description="Quantize a model, deploy it beside the live one, and move the traffic only if the gate says so.")

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from components.errors import InputError
-from components.history import STEPS
+from greenlight.core.errors import InputError
+from greenlight.core.history import STEPS
 
 ALL_STEPS = (*STEPS, "report")
 VERDICTS = ("gate",)

@@ -1,17 +1,17 @@
-"""`python -m serving`: check the settings, start the engine's process, and serve."""
+"""`python -m greenlight.serving`: check the settings, start the engine's process, and serve."""
 
 import os
 import socket
 import sys
 
-from components.errors import GreenlightError, InputError
-from serving.artifact import Artifact
-from serving.engine_process import EngineProcess
-from serving.engines.base import EngineConfig
-from serving.engines.registry import EngineKind
-from serving.fetch import end_on_sigterm, on_this_machine
-from serving.logs import start_logging
-from serving.settings import Settings, available_cores, available_memory, help_text
+from greenlight.core.errors import GreenlightError, InputError
+from greenlight.serving.artifact import Artifact
+from greenlight.serving.engine_process import EngineProcess
+from greenlight.serving.engines.base import EngineConfig
+from greenlight.serving.engines.registry import EngineKind
+from greenlight.serving.fetch import end_on_sigterm, on_this_machine
+from greenlight.serving.logs import start_logging
+from greenlight.serving.settings import Settings, available_cores, available_memory, help_text
 
 
 def main() -> int:
@@ -30,8 +30,8 @@ def main() -> int:
         return 2
     engine = EngineProcess(config)  # loads the model while the imports below go on
     try:
-        from serving.server import Lifecycle
-        from serving.service import Service
+        from greenlight.serving.admission import Service
+        from greenlight.serving.server import Lifecycle
 
         return Lifecycle(Service(settings, artifact, kind.name, engine), listener).run()
     except GreenlightError as error:

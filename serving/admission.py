@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 import psutil
 
-from serving.api import ApiError, Order
-from serving.artifact import Artifact
-from serving.chat import ChatTemplate
-from serving.engine_process import ANSWER_SECONDS, EngineProcess
-from serving.generation import Generation
-from serving.metrics import Metrics
-from serving.settings import Settings
-from serving.tokens import TextStream, Vocabulary
+from greenlight.serving.api import ApiError, Order
+from greenlight.serving.artifact import Artifact
+from greenlight.serving.chat import ChatTemplate
+from greenlight.serving.detokenizer import TextStream, Vocabulary
+from greenlight.serving.engine_process import ANSWER_SECONDS, EngineProcess
+from greenlight.serving.generation import Generation
+from greenlight.serving.metrics import Metrics
+from greenlight.serving.settings import Settings
 
 SMALLEST = 1e-6  # of temperature and top_p: engines compute in 32 bits, where less may become 0
 LONG_PROMPT = 20_000  # characters that are tokenized beside the event loop, so that no stream stalls

@@ -14,7 +14,8 @@ from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from serving.api import (
+from greenlight.serving.admission import Service
+from greenlight.serving.api import (
     ApiError,
     BrowserEvents,
     ErrorResponse,
@@ -26,10 +27,9 @@ from serving.api import (
     VersionResponse,
     parse,
 )
-from serving.generation import Abandoned, Generation
-from serving.logs import log
-from serving.openai import ChatEvents, ChatRequest, CompletionEvents, CompletionRequest
-from serving.service import Service
+from greenlight.serving.generation import Abandoned, Generation
+from greenlight.serving.logs import log
+from greenlight.serving.openai import ChatEvents, ChatRequest, CompletionEvents, CompletionRequest
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from components.errors import InputError
-from components.records import MODEL_FOLDER, RECORD_FILE, Format, Model
-from serving.engines.registry import ENGINES, EngineKind
+from greenlight.core.errors import InputError
+from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, Format, Model
+from greenlight.serving.engines.registry import ENGINES, EngineKind
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import jinja2
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from serving.logs import log
+from greenlight.serving.logs import log
 
 
 class ChatTemplate:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from components.errors import InputError
+from greenlight.core.errors import InputError
 
 
 class Vocabulary:

@@ -14,9 +14,9 @@ from typing import Any, cast
 
 import orjson
 
-from serving.engines.base import EngineConfig, Request
-from serving.logs import log
-from serving.settings import SECRETS
+from greenlight.serving.engines.base import EngineConfig, Request
+from greenlight.serving.logs import log
+from greenlight.serving.settings import SECRETS
 
 ANSWER_SECONDS = 30  # a step over long prompts may take seconds; an engine that is silent for longer is stuck
 
@@ -85,7 +85,7 @@ class EngineProcess(asyncio.Protocol):
         self._socket, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "serving.worker", str(theirs.fileno()), str(os.getpid()), json.dumps(asdict(config))],
+                [sys.executable, "-m", "greenlight.serving.worker", str(theirs.fileno()), str(os.getpid()), json.dumps(asdict(config))],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env={name: value for name, value in os.environ.items() if name.lower() not in SECRETS} | _quiet(config.threads),

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from components.errors import GreenlightError, InputError, IntegrityError
-from components.records import Model
-from serving.logs import log, start_logging
-from serving.settings import Settings
+from greenlight.core.errors import GreenlightError, InputError, IntegrityError
+from greenlight.core.records import Model
+from greenlight.serving.logs import log, start_logging
+from greenlight.serving.settings import Settings
 
 
 def on_this_machine(settings: Settings) -> str:
@@ -37,9 +37,11 @@ def on_this_machine(settings: Settings) -> str:
 
 def fetch(model: str, revision: str, folder: Path) -> Model:
     """Bring a model of the hub or a bucket to a folder, as a Model artifact. Goes on where it was stopped. Raises: as `on_this_machine`."""
-    from components.download.bucket import ArtifactSource  # half a second, that a folder need not wait for
-    from components.download.sources import parse_source
-    from components.download.work import download_artifact, download_model
+    from greenlight.models.bucket import (
+        ArtifactSource,  # half a second, that a folder need not wait for
+    )
+    from greenlight.models.download import download_artifact, download_model
+    from greenlight.models.source import parse_source
 
     log.info("fetching", extra={"fields": {"model": model, "folder": str(folder)}})
     source = parse_source(model, revision)
@@ -57,7 +59,7 @@ def link(uri: str, mount: Path, folder: Path) -> Model:
         InputError: the URI is of no bucket.
         IntegrityError: what lies there is not what its record says, or nothing is.
     """
-    from components.download.integrity import verify_model
+    from greenlight.models.integrity import verify_model
 
     if not uri.startswith("gs://"):
         raise InputError("MODEL_URI", uri, "MODEL_MOUNT is set: give a gs:// prefix in the bucket that is mounted there")

@@ -3,10 +3,15 @@
 import time
 from collections.abc import AsyncGenerator
 
-from serving.api import ApiError, Chunk
-from serving.engine_process import EngineFault, EngineProcess, RequestRefused, TokenStream
-from serving.metrics import Metrics
-from serving.tokens import TextStream
+from greenlight.serving.api import ApiError, Chunk
+from greenlight.serving.detokenizer import TextStream
+from greenlight.serving.engine_process import (
+    EngineFault,
+    EngineProcess,
+    RequestRefused,
+    TokenStream,
+)
+from greenlight.serving.metrics import Metrics
 
 
 class Abandoned(Exception):

@@ -8,7 +8,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from serving.api import DONE, ApiError, Chunk, Order, Stops, stop_strings
+from greenlight.serving.api import DONE, ApiError, Chunk, Order, Stops, stop_strings
 
 TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import uvicorn
 import uvloop
 
-from serving.app import ClosesConnections, create_app
-from serving.logs import log
-from serving.service import Service
-from serving.standing import watch
+from greenlight.serving.admission import Service
+from greenlight.serving.app import ClosesConnections, create_app
+from greenlight.serving.logs import log
+from greenlight.serving.traffic_watch import watch
 
 KEEP_ALIVE_SECONDS = 620  # longer than any load balancer keeps an idle connection (Google's: 600 s), so that only they close first
 QUIET_SECONDS = 0.5  # a drain ends when nothing was in flight for so long: clients on kept-alive connections get one last answer

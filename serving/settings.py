@@ -1,4 +1,4 @@
-"""The server's settings: read from the environment once, validated at start, listed by `python -m serving --help`."""
+"""The server's settings: read from the environment once, validated at start, listed by `python -m greenlight.serving --help`."""
 
 import math
 import os
@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from components.errors import InputError
+from greenlight.core.errors import InputError
 
 
 class Settings(BaseModel):
@@ -85,7 +85,7 @@ def help_text() -> str:
     def default(field: FieldInfo) -> str:
         return "required" if field.is_required() else f"default {str(field.default) or 'empty'}"
 
-    lines = ["Usage: MODEL_ID=<folder> python -m serving", "", "Serves one model over HTTP. Settings come from the environment:", ""]
+    lines = ["Usage: MODEL_ID=<folder> python -m greenlight.serving", "", "Serves one model over HTTP. Settings come from the environment:", ""]
     for name, field in Settings.model_fields.items():
         lines.append(f"  {name.upper():<20} {_expected(field)}, {default(field)}")
         lines += textwrap.wrap(str(field.description), 100, initial_indent=" " * 23, subsequent_indent=" " * 23)

@@ -9,8 +9,8 @@ import asyncio
 import json
 from urllib.parse import urlsplit
 
-from serving.logs import log
-from serving.service import Service
+from greenlight.serving.admission import Service
+from greenlight.serving.logs import log
 
 LIVE_SECONDS, IDLE_SECONDS = 0.1, 0.5  # between two looks: a live server must notice fast, one that was never live may take its time
 ANSWER_SECONDS = 2.0

@@ -23,7 +23,7 @@ from typing import Any
 
 import orjson
 
-from serving.engines.base import Engine, EngineConfig, Request, Update, load
+from greenlight.serving.engines.base import Engine, EngineConfig, Request, Update, load
 
 FAULT_EXIT = 70
 

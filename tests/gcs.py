@@ -65,7 +65,7 @@ def bucket(gcs_server: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server)
     from google.cloud import storage as google
 
-    from components import storage
+    from greenlight.core import storage
 
     storage._client.cache_clear()  # of an earlier test's server
     yield google.Client().create_bucket(f"test-{uuid.uuid4().hex}")

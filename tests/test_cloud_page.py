@@ -23,7 +23,7 @@ def test_outputs_and_variables_exist() -> None:
 
 @pytest.mark.parametrize("line", [line for line in PAGE.splitlines() if line.startswith(".venv/bin/greenlight ")])
 def test_commands_take_these_options(line: str) -> None:
-    from pipelines.cli import app
+    from greenlight.cli.main import app
 
     words = line.split(" #")[0].split()[1:]
     command = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
@@ -34,9 +34,9 @@ def test_commands_take_these_options(line: str) -> None:
 
 
 def test_variables_are_read() -> None:
-    from components.resolve.parameters import Parameters
-    from pipelines.runners.kubeflow import TOKEN
-    from pipelines.runners.settings import CloudOptions
+    from greenlight.pipelines.runners.kubeflow import TOKEN
+    from greenlight.pipelines.runners.settings import CloudOptions
+    from greenlight.resolve.parameters import Parameters
 
     known = {f"GREENLIGHT_{name.upper()}" for name in [*CloudOptions.model_fields, *Parameters.model_fields]} | {TOKEN, "GREENLIGHT_API_KEY", "GREENLIGHT_"}
     assert set(re.findall(r"GREENLIGHT_[A-Z_]*", PAGE)) <= known

@@ -31,8 +31,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_data_files_are_in_the_wheel(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert "pipelines/resources.yaml" in names
-    for folder in ("components/download/builtin", "pipelines/gates", "components/report", "k8s"):
+    assert "greenlight/pipelines/resources.yaml" in names
+    for folder in ("greenlight/models/builtin", "greenlight/pipelines/gates", "greenlight/report", "greenlight/k8s"):
         data = [path for path in (ROOT / folder).rglob("*") if path.suffix in (".jsonl", ".json", ".safetensors", ".jinja", ".yaml", ".html", ".j2", ".css")]
         assert data, folder
         for path in data:

@@ -23,10 +23,19 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from benchmarks.gate_study.worlds import FAILING, NOISES, SHAPES, Floats, Noise, common, disturbance, own
-from components.gate.confidence_sequence import Comparison, reference, too_many_errors
-from components.gate.objectives import Bake, load_gate
-from rollout.bake import STABLE_EVERY
+from benchmarks.gate_study.worlds import (
+    FAILING,
+    NOISES,
+    SHAPES,
+    Floats,
+    Noise,
+    common,
+    disturbance,
+    own,
+)
+from greenlight.gate.objectives import Bake, load_gate
+from greenlight.rollout.bake import STABLE_EVERY
+from greenlight.stats.confidence_sequence import Comparison, reference, too_many_errors
 
 SEED = 20_261_126
 DAY_S, RUN_S = 86_400, 600
@@ -93,7 +102,7 @@ def log_ratios(random: np.random.Generator, cell: Cell, pairs: int, *, traffic_o
 
 
 def rolled_back(comparison: Comparison, bake: Bake, ratios: Floats) -> np.ndarray:
-    """Whether the bake rolls back after each pair: what rollout/bake.py does one pair at a time."""
+    """Whether the bake rolls back after each pair: what greenlight/rollout/bake.py does one pair at a time."""
     failed, control_failed = np.isposinf(ratios), np.isneginf(ratios)
     scored = (np.arange(len(ratios)) % STABLE_EVERY != 0) & ~np.isnan(ratios) | failed | control_failed
     scores = np.where(scored, comparison.score(ratios), 0.0)

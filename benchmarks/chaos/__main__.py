@@ -19,7 +19,7 @@ from rich.table import Table
 
 from benchmarks.chaos.cases import Case, World, all_cases
 from benchmarks.serving.model import openvino_model
-from components.errors import GreenlightError
+from greenlight.core.errors import GreenlightError
 from tests.cluster.cluster import NODE_ADDRESS, running_cluster, wait_until
 from tests.cluster.host_environment import host_volumes, load_host_image
 from tests.cluster.stage import SERVICE, Stage

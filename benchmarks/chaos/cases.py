@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
-from components.benchmark.run import run_benchmark
-from components.benchmark.workload import Plan, Workload
-from components.errors import GreenlightError
-from components.records import BenchmarkResult, Deployment
-from rollout.points import Point
+from greenlight.benchmark.run import run_benchmark
+from greenlight.benchmark.workload import Plan, Workload
+from greenlight.core.errors import GreenlightError
+from greenlight.core.records import BenchmarkResult, Deployment
+from greenlight.rollout.points import Point
 from tests.cluster.cluster import wait_until
 from tests.cluster.stage import SERVICE, Stage
 from tests.rollout.stage import decision_on

@@ -26,9 +26,9 @@ from rich.console import Console
 from benchmarks.gate_study import judges
 from benchmarks.gate_study.tables import bench_line, plot, write_tables
 from benchmarks.gate_study.worlds import MODELS, NOISES, Noise, simulate
-from components.gate.calibration import calibrate
-from components.gate.objectives import Bake, Gate, load_gate
-from components.gate.verdict import judge_samples
+from greenlight.gate.calibration import calibrate
+from greenlight.gate.objectives import Bake, Gate, load_gate
+from greenlight.gate.verdict import judge_samples
 
 ROUND = 50
 OTHERS_EVERY = 4

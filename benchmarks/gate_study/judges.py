@@ -4,10 +4,10 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.gate_study.worlds import METRICS
-from components.gate.latencies import quantile
-from components.gate.objectives import Gate
-from components.gate.sources import Samples
-from components.gate.verdict import decide
+from greenlight.gate.measurements import Samples
+from greenlight.gate.objectives import Gate
+from greenlight.gate.verdict import decide
+from greenlight.stats.latencies import quantile
 
 SIGNIFICANT = 0.01
 """One-sided level at which canary judges (Kayenta's NetflixACAJudge, 98% two-sided) call a metric high."""

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from components.gate.evidence import Pairs
-from components.gate.sources import Samples
+from greenlight.gate.evidence import Pairs
+from greenlight.gate.measurements import Samples
 
 Floats = NDArray[np.float64]
 

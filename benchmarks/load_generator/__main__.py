@@ -26,13 +26,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from components.benchmark.run import run_benchmark
-from components.benchmark.samples import REQUESTS
-from components.benchmark.workload import Plan, Workload
-from components.download.builtin import TINY
-from components.errors import GreenlightError
+from greenlight.benchmark.run import run_benchmark
+from greenlight.benchmark.samples import REQUESTS
+from greenlight.benchmark.workload import Plan, Workload
+from greenlight.core.errors import GreenlightError
+from greenlight.models.builtin import TINY
 
-STUB = Path(__file__).parents[2] / "tests" / "components" / "benchmark" / "stub_server.py"
+STUB = Path(__file__).parents[2] / "tests" / "benchmark" / "stub_server.py"
 TTFT, ITL, TOKENS = 0.05, 0.02, 32
 """The server's plan: seconds, seconds, tokens of an answer."""
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from components.benchmark.run import assemble
-from components.benchmark.samples import Block, Request, schema_of
-from components.benchmark.workload import Plan, Side, Slo, Workload
+from greenlight.benchmark.run import assemble
+from greenlight.benchmark.samples import Block, Request, schema_of
+from greenlight.benchmark.workload import Plan, Side, Slo, Workload
 
 ROWS, GAPS = 1_000_000, 32
 SIDES = [Side(role=role, color=color, endpoints=(f"http://{color}",)) for role, color in (("candidate", "green"), ("live", "blue"))]

@@ -19,18 +19,18 @@ from benchmarks.quantize.checkpoints import SHAPES, VOCABULARY, make_checkpoint
 from benchmarks.quantize.device import device
 from benchmarks.quantize.process import Run, run
 from benchmarks.quantize.table import HEAD, MOST_OVERHEAD, Cell, goal, growth, row
-from components.download.builtin import TINY
-from components.errors import GreenlightError
-from components.quantize.calibration import Calibration
-from components.quantize.child import PACKAGE_ROOT, SETTINGS
-from components.quantize.methods import check_machine, check_method
-from components.records import Model
+from greenlight.core.child_process import PACKAGE_ROOT, SETTINGS
+from greenlight.core.errors import GreenlightError
+from greenlight.core.records import Model
+from greenlight.models.builtin import TINY
+from greenlight.quantize.calibration_text import Calibration
+from greenlight.quantize.methods import check_machine, check_method
 
 METHODS = "bnb:4,bnb:8,gptq:4,gptq:8,optimum:4,optimum:8,awq:4,w8a8:8,fp8:8"
 OURS = """
 import sys
-from components.quantize.calibration import Calibration
-from components.quantize.work import quantize_model
+from greenlight.quantize.calibration_text import Calibration
+from greenlight.quantize.candidate import quantize_model
 model, output, method, bits, texts, length = sys.argv[1:]
 quantize_model(model, output, method, int(bits), Calibration(texts, length=int(length)))
 """

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.download.builtin import TINY
+from greenlight.models.builtin import TINY
 
 if TYPE_CHECKING:
     import torch

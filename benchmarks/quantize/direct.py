@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from components.quantize.methods.optimum import WEIGHTS
-from components.quantize.openvino import environment
+from greenlight.quantize.methods.optimum import WEIGHTS
+from greenlight.quantize.openvino import environment
 
 
 def command(method: str, bits: int, model: Path, output: Path, texts: Path, length: int) -> list[str]:

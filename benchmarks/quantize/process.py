@@ -12,7 +12,7 @@ import psutil
 from benchmarks.quantize.device import GpuMemory
 
 POLL_SECONDS = 0.05
-CHECK = "components.quantize.reload"
+CHECK = "greenlight.quantize.reload_check"
 """In the command line of the process that reloads."""
 
 

@@ -13,16 +13,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from components.download.builtin import HELDOUT, TINY
-from components.evaluate.text import load_text
-from components.evaluate.tokens import load_tokenizer
+from greenlight.evaluate.text_files import load_text
+from greenlight.evaluate.windows import load_tokenizer
+from greenlight.models.builtin import HELDOUT, TINY
 
 VOCABULARY, HIDDEN = 128_256, 64
 LIMITS = {"memory_gb": 2.0, "disk_gb": 6.0}
 
 STEP = {
-    "reference": "from components.evaluate.reference import make_reference as make; make('baseline', 'reference', 'text.jsonl').save('reference')",
-    "evaluate": "from components.evaluate.work import evaluate_model as make; make('reference', 'baseline', 'evaluation').save('evaluation')",
+    "reference": "from greenlight.evaluate.reference import make_reference as make; make('baseline', 'reference', 'text.jsonl').save('reference')",
+    "evaluate": "from greenlight.evaluate.evaluation import evaluate_model as make; make('reference', 'baseline', 'evaluation').save('evaluation')",
 }
 
 
@@ -55,7 +55,7 @@ def write_text(path: Path, tokens: int) -> int:
 def run(step: str, folder: Path) -> dict[str, float]:
     """Seconds, and the peak of the process's memory in GB."""
     began = time.monotonic()
-    code = f"{STEP[step]}; from components.quantize.child import own_peak_memory; print(own_peak_memory())"
+    code = f"{STEP[step]}; from greenlight.core.child_process import own_peak_memory; print(own_peak_memory())"
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
     return {"seconds": round(time.monotonic() - began, 1), "memory_gb": round(int(done.stdout.split()[-1]) / 1e9, 3)}
 

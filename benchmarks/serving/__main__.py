@@ -23,13 +23,20 @@ from rich.console import Console
 from benchmarks.serving.contenders import VLLM, server_kinds
 from benchmarks.serving.model import openvino_model
 from benchmarks.serving.process import MeasuredProcess
-from benchmarks.serving.rounds import OTHERS_ALLOWED, Measurement, measure, progress, ready_seconds, running
+from benchmarks.serving.rounds import (
+    OTHERS_ALLOWED,
+    Measurement,
+    measure,
+    progress,
+    ready_seconds,
+    running,
+)
 from benchmarks.serving.table import client_us, print_bench, print_tables
-from components.errors import GreenlightError
-from serving.__main__ import engine_config
-from serving.artifact import Artifact
-from serving.engines.registry import ENGINES
-from serving.settings import Settings
+from greenlight.core.errors import GreenlightError
+from greenlight.serving.__main__ import engine_config
+from greenlight.serving.artifact import Artifact
+from greenlight.serving.engines.registry import ENGINES
+from greenlight.serving.settings import Settings
 
 READY_TIMES = 3
 

@@ -20,7 +20,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from itertools import cycle, pairwise
 
-from components.errors import GreenlightError
+from greenlight.core.errors import GreenlightError
 
 STALL_SECONDS = 60  # a server that sends nothing for so long is stuck
 USAGE = re.compile(rb'"completion_tokens": ?(\d+)')

@@ -66,7 +66,7 @@ class Contender:
 
 def ours(model: str, name: str, **settings: str) -> ServerKind:
     environment = {"MODEL_ID": model, "ENGINE": name, "PORT": "{port}", "HOST": "127.0.0.1"} | settings
-    return ServerKind(name, (sys.executable, "-m", "serving"), "/ready", 60, environment)
+    return ServerKind(name, (sys.executable, "-m", "greenlight.serving"), "/ready", 60, environment)
 
 
 def server_kinds() -> list[ServerKind]:

@@ -17,13 +17,13 @@ from pathlib import Path
 from benchmarks.serving.contenders import NEW_TOKENS
 from benchmarks.serving.model import CACHE, prompts
 from benchmarks.serving.process import MeasuredProcess
-from components.errors import GreenlightError
-from serving.__main__ import engine_config
-from serving.artifact import Artifact
-from serving.engines.base import Engine, Request, load
-from serving.settings import Settings
-from serving.tokens import Vocabulary
-from serving.worker import warm_up
+from greenlight.core.errors import GreenlightError
+from greenlight.serving.__main__ import engine_config
+from greenlight.serving.artifact import Artifact
+from greenlight.serving.detokenizer import Vocabulary
+from greenlight.serving.engines.base import Engine, Request, load
+from greenlight.serving.settings import Settings
+from greenlight.serving.worker import warm_up
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ import os
 import subprocess
 from pathlib import Path
 
-from components.benchmark.prompts import load_texts
-from components.errors import GreenlightError
+from greenlight.benchmark.prompts import load_texts
+from greenlight.core.errors import GreenlightError
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache/benchmarks"
-TINY = ROOT / "components/download/builtin/tiny"
+TINY = ROOT / "greenlight/models/builtin/tiny"
 EXPORTER = ROOT / ".venv-openvino/bin/optimum-cli"
 PROMPT_CHARACTERS = 200  # about 60 tokens, so that a window measures decoding and not the reading of prompts
 

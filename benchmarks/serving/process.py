@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from components.errors import GreenlightError
+from greenlight.core.errors import GreenlightError
 
 POLL_SECONDS = 0.005
 

@@ -19,8 +19,8 @@ from benchmarks.serving.client import Job, Load
 from benchmarks.serving.contenders import CONTENDERS, NEW_TOKENS, ours
 from benchmarks.serving.model import ROOT, TINY, openvino_model, prompts
 from benchmarks.serving.rounds import WARMUP_SECONDS, progress
-from serving.artifact import Artifact
-from serving.tokens import Vocabulary
+from greenlight.serving.artifact import Artifact
+from greenlight.serving.detokenizer import Vocabulary
 
 DATA = ROOT / "docs/serving-scale.json"
 PLOT = DATA.with_suffix(".svg")

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.image import COMPONENTS_IMAGE
+from greenlight.components.image import COMPONENTS_IMAGE
 
 
 @dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
@@ -24,21 +24,21 @@ def benchmark(
     """Measure the candidate and live side by side, until the gate has seen enough."""
     from pathlib import Path
 
-    from components.benchmark.looks import Looks
-    from components.benchmark.run import run_benchmark
-    from components.benchmark.workload import load_workload
-    from components.gate.objectives import load_gate
-    from components.records import Deployment
-    from components.step import step
-    from components.storage import join
-    from rollout.kubernetes.target import KubernetesTarget
-    from rollout.target import open_target
+    from greenlight.benchmark.run import run_benchmark
+    from greenlight.benchmark.workload import load_workload
+    from greenlight.core.records import Deployment
+    from greenlight.core.step import step
+    from greenlight.core.storage import join
+    from greenlight.gate.looks import Looks
+    from greenlight.gate.objectives import load_gate
+    from greenlight.rollout.kubernetes.target import KubernetesTarget
+    from greenlight.rollout.target import open_target
 
     with step("benchmark", run_id, history) as running:
         load, gate = load_workload(workload, prompts), load_gate(gate_file)
         deployment, place = Deployment.load(release.path), open_target(target, service, namespace, home, int(port))
         if isinstance(place, KubernetesTarget):  # its pods are only reached from inside
-            from components.benchmark.job import run_in_cluster
+            from greenlight.gate.cluster_benchmark import run_in_cluster
 
             measured = run_in_cluster(place, deployment, gate, load, evaluation.path, join(history, run_id, "benchmark-job"), Path(result.path))
         else:

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.image import COMPONENTS_IMAGE
+from greenlight.components.image import COMPONENTS_IMAGE
 
 
 @dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
@@ -26,13 +26,13 @@ def deploy_green(
     """Bring the candidate up on the idle color, beside what is live. The first run ever puts the baseline live."""
     from pathlib import Path
 
-    from components.benchmark.prompts import load_texts
-    from components.deploy_green.upload import in_bucket
-    from components.records import Evaluation, Model
-    from components.step import step
-    from rollout.bluegreen import deploy_green
-    from rollout.releases import Source
-    from rollout.target import open_target
+    from greenlight.benchmark.prompts import load_texts
+    from greenlight.core.records import Evaluation, Model
+    from greenlight.core.step import step
+    from greenlight.models.upload import in_bucket
+    from greenlight.rollout.bluegreen import deploy_green
+    from greenlight.rollout.releases import Source
+    from greenlight.rollout.target import open_target
 
     with step("deploy_green", run_id, history) as running:
         place = open_target(target, service, namespace, home, int(port))

@@ -2,15 +2,15 @@
 
 from kfp import dsl
 
-from components.image import COMPONENTS_IMAGE
+from greenlight.components.image import COMPONENTS_IMAGE
 
 
 @dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
 def download(baseline: dsl.Output[dsl.Model], source: str, commit: str, build: str, history: str, code_version: str) -> None:
     """Fetch the baseline at an exact commit. HF_TOKEN comes from the environment."""
-    from components.download.sources import parse_source
-    from components.download.work import download_model
-    from components.step import step
+    from greenlight.core.step import step
+    from greenlight.models.download import download_model
+    from greenlight.models.source import parse_source
 
     with step("download", build, history) as running:
         place = parse_source(source)  # the commit says all that a revision could

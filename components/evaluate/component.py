@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.image import COMPONENTS_IMAGE
+from greenlight.components.image import COMPONENTS_IMAGE
 
 
 @dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
@@ -18,9 +18,9 @@ def reference(
     code_version: str,
 ) -> None:
     """What the baseline predicts for the held-out text, and answers to the tasks, once for all candidates."""
-    from components.evaluate.reference import make_reference
-    from components.evaluate.tasks import Tasks
-    from components.step import step
+    from greenlight.core.step import step
+    from greenlight.evaluate.reference import make_reference
+    from greenlight.evaluate.tasks import Tasks
 
     with step("reference", build, history) as running:
         asked = Tasks.parse(tasks, int(task_limit), int(few_shot))  # numbers travel as doubles
@@ -43,10 +43,10 @@ def evaluate(
     code_version: str,
 ) -> None:
     """Score the candidate against the baseline on held-out text and tasks. In a sweep also measure it, and leave a Failure where it cannot be scored."""
-    from components.evaluate.speed import measure_speed
-    from components.evaluate.work import evaluate_model
-    from components.records import Failure, recipe_name
-    from components.step import step
+    from greenlight.core.records import Failure, recipe_name
+    from greenlight.core.step import step
+    from greenlight.evaluate.evaluation import evaluate_model
+    from greenlight.evaluate.speed import measure_speed
 
     name = recipe_name(method, int(bits))
     with step("evaluate", build, history, *((name, evaluation.path) if sweep else ())) as running:

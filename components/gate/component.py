@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.image import COMPONENTS_IMAGE
+from greenlight.components.image import COMPONENTS_IMAGE
 
 
 @dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
@@ -20,11 +20,11 @@ def gate(
     """Judge the candidate by the objectives of the gate: returns the action `promote`, `hold` or `retire`."""
     import contextlib
 
-    from components.errors import IntegrityError
-    from components.gate.judge import judge
-    from components.gate.objectives import load_gate
-    from components.records import Deployment, Evaluation
-    from components.step import step
+    from greenlight.core.errors import IntegrityError
+    from greenlight.core.records import Deployment, Evaluation
+    from greenlight.core.step import step
+    from greenlight.gate.judge import judge
+    from greenlight.gate.objectives import load_gate
 
     with step("gate", run_id, history) as running:
         loaded = load_gate(gate_file)

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.image import COMPONENTS_IMAGE
+from greenlight.components.image import COMPONENTS_IMAGE
 
 
 @dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
@@ -18,10 +18,10 @@ def promote(
     history: str,
 ) -> None:
     """Move the traffic to the candidate that was measured, and watch it."""
-    from components.records import Decision
-    from components.step import step
-    from rollout.bluegreen import promote
-    from rollout.target import open_target
+    from greenlight.core.records import Decision
+    from greenlight.core.step import step
+    from greenlight.rollout.bluegreen import promote
+    from greenlight.rollout.target import open_target
 
     with step("promote", run_id, history) as running:
         record = promote(open_target(target, service, namespace, home, int(port)), Decision.load(decision.path), run_id)
@@ -42,10 +42,10 @@ def retire(
     history: str,
 ) -> None:
     """Drain and stop the candidate. Live stays as it is."""
-    from components.records import Decision
-    from components.step import step
-    from rollout.bluegreen import retire
-    from rollout.target import open_target
+    from greenlight.core.records import Decision
+    from greenlight.core.step import step
+    from greenlight.rollout.bluegreen import retire
+    from greenlight.rollout.target import open_target
 
     with step("retire", run_id, history) as running:
         record = retire(open_target(target, service, namespace, home, int(port)), Decision.load(decision.path).deployment.candidate, run_id)

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.image import COMPONENTS_IMAGE
+from greenlight.components.image import COMPONENTS_IMAGE
 
 
 @dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
@@ -22,10 +22,10 @@ def quantize(
     code_version: str,
 ) -> None:
     """Quantize the baseline into a candidate. In a sweep, a method that fails leaves a Failure and ends well."""
-    from components.quantize.calibration import Calibration
-    from components.quantize.work import quantize_model
-    from components.records import recipe_name
-    from components.step import step
+    from greenlight.core.records import recipe_name
+    from greenlight.core.step import step
+    from greenlight.quantize.calibration_text import Calibration
+    from greenlight.quantize.candidate import quantize_model
 
     name = recipe_name(method, int(bits))
     with step("quantize", build, history, *((name, candidate.path) if sweep else ())) as running:

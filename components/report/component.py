@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.image import COMPONENTS_IMAGE
+from greenlight.components.image import COMPONENTS_IMAGE
 
 
 @dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
@@ -10,8 +10,8 @@ def report(html: dsl.Output[dsl.HTML], metrics: dsl.Output[dsl.Metrics], run_id:
     """Write the report, whatever happened."""
     from pathlib import Path
 
-    from components.report.work import write_report
-    from components.step import step
+    from greenlight.core.step import step
+    from greenlight.report.write import write_report
 
     # What happened is read from what the steps wrote: backends disagree on what `status` says, and its error may be empty.
     with step("report", run_id, history) as running:

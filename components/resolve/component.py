@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.image import COMPONENTS_IMAGE
+from greenlight.components.image import COMPONENTS_IMAGE
 
 
 @dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
@@ -47,9 +47,9 @@ def resolve(
     import json
     from pathlib import Path
 
-    from components.resolve.parameters import Parameters
-    from components.resolve.work import resolve as find
-    from components.step import step
+    from greenlight.core.step import step
+    from greenlight.resolve.parameters import Parameters
+    from greenlight.resolve.plan import resolve as find
 
     with step("resolve", run_id, history) as running:
         parameters = Parameters(

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.image import COMPONENTS_IMAGE
+from greenlight.components.image import COMPONENTS_IMAGE
 
 
 @dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
@@ -19,11 +19,11 @@ def select(
     """Choose the candidate to deploy. It and its evaluation are passed on by their URIs: nothing is copied."""
     from pathlib import Path
 
-    from components.benchmark.workload import load_workload
-    from components.gate.objectives import load_gate
-    from components.records import RECORD_FILE, Evaluation
-    from components.select.work import select_candidate
-    from components.step import step
+    from greenlight.benchmark.workload import load_workload
+    from greenlight.core.records import RECORD_FILE, Evaluation
+    from greenlight.core.step import step
+    from greenlight.gate.objectives import load_gate
+    from greenlight.select.choose import select_candidate
 
     with step("select", run_id, history) as running:
         record = select_candidate([each.path for each in evaluations], load_gate(gate_file), load_workload(workload))

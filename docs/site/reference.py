@@ -28,7 +28,7 @@ def pages() -> dict[str, str]:
 
 
 def commands() -> str:
-    from pipelines.cli import app
+    from greenlight.cli.main import app
 
     root = typer.main.get_command(app)
     text = [f"# Commands\n\n{_paragraphs(root.help)}\n"]
@@ -52,15 +52,15 @@ def _commands(command: Any, path: list[str]) -> Iterable[tuple[list[str], Any]]:
 
 
 def parameters() -> str:
-    from components.resolve.parameters import Parameters
+    from greenlight.resolve.parameters import Parameters
 
     said = "The same names, defaults and descriptions on the command line (`--auto-promote`), in a compiled pipeline and in the Vertex console."
     return f"# Parameters of a run\n\n{said}\n\n{_fields(Parameters)}"
 
 
 def methods() -> str:
-    from components.quantize.methods import capabilities
-    from components.quantize.methods import methods as known
+    from greenlight.quantize.methods import capabilities
+    from greenlight.quantize.methods import methods as known
 
     rows = [
         (
@@ -80,9 +80,9 @@ def methods() -> str:
 
 
 def gate_file() -> str:
-    from components.benchmark.workload import Plan
-    from components.gate.catalogue import METRICS
-    from components.gate.objectives import Bake, Gate, Objective
+    from greenlight.benchmark.workload import Plan
+    from greenlight.gate.catalogue import METRICS
+    from greenlight.gate.objectives import Bake, Gate, Objective
 
     rows = [
         (f"`{name}`", kind.description, kind.unit, ", ".join(kind.scopes), kind.comparison if "vs_live" in kind.scopes else "", ", ".join(kind.statistics))
@@ -95,14 +95,14 @@ def gate_file() -> str:
 
 
 def workload_file() -> str:
-    from components.benchmark.workload import Lengths, Prices, Slo, Stage, Workload
+    from greenlight.benchmark.workload import Lengths, Prices, Slo, Stage, Workload
 
     parts = [("The file", Workload), ("`input_tokens:`, `output_tokens:`", Lengths), ("A stage", Stage), ("`slo:`", Slo), ("`price_per_hour:`", Prices)]
     return "\n".join(["# Workload file", "", *(f"## {title}\n\n{_about(model)}\n\n{_fields(model)}" for title, model in parts)])
 
 
 def records() -> str:
-    from components import records as module
+    from greenlight.core import records as module
 
     kinds = [one for _, one in inspect.getmembers(module, inspect.isclass) if issubclass(one, module.Part) and one.__module__.startswith(module.__name__)]
     payloads = sorted((one for one in kinds if issubclass(one, module.Record) and one is not module.Record), key=lambda one: one.__name__)
@@ -113,8 +113,8 @@ def records() -> str:
 
 
 def metrics() -> str:
-    from serving.metrics import Metrics
-    from serving.service import GAUGES
+    from greenlight.serving.admission import GAUGES
+    from greenlight.serving.metrics import Metrics
 
     metrics = Metrics("", "", {name: (text, lambda: 0.0) for name, text in GAUGES.items()}, lambda: 0)
     rows = []
@@ -126,8 +126,8 @@ def metrics() -> str:
 
 
 def environment() -> str:
-    from pipelines.runners.settings import CloudOptions
-    from serving.settings import Settings
+    from greenlight.pipelines.runners.settings import CloudOptions
+    from greenlight.serving.settings import Settings
 
     server = [(f"`{name.upper()}`", _default(info.get_default(call_default_factory=True)), info.description) for name, info in Settings.model_fields.items()]
     cloud = [(f"`GREENLIGHT_{name.upper()}`", _default(info.default), info.description) for name, info in CloudOptions.model_fields.items()]

@@ -4,8 +4,8 @@ import itertools
 import random
 from collections.abc import Iterator, Sequence
 
-from components.benchmark.asks import Ask
-from components.benchmark.workload import Workload
+from greenlight.benchmark.planned_requests import Ask
+from greenlight.benchmark.workload import Workload
 
 
 def due_times(workload: Workload, asks: Sequence[Ask], source: random.Random) -> Iterator[float]:

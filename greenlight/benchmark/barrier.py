@@ -2,7 +2,7 @@
 
 import time
 
-from components import storage
+from greenlight.core import storage
 
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 600.0  # pods are scheduled one after the other, and nodes may have to be made for them

@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import Any
 from urllib.parse import urlsplit
 
-from components.benchmark.prompts import Prompt
+from greenlight.benchmark.prompts import Prompt
 
 HEADERS = {"Content-Type": "application/json", "Accept": "text/event-stream"}
 if _key := os.environ.get("GREENLIGHT_API_KEY"):  # of servers that want one

@@ -10,10 +10,17 @@ from typing import Self
 
 from pydantic import BaseModel, Field
 
-import components
-from components.benchmark.asks import Ask
-from components.benchmark.samples import BLOCK_LINES, LOOP_LAGS, REQUEST_LINES, STOP, Block, Collected, LineFile
-from components.benchmark.workload import Plan, Side, Workload
+from greenlight.benchmark.planned_requests import Ask
+from greenlight.benchmark.samples import (
+    BLOCK_LINES,
+    LOOP_LAGS,
+    REQUEST_LINES,
+    STOP,
+    Block,
+    Collected,
+    LineFile,
+)
+from greenlight.benchmark.workload import Plan, Side, Workload
 
 LOCUSTFILE = Path(__file__).parent / "locustfile.py"
 LOG = "locust.log"
@@ -49,7 +56,7 @@ class _Process:
         command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary", "--loglevel", "WARNING"]
         command += ["--users", str(job.users), "--spawn-rate", str(job.users), "--job", str(path)]
         # Locust puts the folder of its file on the path, not the root that our packages are imported from.
-        root = str(Path(components.__file__).parent.parent)
+        root = str(Path(__file__).parents[2])
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
         with open(job.folder / LOG, "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment)

@@ -2,7 +2,7 @@
 
 By hand, with the web UI on http://127.0.0.1:8089 (every option can be changed there, and is also an environment variable):
 
-    locust -f components/benchmark/locustfile.py --endpoint-a http://127.0.0.1:8000 [--endpoint-b http://127.0.0.1:8001]
+    locust -f greenlight/benchmark/locustfile.py --endpoint-a http://127.0.0.1:8000 [--endpoint-b http://127.0.0.1:8001]
 
 The users then send pairs until they are stopped: the same prompt to a and b, one right after the other, in random order. Locust shows
 time to first token (TTFT), the mean gap between tokens (ITL) and the time to the last byte (E2E) of both in milliseconds.
@@ -25,14 +25,14 @@ from locust import User, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
-from components.benchmark.asks import Ask
-from components.benchmark.client import Reply
-from components.benchmark.conductor import Caller, Conductor, Recorder
-from components.benchmark.generator import Job
-from components.benchmark.meeting import Meeting
-from components.benchmark.prompts import load_prompts
-from components.benchmark.workload import ROLES, Plan, Side, Workload
-from components.errors import InputError
+from greenlight.benchmark.barrier import Meeting
+from greenlight.benchmark.client import Reply
+from greenlight.benchmark.generator import Job
+from greenlight.benchmark.planned_requests import Ask
+from greenlight.benchmark.prompts import load_prompts
+from greenlight.benchmark.scheduler import Caller, Conductor, Recorder
+from greenlight.benchmark.workload import ROLES, Plan, Side, Workload
+from greenlight.core.errors import InputError
 
 log = logging.getLogger(__name__)
 

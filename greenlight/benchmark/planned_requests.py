@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from components import storage
-from components.benchmark.prompts import Chat, Prompt, chat_problem, load_prompts, read_objects
-from components.benchmark.workload import Plan, Workload
-from components.errors import InputError
-from components.records import MODEL_FOLDER, Release
+from greenlight.benchmark.prompts import Chat, Prompt, chat_problem, load_prompts, read_objects
+from greenlight.benchmark.workload import Plan, Workload
+from greenlight.core import storage
+from greenlight.core.errors import InputError
+from greenlight.core.records import MODEL_FOLDER, Release
 
 log = logging.getLogger("greenlight.benchmark")
 

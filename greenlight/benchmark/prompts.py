@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from components import storage
-from components.errors import InputError
+from greenlight.core import storage
+from greenlight.core.errors import InputError
 
-BUILTIN = Path(__file__).parent.parent / "download" / "builtin" / "prompts.jsonl"
+BUILTIN = Path(__file__).parent / "builtin_prompts.jsonl"
 MAX_REPORTED = 60
 
 Chat = list[dict[str, str]]

@@ -12,16 +12,29 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.benchmark.asks import Ask, ServedModel, prepare
-from components.benchmark.generator import LOG, Generators, Job
-from components.benchmark.looks import Looks
-from components.benchmark.meeting import Meeting
-from components.benchmark.samples import BLOCKS, REQUESTS, Block, Collected, blocks_table, count_blocks, file_digest
-from components.benchmark.summary import bottleneck, generator_health, summarize_color, token_mismatch
-from components.benchmark.versions import changed, mismatch, read_versions, unreachable
-from components.benchmark.workload import Plan, Role, Side, Workload, users_needed, workers_used
-from components.errors import InputError
-from components.records import RECORD_FILE, BenchmarkResult, Deployment, Release
+from greenlight.benchmark.barrier import Meeting
+from greenlight.benchmark.generator import LOG, Generators, Job
+from greenlight.benchmark.planned_requests import Ask, ServedModel, prepare
+from greenlight.benchmark.samples import (
+    BLOCKS,
+    REQUESTS,
+    Block,
+    Collected,
+    blocks_table,
+    count_blocks,
+    file_digest,
+)
+from greenlight.benchmark.summary import (
+    bottleneck,
+    generator_health,
+    summarize_color,
+    token_mismatch,
+)
+from greenlight.benchmark.versions import changed, mismatch, read_versions, unreachable
+from greenlight.benchmark.workload import Plan, Role, Side, Workload, users_needed, workers_used
+from greenlight.core.errors import InputError
+from greenlight.core.records import RECORD_FILE, BenchmarkResult, Deployment, Release
+from greenlight.gate.looks import Looks
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.benchmark.workload import Role
+from greenlight.benchmark.workload import Role
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +40,7 @@ class Request:
         itls: gaps between successive tokens as they arrived: `tokens - 1` of them. Tokens that arrive together have gaps of zero.
         e2e: to the last byte, or to the failure; from where `ttft` is from.
         tokens_in, tokens_out: the server's own usage, which was found equal to the tokens counted. Of a failed request: tokens that arrived.
-        error: kind of failure, empty for success. See `components.benchmark.client.Reply`.
+        error: kind of failure, empty for success. See `greenlight.benchmark.client.Reply`.
     """
 
     phase: str

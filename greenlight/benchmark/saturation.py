@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pydantic import BaseModel
 from rich.table import Table
 
-from components.benchmark.run import run_benchmark
-from components.benchmark.workload import Plan, Slo, Workload
-from components.errors import InputError
-from components.records import BenchmarkResult
+from greenlight.benchmark.run import run_benchmark
+from greenlight.benchmark.workload import Plan, Slo, Workload
+from greenlight.core.errors import InputError
+from greenlight.core.records import BenchmarkResult
 
 log = logging.getLogger("greenlight.benchmark")
 

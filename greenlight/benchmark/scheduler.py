@@ -14,12 +14,12 @@ from typing import Any
 import gevent
 from gevent.queue import JoinableQueue
 
-from components.benchmark.arrivals import due_times
-from components.benchmark.asks import Ask
-from components.benchmark.client import Client, Reply
-from components.benchmark.meeting import Meeting
-from components.benchmark.samples import BLOCK_LINES, LOOP_LAGS, REQUEST_LINES, STOP, Block, Request
-from components.benchmark.workload import Plan, Side, Workload
+from greenlight.benchmark.arrivals import due_times
+from greenlight.benchmark.barrier import Meeting
+from greenlight.benchmark.client import Client, Reply
+from greenlight.benchmark.planned_requests import Ask
+from greenlight.benchmark.samples import BLOCK_LINES, LOOP_LAGS, REQUEST_LINES, STOP, Block, Request
+from greenlight.benchmark.workload import Plan, Side, Workload
 
 PAUSE_AFTER_ERROR = 0.1  # seconds: a server that refuses at once is not asked thousands of times a second
 LOOP_TICK = 0.01  # seconds

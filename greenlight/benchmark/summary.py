@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from components.benchmark.asks import Ask, ServedModel
-from components.benchmark.samples import CountedBlock, flat_gaps, mean_gaps
-from components.benchmark.workload import Role, Slo, Workload
-from components.records import ColorSummary, GeneratorHealth, LatencySummary, Release
+from greenlight.benchmark.planned_requests import Ask, ServedModel
+from greenlight.benchmark.samples import CountedBlock, flat_gaps, mean_gaps
+from greenlight.benchmark.workload import Role, Slo, Workload
+from greenlight.core.records import ColorSummary, GeneratorHealth, LatencySummary, Release
 
 if TYPE_CHECKING:
     import numpy as np

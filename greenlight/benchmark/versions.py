@@ -6,8 +6,8 @@ import urllib.request
 from collections.abc import Iterable
 from typing import Any
 
-from components.benchmark.workload import Side
-from components.records import Release
+from greenlight.benchmark.workload import Side
+from greenlight.core.records import Release
 
 TIMEOUT = 5.0  # seconds; the server answers /version without its engine
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from components.errors import InputError
-from components.yaml_file import check, load_yaml
+from greenlight.core.errors import InputError
+from greenlight.core.yaml_file import check, load_yaml
 
 Role = Literal["candidate", "live"]
 ROLES: tuple[Role, Role] = ("candidate", "live")
@@ -164,7 +164,7 @@ class Prices(BaseModel):
 def _hour(price: Any) -> Any:
     if not isinstance(price, str):
         return price
-    from components.prices import load_prices
+    from greenlight.core.prices import load_prices
 
     try:
         return load_prices().machine_hour(price)

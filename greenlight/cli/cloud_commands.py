@@ -12,11 +12,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from components.errors import InputError
-from components.resolve.parameters import Parameters
-from pipelines.options import takes
-from pipelines.runners.interface import Away, CloudRun, CloudRunner
-from pipelines.runners.settings import CloudOptions, check_runner, kubeflow_settings, vertex_settings
+from greenlight.cli.options import takes
+from greenlight.core.errors import InputError
+from greenlight.pipelines.runners.interface import Away, CloudRun, CloudRunner
+from greenlight.pipelines.runners.settings import (
+    CloudOptions,
+    check_runner,
+    kubeflow_settings,
+    vertex_settings,
+)
+from greenlight.resolve.parameters import Parameters
 
 EXIT_INTERRUPTED = 130
 PARAMETERS_FROM_ENVIRONMENT = {
@@ -58,19 +63,19 @@ def open_runner(options: CloudOptions, defaults: Parameters | None = None) -> Cl
     spec = compiled(options, defaults) if defaults else ""
     if name == "vertex":
         _need_vertex()
-        from pipelines.runners.vertex import VertexRunner
+        from greenlight.pipelines.runners.vertex import VertexRunner
 
         return VertexRunner(settings, spec)  # type: ignore[arg-type]
-    from pipelines.runners.kubeflow import KubeflowRunner
+    from greenlight.pipelines.runners.kubeflow import KubeflowRunner
 
     return KubeflowRunner(settings, spec)  # type: ignore[arg-type]
 
 
 def compiled(options: CloudOptions, defaults: Parameters) -> str:
     """The pipeline for the options' runner, as YAML text. Raises InputError."""
-    from components.quantize.methods import check_in_cloud
-    from pipelines.compiler import Build, compile_for, compile_promotion
-    from pipelines.resources import load_resources
+    from greenlight.pipelines.compiler import Build, compile_for, compile_promotion
+    from greenlight.pipelines.resources import load_resources
+    from greenlight.quantize.methods import check_in_cloud
 
     name = check_runner(options.runner)
     if name == "local":
@@ -88,7 +93,7 @@ def run_in_cloud(parameters: Parameters, options: CloudOptions, wait: bool, as_j
     Raises:
         InputError: a parameter or an option is unusable. Nothing has been sent.
     """
-    from pipelines.runners.follow import Patience, patiently
+    from greenlight.pipelines.runners.follow import Patience, patiently
 
     parameters.check_for_cloud()
     parameters = with_texts(parameters)
@@ -113,8 +118,8 @@ def run_in_cloud(parameters: Parameters, options: CloudOptions, wait: bool, as_j
 
 def follow_in_cloud(runner: CloudRunner, options: CloudOptions, run_id: str, as_json: bool) -> int:
     """Show a run until it has ended. Returns its exit code, that of a local run with the same verdict."""
-    from pipelines.display import RunView
-    from pipelines.runners.follow import Patience, follow
+    from greenlight.cli.display import RunView
+    from greenlight.pipelines.runners.follow import Patience, follow
 
     console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
     try:
@@ -131,8 +136,8 @@ def follow_in_cloud(runner: CloudRunner, options: CloudOptions, run_id: str, as_
 
 def _show_end(console: Console, run: CloudRun, link: str, as_json: bool) -> int:
     """The verdict as its records tell it; where the cloud says that it failed, the steps that did, and why."""
-    from pipelines.outcome import show_outcome
-    from pipelines.runners.follow import last_words
+    from greenlight.cli.outcome import show_outcome
+    from greenlight.pipelines.runners.follow import last_words
 
     code = show_outcome(console, run.history, run.run_id, link, as_json) if run.history else 1
     if run.state == "succeeded":
@@ -177,7 +182,7 @@ def create_schedule(
     end: EndOption = "",
 ) -> None:
     """Start runs by the clock, with these parameters."""
-    from pipelines.schedules import timetable
+    from greenlight.cli.schedules import timetable
 
     times = timetable(cron, max_concurrent_runs, start, end)
     parameters.check_for_cloud()
@@ -237,7 +242,7 @@ def update_schedule(
     times_only: Annotated[bool, typer.Option("--times-only", help="Leave the pipeline and its parameters as they are.")] = False,
 ) -> None:
     """Change a schedule on Vertex: its times, its parameters, and the pipeline, which becomes that of this code."""
-    from pipelines.schedules import timetable
+    from greenlight.cli.schedules import timetable
 
     times = timetable(cron, max_concurrent_runs, start, end)
     if not times_only:
@@ -282,7 +287,7 @@ def with_texts(parameters: Parameters) -> Parameters:
 
 
 def _patiently(runner: CloudRunner, options: CloudOptions, call):
-    from pipelines.runners.follow import Patience, patiently
+    from greenlight.pipelines.runners.follow import Patience, patiently
 
     return patiently(runner, call, Patience(first=options.poll_seconds / 10, total=120), _say)
 

@@ -8,10 +8,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from components.errors import InputError
-from components.prices import Cost, Setup, estimate, load_prices
-from pipelines.options import takes
-from pipelines.service_commands import HOME, HistoryOption, HomeOption
+from greenlight.cli.options import takes
+from greenlight.cli.service_commands import HOME, HistoryOption, HomeOption
+from greenlight.core.errors import InputError
+from greenlight.core.prices import Cost, Setup, estimate, load_prices
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +37,7 @@ def cost(
 
 
 def _measured(history: str, run: str) -> float:
-    from components.history import load_run
+    from greenlight.core.history import load_run
 
     found = load_run(history, run)
     if found.benchmark is None or not found.benchmark.candidate.output_tokens_per_second:

@@ -13,11 +13,11 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from components.records import Calibration, Decision
-from components.step import StepEvent
+from greenlight.core.records import Calibration, Decision
+from greenlight.core.step import StepEvent
 
 if TYPE_CHECKING:
-    from components.gate.backtest import Tried
+    from greenlight.gate.backtest import Tried
 
 STYLES = {
     "running": "cyan",

@@ -7,9 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from components import storage
-from components.errors import GreenlightError, InputError, IntegrityError
-from pipelines.service_commands import (
+from greenlight.cli.service_commands import (
     EXIT_NOT_PROMOTED,
     HOME,
     HistoryOption,
@@ -20,7 +18,9 @@ from pipelines.service_commands import (
     TargetOption,
     open_service,
 )
-from pipelines.step_commands import log_to_terminal
+from greenlight.cli.step_commands import log_to_terminal
+from greenlight.core import storage
+from greenlight.core.errors import GreenlightError, InputError, IntegrityError
 
 app = typer.Typer(name="gate", no_args_is_help=True, help="What a gate means, what it can know of a service, and what it would have said.")
 
@@ -28,8 +28,8 @@ app = typer.Typer(name="gate", no_args_is_help=True, help="What a gate means, wh
 @app.command()
 def explain(gate: Annotated[str, typer.Argument(help="The name of a shipped gate, a path, or a gs:// URI.")], as_json: JsonOption = False) -> None:
     """Print what a gate file means: a sentence for each objective. A bad file is refused with what to write instead."""
-    from components.gate.objectives import load_gate
-    from components.gate.sentences import explain as sentences
+    from greenlight.gate.objectives import load_gate
+    from greenlight.gate.sentences import explain as sentences
 
     lines = sentences(load_gate(gate))
     print(json.dumps(lines, indent=2) if as_json else "\n".join(lines))
@@ -45,9 +45,9 @@ def replay(
 
     Exit codes: 0 the same as recorded (with --gate: promote); 1 it differs or the artifacts are gone; 3 with --gate: not promoted.
     """
-    from components.gate.objectives import load_gate
-    from components.gate.replay import differences, load_decision, replay
-    from pipelines.display import objectives_table
+    from greenlight.cli.display import objectives_table
+    from greenlight.gate.objectives import load_gate
+    from greenlight.gate.replay import differences, load_decision, replay
 
     recorded = load_decision(decision)
     again = replay(recorded, load_gate(gate) if gate else None)
@@ -89,13 +89,13 @@ def calibrate(
 
     Exit codes: 0 this gate can be counted on to promote an equal model here, in 95% of runs or more; 3 it cannot.
     """
-    from components.benchmark.prompts import check_prompts
-    from components.benchmark.workload import load_workload
-    from components.code import code_version
-    from components.gate.calibrate import calibrate_service
-    from components.gate.objectives import load_gate
-    from components.history import calibration_file
-    from pipelines.display import calibration_table
+    from greenlight.benchmark.prompts import check_prompts
+    from greenlight.benchmark.workload import load_workload
+    from greenlight.cli.display import calibration_table
+    from greenlight.core.code import code_version
+    from greenlight.core.history import calibration_file
+    from greenlight.gate.calibrate_service import calibrate_service
+    from greenlight.gate.objectives import load_gate
 
     judge, load, place = load_gate(gate), load_workload(workload, prompts), open_service(target, service, namespace, home)
     check_prompts(load.prompts)
@@ -133,9 +133,9 @@ def backtest(
 
     Exit codes: 0 every run that could be judged gets its recorded verdict; 1 none could be judged; 3 at least one verdict changes.
     """
-    from components.gate.backtest import backtest
-    from components.gate.objectives import load_gate
-    from pipelines.display import backtest_table
+    from greenlight.cli.display import backtest_table
+    from greenlight.gate.backtest import backtest
+    from greenlight.gate.objectives import load_gate
 
     judge = load_gate(gate)
     log_to_terminal()

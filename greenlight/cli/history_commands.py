@@ -12,11 +12,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from components.errors import GreenlightError
-from components.overview import Comparison, Difference, ObjectiveDifference, RunLine, compare, find_run, line_of, read_runs
-from components.records import ObjectiveResult
-from components.report import formats
-from pipelines.service_commands import HOME, HistoryOption, HomeOption
+from greenlight.cli.service_commands import HOME, HistoryOption, HomeOption
+from greenlight.core import formats
+from greenlight.core.errors import GreenlightError
+from greenlight.core.records import ObjectiveResult
+from greenlight.report.overview import (
+    Comparison,
+    Difference,
+    ObjectiveDifference,
+    RunLine,
+    compare,
+    find_run,
+    line_of,
+    read_runs,
+)
 
 STYLES = {"promoted": "green", "already_live": "green", "held": "yellow", "retired": "red", "rolled_back": "red", "failed": "red", "unreadable": "red"}
 STATUS_STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}

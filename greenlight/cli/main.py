@@ -9,13 +9,25 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from components.errors import GreenlightError, InputError
-from components.resolve.parameters import Parameters
-from pipelines import cloud_commands, cost_command, gate_commands, history_commands, service_commands, step_commands
-from pipelines.cloud_commands import EXIT_INTERRUPTED, PARAMETERS_FROM_ENVIRONMENT, OutcomeJsonOption, with_texts
-from pipelines.options import takes
-from pipelines.runners.settings import CloudOptions, check_runner
-from pipelines.service_commands import HOME, HistoryOption, HomeOption
+from greenlight.cli import (
+    cloud_commands,
+    cost_command,
+    gate_commands,
+    history_commands,
+    service_commands,
+    step_commands,
+)
+from greenlight.cli.cloud_commands import (
+    EXIT_INTERRUPTED,
+    PARAMETERS_FROM_ENVIRONMENT,
+    OutcomeJsonOption,
+    with_texts,
+)
+from greenlight.cli.options import takes
+from greenlight.cli.service_commands import HOME, HistoryOption, HomeOption
+from greenlight.core.errors import GreenlightError, InputError
+from greenlight.pipelines.runners.settings import CloudOptions, check_runner
+from greenlight.resolve.parameters import Parameters
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,8 +68,8 @@ def run(
 
     Killed or interrupted, the same command goes on: finished downloads, quantizations and evaluations are reused, and the rollout is repeated safely.
     """
-    from pipelines.outcome import show_outcome
-    from pipelines.runners.local import LocalRunner
+    from greenlight.cli.outcome import show_outcome
+    from greenlight.pipelines.runners.local import LocalRunner
 
     if check_runner(options.runner) != "local":
         raise SystemExit(cloud_commands.run_in_cloud(values, options, wait, as_json))
@@ -72,7 +84,7 @@ def run(
     for line in _forecast(parameters):
         console.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
 
-    from pipelines.display import RunView
+    from greenlight.cli.display import RunView
 
     with RunView(console).live() as view:
         runner.run(parameters, run_id, view)
@@ -81,9 +93,9 @@ def run(
 
 def _forecast(parameters: Parameters) -> list[str]:
     """What the gate could not know of an equal model, by the service's own noise where it was calibrated."""
-    from components.gate.objectives import load_gate
-    from components.gate.sentences import forecast
-    from components.history import load_calibration
+    from greenlight.core.history import load_calibration
+    from greenlight.gate.objectives import load_gate
+    from greenlight.gate.sentences import forecast
 
     return forecast(load_gate(parameters.gate), load_calibration(parameters.history, parameters.service))
 
@@ -126,9 +138,9 @@ def report(
     output: Annotated[Path | None, typer.Option(help="Where to write the HTML. Default: beside the run's records; here, where those are in a bucket.")] = None,
 ) -> None:
     """Write a run's report again from its records, and print where it is."""
-    from components import history as runs
-    from components import storage
-    from components.report.work import write_report
+    from greenlight.core import history as runs
+    from greenlight.core import storage
+    from greenlight.report.write import write_report
 
     history = history or str(home.absolute() / "history")
     run_id = run_id or next(iter(runs.runs(history)), "")

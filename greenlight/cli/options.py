@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel, ValidationError
 
-from components.errors import InputError
+from greenlight.core.errors import InputError
 
 
 def takes(

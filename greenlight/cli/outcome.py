@@ -8,13 +8,13 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from components import storage
-from components.errors import GreenlightError, InputError, Rejected
-from components.history import RunRecords, load_run, runs
-from components.overview import line_of
-from components.records import Decision, Promotion, utc_now
-from pipelines.display import STYLES, objectives_table
-from rollout.state import ServiceStatus
+from greenlight.cli.display import STYLES, objectives_table
+from greenlight.core import storage
+from greenlight.core.errors import GreenlightError, InputError, Rejected
+from greenlight.core.history import RunRecords, load_run, runs
+from greenlight.core.records import Decision, Promotion, utc_now
+from greenlight.report.overview import line_of
+from greenlight.rollout.state import ServiceStatus
 
 WATCH_SECONDS = 1.0
 EXIT_CODES = {"promoted": 0, "already_live": 0, "up_to_date": 0, "held": 0, "retired": 3, "rolled_back": 3}

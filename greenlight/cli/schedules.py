@@ -4,8 +4,8 @@ import re
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from components.errors import InputError
-from pipelines.runners.interface import Timetable
+from greenlight.core.errors import InputError
+from greenlight.pipelines.runners.interface import Timetable
 
 FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day of the month", 1, 31), ("month", 1, 12), ("day of the week", 0, 7))
 NAMES = {name: number for names in (

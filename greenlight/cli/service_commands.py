@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from components.errors import GreenlightError, InputError
-from components.records import Color, Promotion
-from pipelines.outcome import held_run, show_promotion, show_status, watch_status
+from greenlight.cli.outcome import held_run, show_promotion, show_status, watch_status
+from greenlight.core.errors import GreenlightError, InputError
+from greenlight.core.records import Color, Promotion
 
 HOME = os.environ.get("GREENLIGHT_HOME", ".greenlight")
 EXIT_NOT_PROMOTED = 3
@@ -42,7 +42,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on showing it, with pods and history, until Ctrl-C.")] = False,
 ) -> None:
     """Show what is live where, since when, from which run, and whether it answers; who works on it, and how a bake goes."""
-    from rollout import bluegreen
+    from greenlight.rollout import bluegreen
 
     place, console = open_service(target, service, namespace, home), Console(highlight=False)
     if watch:
@@ -69,10 +69,10 @@ def deploy(
     as_json: JsonOption = False,
 ) -> None:
     """Put a model on the idle color without a pipeline. No gate judges it; `greenlight switch` moves the traffic."""
-    from components.benchmark.prompts import load_texts
-    from components.deploy_green.upload import in_bucket
-    from rollout import bluegreen
-    from rollout.releases import Source
+    from greenlight.benchmark.prompts import load_texts
+    from greenlight.models.upload import in_bucket
+    from greenlight.rollout import bluegreen
+    from greenlight.rollout.releases import Source
 
     place = open_service(target, service, namespace, home, port)
     if target == "local" and not place.endpoint:
@@ -106,7 +106,7 @@ def switch(
     as_json: JsonOption = False,
 ) -> None:
     """Move the traffic to a color by hand, without a gate. It must serve and answer, or the traffic goes back."""
-    from rollout import bluegreen
+    from greenlight.rollout import bluegreen
 
     to: Color
     match color:
@@ -130,9 +130,9 @@ def promote(
     as_json: JsonOption = False,
 ) -> None:
     """Move the traffic to the green that a run with --no-auto-promote left up and that its gate passed."""
-    from components import storage
-    from components.report.work import write_report
-    from rollout import bluegreen
+    from greenlight.core import storage
+    from greenlight.report.write import write_report
+    from greenlight.rollout import bluegreen
 
     history = history or str(home.absolute() / "history")
     run_id, decision = held_run(history, run_id, service)
@@ -157,7 +157,7 @@ def rollback(
     as_json: JsonOption = False,
 ) -> None:
     """Give the traffic back to the release that was live before. At once while it is still warm."""
-    from rollout import bluegreen
+    from greenlight.rollout import bluegreen
 
     moved = bluegreen.rollback(open_service(target, service, namespace, home))
     _tell(_noted(moved, target, home, history), as_json)
@@ -171,7 +171,7 @@ def recover(
     as_json: JsonOption = False,
 ) -> None:
     """Finish what a run that died left undone, and scale down an old color that was kept warm long enough. Safe at any time."""
-    from rollout import bluegreen
+    from greenlight.rollout import bluegreen
 
     if finished := bluegreen.recover(open_service(target, service, namespace, home)):
         _tell(finished, as_json)
@@ -183,21 +183,21 @@ def down(
     target: TargetOption = "local", service: ServiceOption = "llm-inference", namespace: NamespaceOption = "default", home: HomeOption = Path(HOME)
 ) -> None:
     """Stop serving: both colors and the endpoint. What was live is remembered; the next run or a rollback brings it back."""
-    from rollout import bluegreen
+    from greenlight.rollout import bluegreen
 
     bluegreen.down(open_service(target, service, namespace, home))
     print(f"{service} is down")
 
 
 def open_service(target: str, service: str, namespace: str, home: Path, port: int = 0):
-    from rollout.target import open_target
+    from greenlight.rollout.target import open_target
 
     return open_target(target, service, namespace, str(home.absolute()), port)
 
 
 def _noted(moved: Promotion, target: str, home: Path, history: str) -> Promotion:
     """The move, noted in the history: the cluster knows what is live, and forgets what was. A history that cannot be written undoes no move."""
-    from components.history import save_move
+    from greenlight.core.history import save_move
 
     if not history and target != "local":
         print("not noted in a history, as none is named: --history gs://…, or GREENLIGHT_HISTORY", file=sys.stderr)
@@ -235,7 +235,7 @@ def sleep(
     as_json: JsonOption = False,
 ) -> None:
     """Stop serving for a while, to save cost: nothing brings it up again but `greenlight wake`, or a run. Refuses while a rollout is under way."""
-    from rollout import off_hours
+    from greenlight.rollout import off_hours
 
     live = off_hours.sleep(open_service(target, service, namespace, home))
     print(live.model_dump_json(indent=2) if as_json else f"{service} sleeps; {live.release_id} is live again after `greenlight wake`")
@@ -249,7 +249,7 @@ def wake(
     as_json: JsonOption = False,
 ) -> None:
     """Serve again what is live, and return when it is ready."""
-    from rollout import off_hours
+    from greenlight.rollout import off_hours
 
     live = off_hours.wake(open_service(target, service, namespace, home))
     print(live.model_dump_json(indent=2) if as_json else f"{service} is awake: {live.release_id} is live on {live.color}")

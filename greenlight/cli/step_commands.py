@@ -45,8 +45,8 @@ def download(
     revision: Annotated[str, typer.Option(help="Branch, tag or commit of a hub model.")] = "",
 ) -> None:
     """Fetch a model: parallel, resumed, verified, safetensors only. HF_TOKEN is used when set."""
-    from components.download.sources import check_source, parse_source
-    from components.download.work import download_model
+    from greenlight.models.download import download_model
+    from greenlight.models.source import check_source, parse_source
 
     log_to_terminal()
     check_source(model_id, revision)
@@ -67,11 +67,11 @@ def quantize(
     gate: Annotated[str, typer.Option(help="Of method smallest: the gate whose limits on quality it keeps.")] = "default",
 ) -> None:
     """Quantize a model."""
-    from components.gate.limits import quality_limits
-    from components.gate.objectives import load_gate
-    from components.quantize.calibration import Calibration
-    from components.quantize.methods import check_method
-    from components.quantize.work import quantize_model
+    from greenlight.gate.objectives import load_gate
+    from greenlight.gate.quality_limits import quality_limits
+    from greenlight.quantize.calibration_text import Calibration
+    from greenlight.quantize.candidate import quantize_model
+    from greenlight.quantize.methods import check_method
 
     log_to_terminal()
     limits = quality_limits(load_gate(gate)) if check_method(method, bits).searches else ""
@@ -97,10 +97,10 @@ def evaluate(
 
     What the baseline predicts and answers is kept in the folder REFERENCE, and taken from there for the next candidate.
     """
-    from components.evaluate.reference import make_reference
-    from components.evaluate.tasks import Tasks, check_installed, check_tasks
-    from components.evaluate.text import check_text
-    from components.evaluate.work import evaluate_model
+    from greenlight.evaluate.evaluation import evaluate_model
+    from greenlight.evaluate.reference import make_reference
+    from greenlight.evaluate.tasks import Tasks, check_installed, check_tasks
+    from greenlight.evaluate.text_files import check_text
 
     log_to_terminal()
     check_text(text)
@@ -129,15 +129,15 @@ def benchmark(
     seed: Annotated[int, typer.Option(help="Of lengths, arrivals and order.")] = 1,
 ) -> None:
     """Measure one endpoint, or two against each other in adjacent same-prompt pairs."""
-    from components.benchmark.prompts import check_prompts
-    from components.benchmark.workload import Plan, load_workload
-    from components.yaml_file import check
+    from greenlight.benchmark.prompts import check_prompts
+    from greenlight.benchmark.workload import Plan, load_workload
+    from greenlight.core.yaml_file import check
 
     sizes = {"max_tokens": max_length, "block_tokens": max_length, "pairs": pairs, "users": users, "concurrency": concurrency, "seed": seed}
     plan = check("benchmark", "", sizes, Plan)
     load = load_workload(workload, prompts).having(rate=rate, workers=workers)
     check_prompts(load.prompts)
-    from components.benchmark.run import run_benchmark
+    from greenlight.benchmark.run import run_benchmark
 
     log_to_terminal()
     result = run_benchmark(None, [endpoint_a], [endpoint_b] if endpoint_b else [], output_dir, plan, load)
@@ -162,8 +162,8 @@ def saturate(
 
     The rate doubles until the SLO breaks, then the highest that keeps it is searched to within a tenth.
     """
-    from components.benchmark.saturation import find_saturation, table
-    from components.benchmark.workload import load_workload
+    from greenlight.benchmark.saturation import find_saturation, table
+    from greenlight.benchmark.workload import load_workload
 
     load = load_workload(workload, prompts).having(workers=workers)
     log_to_terminal()

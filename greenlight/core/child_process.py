@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from components.errors import GreenlightError
-from components.quantize.progress import ESCAPES, progress_in
+from greenlight.core.child_progress import ESCAPES, progress_in
+from greenlight.core.errors import GreenlightError
 
 log = logging.getLogger("greenlight.quantize")
 

@@ -2,7 +2,7 @@
 
 import math
 
-from components.records import ObjectiveResult
+from greenlight.core.records import ObjectiveResult
 
 MISSING = "–"
 NBSP = "\u00a0"  # keeps a number and its unit on one line

@@ -22,8 +22,20 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from components import storage
-from components.records import BenchmarkResult, Calibration, Decision, Deployment, Evaluation, Model, Promotion, Record, Reference, Resolution, Selection
+from greenlight.core import storage
+from greenlight.core.records import (
+    BenchmarkResult,
+    Calibration,
+    Decision,
+    Deployment,
+    Evaluation,
+    Model,
+    Promotion,
+    Record,
+    Reference,
+    Resolution,
+    Selection,
+)
 
 Step = Literal["resolve", "download", "reference", "quantize", "evaluate", "select", "deploy_green", "benchmark", "gate", "promote", "retire"]
 Outcome = Literal["promoted", "already_live", "rolled_back", "retired", "held", "up_to_date", "failed", "unfinished", "unreadable"]

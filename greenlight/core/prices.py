@@ -4,8 +4,8 @@ from datetime import date
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.errors import InputError
-from components.yaml_file import check, nearest, parse, read_shipped
+from greenlight.core.errors import InputError
+from greenlight.core.yaml_file import check, nearest, parse, read_shipped
 
 HOURS_A_MONTH = 730
 SPOT = " spot"

@@ -4,7 +4,7 @@ import base64
 import logging
 import os
 
-from components.errors import GreenlightError
+from greenlight.core.errors import GreenlightError
 
 log = logging.getLogger("greenlight.secrets")
 

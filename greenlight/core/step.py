@@ -17,10 +17,10 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from components import storage
-from components.errors import GreenlightError
-from components.records import Failure, Record
-from components.secrets import read_secrets
+from greenlight.core import storage
+from greenlight.core.errors import GreenlightError
+from greenlight.core.records import Failure, Record
+from greenlight.core.secrets import read_secrets
 
 log = logging.getLogger("greenlight")
 

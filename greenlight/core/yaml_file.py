@@ -9,8 +9,8 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from components import storage
-from components.errors import InputError
+from greenlight.core import storage
+from greenlight.core.errors import InputError
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -31,13 +31,13 @@ def load_yaml(field: str, given: str, model: type[Model], folder: str) -> Model:
 
 
 def shipped(folder: str) -> list[str]:
-    files = resources.files("pipelines") / folder
+    files = resources.files("greenlight.pipelines") / folder
     return sorted(entry.name.removesuffix(".yaml") for entry in files.iterdir() if entry.name.endswith(".yaml"))
 
 
 def read_shipped(path: str) -> str:
     """A file below `pipelines/`."""
-    return (resources.files("pipelines") / path).read_text()
+    return (resources.files("greenlight.pipelines") / path).read_text()
 
 
 def read_text(field: str, given: str, folder: str) -> tuple[str, str]:

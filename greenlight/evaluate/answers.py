@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.errors import IntegrityError
-from components.records import TaskResult, TaskScore
+from greenlight.core.errors import IntegrityError
+from greenlight.core.records import TaskResult, TaskScore
 
 ANSWERS_FILE = "tasks.parquet"
 METRIC = "acc"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, NamedTuple
 
-from components.errors import GreenlightError, IntegrityError
+from greenlight.core.errors import GreenlightError, IntegrityError
 
 if TYPE_CHECKING:
     import torch

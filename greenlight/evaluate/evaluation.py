@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from components.evaluate.answers import Answered, compared, read_answers, write_both
-from components.evaluate.bootstrap import quantile_of_clusters, ratio_of_sums
-from components.evaluate.compare import TAIL, Sums, compare
-from components.evaluate.golden import golden_set
-from components.evaluate.reference import OpenReference, open_reference
-from components.evaluate.scorers import Scorer, load_scorer, silence
-from components.evaluate.tokens import check_tokenizer
-from components.quantize.checkpoint import open_checkpoint
-from components.records import RECORD_FILE, Evaluation, Metric, ScoredCandidate, TaskResult
+from greenlight.core.records import RECORD_FILE, Evaluation, Metric, ScoredCandidate, TaskResult
+from greenlight.evaluate.answers import Answered, compared, read_answers, write_both
+from greenlight.evaluate.compare import TAIL, Sums, compare
+from greenlight.evaluate.golden import golden_set
+from greenlight.evaluate.reference import OpenReference, open_reference
+from greenlight.evaluate.scorers import Scorer, load_scorer, silence
+from greenlight.evaluate.windows import check_tokenizer
+from greenlight.models.checkpoint import open_checkpoint
+from greenlight.stats.bootstrap import quantile_of_clusters, ratio_of_sums
 
 log = logging.getLogger("greenlight.evaluate")
 

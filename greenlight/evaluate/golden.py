@@ -12,13 +12,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.errors import InputError
-from components.evaluate.scorers import Scorer
-from components.records import Golden
-from serving.tokens import TextStream, Vocabulary
+from greenlight.core.errors import InputError
+from greenlight.core.records import Golden
+from greenlight.evaluate.scorers import Scorer
+from greenlight.serving.detokenizer import TextStream, Vocabulary
 
 if TYPE_CHECKING:
-    from components.evaluate.reference import OpenReference
+    from greenlight.evaluate.reference import OpenReference
 
 log = logging.getLogger("greenlight.evaluate")
 

@@ -19,14 +19,14 @@ from lm_eval.api.task import ConfigurableTask, Task
 from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 
-from components.errors import GreenlightError, InputError
-from components.evaluate.answers import METRIC, Answered, digest_of
-from components.evaluate.compare import predict
-from components.evaluate.scorers import Scorer
-from components.evaluate.tasks import Item, Tasks, load_items, own_file, registered_tasks, task_name
-from components.evaluate.tokens import PROGRESS_SECONDS, Reader
-from components.quantize.checkpoint import Checkpoint
-from serving.chat import ChatTemplate
+from greenlight.core.errors import GreenlightError, InputError
+from greenlight.evaluate.answers import METRIC, Answered, digest_of
+from greenlight.evaluate.compare import predict
+from greenlight.evaluate.scorers import Scorer
+from greenlight.evaluate.tasks import Item, Tasks, load_items, own_file, registered_tasks, task_name
+from greenlight.evaluate.windows import PROGRESS_SECONDS, Reader
+from greenlight.models.checkpoint import Checkpoint
+from greenlight.serving.chat import ChatTemplate
 
 log = logging.getLogger("greenlight.evaluate")
 

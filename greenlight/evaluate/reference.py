@@ -15,16 +15,16 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from components.errors import IntegrityError
-from components.evaluate.answers import write_answers
-from components.evaluate.compare import Predicted, predict
-from components.evaluate.scorers import load_scorer, silence
-from components.evaluate.tasks import NO_TASKS, Tasks
-from components.evaluate.text import BUILTIN, load_text, text_digest
-from components.evaluate.tokens import Document, Reader, each_window
-from components.quantize.checkpoint import open_checkpoint
-from components.quantize.child import own_peak_memory
-from components.records import RECORD_FILE, Reference
+from greenlight.core.child_process import own_peak_memory
+from greenlight.core.errors import IntegrityError
+from greenlight.core.records import RECORD_FILE, Reference
+from greenlight.evaluate.answers import write_answers
+from greenlight.evaluate.compare import Predicted, predict
+from greenlight.evaluate.scorers import load_scorer, silence
+from greenlight.evaluate.tasks import NO_TASKS, Tasks
+from greenlight.evaluate.text_files import BUILTIN, load_text, text_digest
+from greenlight.evaluate.windows import Document, Reader, each_window
+from greenlight.models.checkpoint import open_checkpoint
 
 if TYPE_CHECKING:
     import torch

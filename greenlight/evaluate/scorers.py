@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from components.errors import GreenlightError, IntegrityError
-from components.quantize.checkpoint import Checkpoint
+from greenlight.core.errors import GreenlightError, IntegrityError
+from greenlight.models.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     import openvino

@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.quantize.child import own_peak_memory, run_module
-from components.records import Speed
+from greenlight.core.child_process import own_peak_memory, run_module
+from greenlight.core.records import Speed
 
 if TYPE_CHECKING:
-    from serving.engines.base import Engine
+    from greenlight.serving.engines.base import Engine
 
 log = logging.getLogger("greenlight.evaluate")
 
@@ -52,11 +52,11 @@ def measure_speed(artifact: Path | str) -> Speed:
 
 def work(folder: str, result: str) -> None:
     """Runs in a process of its own: load, warm up, decode."""
-    from serving.__main__ import engine_config
-    from serving.artifact import Artifact
-    from serving.engines.base import load
-    from serving.settings import Settings
-    from serving.worker import warm_up
+    from greenlight.serving.__main__ import engine_config
+    from greenlight.serving.artifact import Artifact
+    from greenlight.serving.engines.base import load
+    from greenlight.serving.settings import Settings
+    from greenlight.serving.worker import warm_up
 
     artifact = Artifact.open(folder)
     config = engine_config(Settings(model_id=folder, max_running=CONCURRENCY), artifact, artifact.choose_engine("auto"))
@@ -79,7 +79,7 @@ def work(folder: str, result: str) -> None:
 
 def _round(engine: "Engine", first_id: int, new_tokens: int) -> float:
     """Tokens a second of one round of requests."""
-    from serving.engines.base import Request
+    from greenlight.serving.engines.base import Request
 
     for number in range(CONCURRENCY):
         tokens = [1 + (number + place) % 97 for place in range(PROMPT_TOKENS)]

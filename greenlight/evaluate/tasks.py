@@ -1,7 +1,7 @@
 """Tasks: questions that have a right answer, by the names of lm-eval's tasks or from files of one's own. What is asked, read and checked.
 
 A file has a question a line: {"question": "…", "choices": ["…", "…"], "answer": 0}. The question is put to the model as it is written, and the choice that the
-model finds likeliest after it is its answer. Nothing here imports lm-eval, which takes seconds: that is `components.evaluate.harness`.
+model finds likeliest after it is its answer. Nothing here imports lm-eval, which takes seconds: that is `greenlight.evaluate.lm_eval_harness`.
 """
 
 import difflib
@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from components.errors import GreenlightError, InputError
-from components.evaluate.text import read_rows
+from greenlight.core.errors import GreenlightError, InputError
+from greenlight.evaluate.text_files import read_rows
 
 if TYPE_CHECKING:
-    from components.evaluate.harness import LoadedTasks
+    from greenlight.evaluate.lm_eval_harness import LoadedTasks
 
 COLUMNS = ("question", "choices", "answer")
 EXAMPLE = '{"question": "…", "choices": ["…", "…"], "answer": 0}'
@@ -110,7 +110,7 @@ class Tasks:
         if not self:
             return None
         check_installed()
-        from components.evaluate.harness import LoadedTasks
+        from greenlight.evaluate.lm_eval_harness import LoadedTasks
 
         return LoadedTasks(self)
 

@@ -5,9 +5,9 @@ import io
 import json
 from typing import Any, NamedTuple
 
-from components import storage
-from components.download.builtin import HELDOUT
-from components.errors import InputError
+from greenlight.core import storage
+from greenlight.core.errors import InputError
+from greenlight.models.builtin import HELDOUT
 
 BUILTIN = "builtin"
 SHOWN = 60

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.errors import GreenlightError, IntegrityError
-from components.quantize.checkpoint import Checkpoint
+from greenlight.core.errors import GreenlightError, IntegrityError
+from greenlight.models.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

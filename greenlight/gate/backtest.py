@@ -7,11 +7,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from components import history as runs
-from components.errors import GreenlightError
-from components.gate.objectives import Gate
-from components.gate.replay import replay
-from components.records import Verdict
+from greenlight.core import history as runs
+from greenlight.core.errors import GreenlightError
+from greenlight.core.records import Verdict
+from greenlight.gate.objectives import Gate
+from greenlight.gate.replay import replay
 
 log = logging.getLogger("greenlight.gate")
 

@@ -4,19 +4,19 @@ import logging
 import tempfile
 from pathlib import Path
 
-from components import storage
-from components.benchmark.run import run_benchmark
-from components.benchmark.workload import Workload
-from components.errors import ConflictError, GreenlightError
-from components.gate.calibration import calibrate, judged_by
-from components.gate.evidence import read_pairs, read_rates
-from components.gate.objectives import Gate
-from components.gate.sources import Samples
-from components.history import CALIBRATIONS, calibration_file
-from components.records import BenchmarkResult, Calibration, Deployment, Release, utc_now
-from rollout.kubernetes.target import KubernetesTarget
-from rollout.state import Event
-from rollout.target import Target
+from greenlight.benchmark.run import run_benchmark
+from greenlight.benchmark.workload import Workload
+from greenlight.core import storage
+from greenlight.core.errors import ConflictError, GreenlightError
+from greenlight.core.history import CALIBRATIONS, calibration_file
+from greenlight.core.records import BenchmarkResult, Calibration, Deployment, Release, utc_now
+from greenlight.gate.calibration import calibrate, judged_by
+from greenlight.gate.evidence import read_pairs, read_rates
+from greenlight.gate.measurements import Samples
+from greenlight.gate.objectives import Gate
+from greenlight.rollout.kubernetes.target import KubernetesTarget
+from greenlight.rollout.state import Event
+from greenlight.rollout.target import Target
 
 log = logging.getLogger("greenlight.gate")
 
@@ -77,7 +77,7 @@ def _undisturbed(target: Target) -> tuple[Release, list[Event]]:
 
 def _measure(target: Target, itself: Deployment, gate: Gate, workload: Workload, store: str, folder: Path) -> BenchmarkResult:
     if isinstance(target, KubernetesTarget):  # its pods are only reached from inside
-        from components.benchmark.job import run_in_cluster
+        from greenlight.gate.cluster_benchmark import run_in_cluster
 
         return run_in_cluster(target, itself, gate, workload, "", store, folder)
     return run_benchmark(itself, [], [], folder, gate.benchmark, workload)

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.errors import GreenlightError
-from components.gate.catalogue import QUALITY
-from components.gate.evidence import NoEvidence, Pairs
-from components.gate.latencies import Mean, QuantileRatio, ShareDifference
-from components.gate.objectives import Gate, Objective
-from components.gate.power import MISSED, MOST, Need, plan, planned
-from components.gate.sentences import shortfall
-from components.gate.sources import Samples
-from components.gate.verdict import decide, measured
-from components.records import CalibratedObjective, Calibration
+from greenlight.core.errors import GreenlightError
+from greenlight.core.records import CalibratedObjective, Calibration
+from greenlight.gate.catalogue import QUALITY
+from greenlight.gate.evidence import NoEvidence, Pairs
+from greenlight.gate.measurements import Samples
+from greenlight.gate.objectives import Gate, Objective
+from greenlight.gate.power import MISSED, MOST, Need, plan, planned
+from greenlight.gate.sentences import shortfall
+from greenlight.gate.verdict import decide, measured
+from greenlight.stats.latencies import Mean, QuantileRatio, ShareDifference
 
 log = logging.getLogger("greenlight.gate")
 
@@ -75,7 +75,7 @@ def pooled(runs: Sequence[Samples]) -> Samples:
 
 
 def noises(samples: Samples, gate: Gate) -> dict[str, float]:
-    """The noise of every objective that can be planned, by its phrase; see `components.gate.power`. Infinite where there is no telling."""
+    """The noise of every objective that can be planned, by its phrase; see `greenlight.gate.power`. Infinite where there is no telling."""
     return {objective.phrase: _noise(objective, samples) for objective in gate.objectives if planned(objective)}
 
 

@@ -19,20 +19,20 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from components import storage
-from components.benchmark.asks import Ask, ServedModel, prepare
-from components.benchmark.generator import LOG
-from components.benchmark.looks import Looks
-from components.benchmark.meeting import Meeting
-from components.benchmark.run import assemble, run_benchmark, sides_of
-from components.benchmark.samples import BLOCKS, REQUESTS, Block
-from components.benchmark.workload import Workload, workers_used
-from components.errors import GreenlightError
-from components.gate.objectives import Gate
-from components.records import RECORD_FILE, BenchmarkResult, Deployment
+from greenlight.benchmark.barrier import Meeting
+from greenlight.benchmark.generator import LOG
+from greenlight.benchmark.planned_requests import Ask, ServedModel, prepare
+from greenlight.benchmark.run import assemble, run_benchmark, sides_of
+from greenlight.benchmark.samples import BLOCKS, REQUESTS, Block
+from greenlight.benchmark.workload import Workload, workers_used
+from greenlight.core import storage
+from greenlight.core.errors import GreenlightError
+from greenlight.core.records import RECORD_FILE, BenchmarkResult, Deployment
+from greenlight.gate.looks import Looks
+from greenlight.gate.objectives import Gate
 
 if TYPE_CHECKING:
-    from rollout.kubernetes.target import KubernetesTarget
+    from greenlight.rollout.kubernetes.target import KubernetesTarget
 
 log = logging.getLogger("greenlight.benchmark")
 

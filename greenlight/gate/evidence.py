@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.benchmark.samples import BLOCKS, REQUESTS, file_digest
-from components.errors import GreenlightError
-from components.evaluate.answers import ANSWERS_FILE
-from components.gate.estimates import Floats, Ints
-from components.records import RECORD_FILE, BenchmarkResult, Deployment, Evaluation
+from greenlight.benchmark.samples import BLOCKS, REQUESTS, file_digest
+from greenlight.core.errors import GreenlightError
+from greenlight.core.records import RECORD_FILE, BenchmarkResult, Deployment, Evaluation
+from greenlight.evaluate.answers import ANSWERS_FILE
+from greenlight.stats.estimates import Floats, Ints
 
 DOCUMENTS, TOKENS = "documents.parquet", "tokens.parquet"
 DOCUMENT_COLUMNS = ("tokens", "bytes", "nll_baseline", "nll_candidate", "kl_sum", "top1_agree")
@@ -50,7 +50,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Documents:
-    """Sums by document, as `components.evaluate` made them, and what its record says of them.
+    """Sums by document, as `greenlight.components.evaluate` made them, and what its record says of them.
 
     Attributes:
         token_kl, token_document: the divergence at each token and its document. None in evaluations from before they were kept.

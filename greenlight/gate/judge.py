@@ -3,12 +3,12 @@
 import logging
 from pathlib import Path
 
-from components.gate.catalogue import QUALITY
-from components.gate.evidence import record_digest
-from components.gate.objectives import Gate
-from components.gate.sources import read_quality, read_samples
-from components.gate.verdict import judge_samples
-from components.records import Action, BakeTest, Decision, Deployment, ObjectiveResult
+from greenlight.core.records import Action, BakeTest, Decision, Deployment, ObjectiveResult
+from greenlight.gate.catalogue import QUALITY
+from greenlight.gate.evidence import record_digest
+from greenlight.gate.measurements import read_quality, read_samples
+from greenlight.gate.objectives import Gate
+from greenlight.gate.verdict import judge_samples
 
 log = logging.getLogger("greenlight.gate")
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.benchmark.samples import Block, Collected, blocks_table, count_blocks
+from greenlight.benchmark.samples import Block, Collected, blocks_table, count_blocks
 
 if TYPE_CHECKING:
-    from components.gate.objectives import Gate
-    from components.records import Deployment
+    from greenlight.core.records import Deployment
+    from greenlight.gate.objectives import Gate
 
 log = logging.getLogger("greenlight.benchmark")
 
@@ -35,8 +35,8 @@ class Looks:
     def _look(self, pairs: int, requests: Collected, blocks: Sequence[Block]) -> None:
         import pyarrow.compute as pc
 
-        from components.gate.sources import samples_so_far
-        from components.gate.verdict import decide
+        from greenlight.gate.measurements import samples_so_far
+        from greenlight.gate.verdict import decide
 
         table = requests.table()
         until = table.filter(pc.or_(pc.equal(table["phase"], "throughput"), pc.less(table["pair"], pairs)))

@@ -10,10 +10,10 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
-from components.errors import GreenlightError
-from components.gate.catalogue import QUALITY
-from components.gate.estimates import Floats
-from components.gate.evidence import (
+from greenlight.core.errors import GreenlightError
+from greenlight.core.records import BenchmarkResult, Deployment, Evaluation
+from greenlight.gate.catalogue import QUALITY
+from greenlight.gate.evidence import (
     Counts,
     Documents,
     NoEvidence,
@@ -27,8 +27,8 @@ from components.gate.evidence import (
     read_pairs,
     read_rates,
 )
-from components.gate.objectives import Gate
-from components.records import BenchmarkResult, Deployment, Evaluation
+from greenlight.gate.objectives import Gate
+from greenlight.stats.estimates import Floats
 
 Value = TypeVar("Value")
 

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from components.benchmark.workload import Count, Number, Plan
-from components.gate.catalogue import METRICS, PERCENTILES, Comparison, MetricKind, Scope
-from components.yaml_file import load_yaml, nearest, shipped
+from greenlight.benchmark.workload import Count, Number, Plan
+from greenlight.core.yaml_file import load_yaml, nearest, shipped
+from greenlight.gate.catalogue import METRICS, PERCENTILES, Comparison, MetricKind, Scope
 
 MIN_TAIL_PAIRS = 5
 """Requests that must lie beyond a percentile for its bound to mean anything: p95 needs 100 pairs, p90 needs 50."""

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from components.gate.catalogue import QUALITY
-from components.gate.estimates import proportion
-from components.gate.latencies import share_variance
-from components.gate.objectives import MIN_BLOCK_PAIRS, Gate, Objective
-from components.gate.sequential import look_errors
+from greenlight.gate.catalogue import QUALITY
+from greenlight.gate.objectives import MIN_BLOCK_PAIRS, Gate, Objective
+from greenlight.stats.estimates import proportion
+from greenlight.stats.latencies import share_variance
+from greenlight.stats.sequential import look_errors
 
 MISSED = 0.05
 """Share of runs of an equal model that may end without promote."""

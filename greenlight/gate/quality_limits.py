@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from components.errors import InputError
-from components.gate.objectives import Gate
-from components.yaml_file import check
+from greenlight.core.errors import InputError
+from greenlight.core.yaml_file import check
+from greenlight.gate.objectives import Gate
 
 SEARCHABLE = ("kl_mean", "kl_p99", "top1_agreement", "perplexity_ratio")
 """Metrics that compare with the baseline, so that their limits mean the same on other text than the held-out one."""

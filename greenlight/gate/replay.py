@@ -3,13 +3,13 @@
 import tempfile
 from pathlib import Path
 
-from components import storage
-from components.benchmark.samples import BLOCKS, REQUESTS
-from components.errors import InputError, IntegrityError
-from components.gate.evidence import DOCUMENTS, record_digest
-from components.gate.judge import judge
-from components.gate.objectives import Gate, load_gate
-from components.records import RECORD_FILE, Decision
+from greenlight.benchmark.samples import BLOCKS, REQUESTS
+from greenlight.core import storage
+from greenlight.core.errors import InputError, IntegrityError
+from greenlight.core.records import RECORD_FILE, Decision
+from greenlight.gate.evidence import DOCUMENTS, record_digest
+from greenlight.gate.judge import judge
+from greenlight.gate.objectives import Gate, load_gate
 
 JUDGED = ("verdict", "action", "reason", "objectives", "looks", "planned_pairs", "gate_digest", "evaluation_digest", "benchmark_digest")
 """What a replay must repeat, to the last bit. Not the time, nor the version of the code."""

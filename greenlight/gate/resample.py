@@ -1,6 +1,6 @@
 """How far the estimate of each objective would have moved with other blocks and other documents: a bootstrap, beside the bounds that the gate judged.
 
-The gate finds its bounds by tests (`components.gate.latencies`), without resampling. This resamples what it takes as independent: whole blocks of pairs,
+The gate finds its bounds by tests (`greenlight.stats.latencies`), without resampling. This resamples what it takes as independent: whole blocks of pairs,
 pairs of throughput blocks, whole documents (Efron and Tibshirani 1993, chapter 8). It decides nothing; a bound far from the tail of its bootstrap is a
 reason to look at the samples.
 """
@@ -8,11 +8,11 @@ reason to look at the samples.
 import numpy as np
 import pandas as pd
 
-from components.errors import InputError
-from components.gate.catalogue import PERCENTILES
-from components.gate.estimates import Floats
-from components.gate.objectives import Gate, Objective
-from components.records import BenchmarkResult
+from greenlight.core.errors import InputError
+from greenlight.core.records import BenchmarkResult
+from greenlight.gate.catalogue import PERCENTILES
+from greenlight.gate.objectives import Gate, Objective
+from greenlight.stats.estimates import Floats
 
 ROLES = ("candidate", "live")
 
@@ -32,7 +32,7 @@ def bootstrap(
     Shape (draws, objectives), columns by its title, in the unit of its limit.
 
     Args:
-        pairs, requests, blocks, documents: of `components.frames.Frames`. Pairs that the deciding look did not have are left out.
+        pairs, requests, blocks, documents: of `greenlight.report.frames.Frames`. Pairs that the deciding look did not have are left out.
         benchmark: its record; only prices are taken from it.
         seed: the same samples and seed give the same resamples.
 
@@ -102,7 +102,7 @@ def _latency(objective: Objective, pairs: pd.DataFrame, drawn: np.ndarray) -> Fl
 
 
 def _quantiles(values: Floats, share: float, drawn: np.ndarray) -> Floats:
-    """The smallest value with at least `share` of a resample at or below it, as `components.gate.latencies.quantile`."""
+    """The smallest value with at least `share` of a resample at or below it, as `greenlight.stats.latencies.quantile`."""
     order = np.argsort(values)
     reached = np.cumsum(drawn[:, order], axis=1)
     wanted = np.ceil(share * reached[:, -1] - 1e-9)

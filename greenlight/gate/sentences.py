@@ -3,9 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from components.gate.objectives import Bake, Gate, Objective
-from components.gate.power import Need, plan
-from components.records import Calibration
+from greenlight.core.records import Calibration
+from greenlight.gate.objectives import Bake, Gate, Objective
+from greenlight.gate.power import Need, plan
 
 RATES = ("error_rate", "top1_agreement", "task_accuracy_drop")
 

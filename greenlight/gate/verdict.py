@@ -6,8 +6,8 @@ fail, and are named under Holm (1979), so that a sound candidate is called bad i
 it `reject`. Everything else is `inconclusive`.
 
 With looks (`benchmark.looks` of the gate) the same question is put to the pairs that were there by each look, in order, and the first promote or reject
-ends it; each look may err only as much as `components.gate.sequential` gives it. Quality and throughput are not measured in pairs: they are the same
-at every look, and judged at full confidence. The benchmark asks the same at each look, and ends at the one that decides (`components.benchmark.looks`).
+ends it; each look may err only as much as `greenlight.stats.sequential` gives it. Quality and throughput are not measured in pairs: they are the same
+at every look, and judged at full confidence. The benchmark asks the same at each look, and ends at the one that decides (`greenlight.gate.looks`).
 """
 
 import math
@@ -15,16 +15,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.evaluate.bootstrap import quantile_of_clusters, ratio_of_sums
-from components.evaluate.compare import TAIL
-from components.gate import estimates, latencies, sentences
-from components.gate.catalogue import PERCENTILES, QUALITY
-from components.gate.estimates import Estimate, Interval, Measure
-from components.gate.evidence import MIN_DOCUMENTS, TOLERANCE, Documents, NoEvidence, Pairs
-from components.gate.objectives import MIN_BLOCK_PAIRS, MIN_ITEMS, MIN_TAIL_PAIRS, Gate, Objective
-from components.gate.sequential import look_errors
-from components.gate.sources import Samples, Value
-from components.records import Look, ObjectiveResult, Verdict
+from greenlight.core.records import Look, ObjectiveResult, Verdict
+from greenlight.evaluate.compare import TAIL
+from greenlight.gate import sentences
+from greenlight.gate.catalogue import PERCENTILES, QUALITY
+from greenlight.gate.evidence import MIN_DOCUMENTS, TOLERANCE, Documents, NoEvidence, Pairs
+from greenlight.gate.measurements import Samples, Value
+from greenlight.gate.objectives import MIN_BLOCK_PAIRS, MIN_ITEMS, MIN_TAIL_PAIRS, Gate, Objective
+from greenlight.stats import estimates, latencies
+from greenlight.stats.bootstrap import quantile_of_clusters, ratio_of_sums
+from greenlight.stats.estimates import Estimate, Interval, Measure
+from greenlight.stats.sequential import look_errors
 
 GROWING = ("requests", "errors")
 """Sources of which a later look has more."""

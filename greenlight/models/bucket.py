@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import ValidationError
 
-from components.download.checks import shards_in
-from components.download.selection import CONFIG, INDEX, choose
-from components.download.sources import Source, SourceFile
-from components.errors import GreenlightError, InputError, IntegrityError
-from components.records import MODEL_FOLDER, RECORD_FILE, Model
+from greenlight.core.errors import GreenlightError, InputError, IntegrityError
+from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, Model
+from greenlight.models.checkpoint_checks import shards_in
+from greenlight.models.file_selection import CONFIG, INDEX, choose
+from greenlight.models.source import Source, SourceFile
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Client

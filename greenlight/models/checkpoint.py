@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.download.checks import check_checkpoint, weight_bits
-from components.download.integrity import content_digest, describe_file, verify_model
-from components.download.selection import choose
-from components.errors import InputError
-from components.records import MODEL_FOLDER, RECORD_FILE, Model
+from greenlight.core.errors import InputError
+from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, Model
+from greenlight.models.checkpoint_checks import check_checkpoint, weight_bits
+from greenlight.models.file_selection import choose
+from greenlight.models.integrity import content_digest, describe_file, verify_model
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from components.download.selection import CONFIG, INDEX, choose
-from components.errors import InputError
-from components.records import Format
+from greenlight.core.errors import InputError
+from greenlight.core.records import Format
+from greenlight.models.file_selection import CONFIG, INDEX, choose
 
 MAX_HEADER = 100_000_000  # bytes, as safetensors itself limits it
 QUANTIZED: tuple[Format, ...] = ("bitsandbytes", "compressed-tensors")

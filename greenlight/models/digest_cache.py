@@ -11,8 +11,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from components.download.integrity import describe_file
-from components.records import FileEntry
+from greenlight.core.records import FileEntry
+from greenlight.models.integrity import describe_file
 
 SETTLED = 2.0  # seconds: a file changed less than this before it was read could change again within one tick of the clock
 

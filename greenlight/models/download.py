@@ -13,14 +13,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from components.download.bucket import ArtifactSource
-from components.download.checks import check_checkpoint, check_config, weight_bits
-from components.download.integrity import content_digest, verify_model
-from components.download.progress import Progress
-from components.download.selection import CONFIG
-from components.download.sources import Source, SourceFile
-from components.errors import GreenlightError, IntegrityError
-from components.records import MODEL_FOLDER, RECORD_FILE, FileEntry, Model
+from greenlight.core.errors import GreenlightError, IntegrityError
+from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, FileEntry, Model
+from greenlight.models.bucket import ArtifactSource
+from greenlight.models.checkpoint_checks import check_checkpoint, check_config, weight_bits
+from greenlight.models.download_progress import Progress
+from greenlight.models.file_selection import CONFIG
+from greenlight.models.integrity import content_digest, verify_model
+from greenlight.models.source import Source, SourceFile
 
 log = logging.getLogger("greenlight.download")
 

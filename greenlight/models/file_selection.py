@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from components.errors import InputError
+from greenlight.core.errors import InputError
 
 CONFIG = "config.json"
 SINGLE = "model.safetensors"

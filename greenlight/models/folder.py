@@ -5,13 +5,13 @@ import logging
 import os
 from pathlib import Path
 
-from components.download.checks import check_checkpoint
-from components.download.digests import remembered_digests
-from components.download.integrity import content_digest
-from components.download.selection import choose
-from components.download.sources import Source, SourceFile
-from components.errors import InputError, IntegrityError
-from components.records import FileEntry
+from greenlight.core.errors import InputError, IntegrityError
+from greenlight.core.records import FileEntry
+from greenlight.models.checkpoint_checks import check_checkpoint
+from greenlight.models.digest_cache import remembered_digests
+from greenlight.models.file_selection import choose
+from greenlight.models.integrity import content_digest
+from greenlight.models.source import Source, SourceFile
 
 log = logging.getLogger("greenlight.download")
 

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.download.selection import choose
-from components.download.sources import Source, SourceFile
-from components.errors import GreenlightError, InputError
+from greenlight.core.errors import GreenlightError, InputError
+from greenlight.models.file_selection import choose
+from greenlight.models.source import Source, SourceFile
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo

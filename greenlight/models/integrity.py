@@ -5,8 +5,8 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from components.errors import IntegrityError
-from components.records import MODEL_FOLDER, FileEntry, Model
+from greenlight.core.errors import IntegrityError
+from greenlight.core.records import MODEL_FOLDER, FileEntry, Model
 
 _NAMED = 5  # how many bad files an error names
 

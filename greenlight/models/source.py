@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from components.errors import InputError
+from greenlight.core.errors import InputError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[^\s*?\[\]]*)?")
@@ -72,10 +72,10 @@ def parse_source(model: str, revision: str = "") -> Source:
     Raises:
         InputError: it is none of these.
     """
-    from components.download.bucket import BucketSource
-    from components.download.builtin import TINY
-    from components.download.folder import FolderSource
-    from components.download.hub import HubSource
+    from greenlight.models.bucket import BucketSource
+    from greenlight.models.builtin import TINY
+    from greenlight.models.folder import FolderSource
+    from greenlight.models.hub import HubSource
 
     if model and not SCHEME.match(model):
         local = Path(model).expanduser()

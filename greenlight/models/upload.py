@@ -4,10 +4,10 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from components import storage
-from components.errors import GreenlightError, InputError, IntegrityError
-from components.history import BUILDS
-from components.records import MODEL_FOLDER, RECORD_FILE, Model
+from greenlight.core import storage
+from greenlight.core.errors import GreenlightError, InputError, IntegrityError
+from greenlight.core.history import BUILDS
+from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, Model
 
 log = logging.getLogger("greenlight.deploy_green")
 

@@ -6,12 +6,12 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from components import storage
-from components.benchmark.prompts import Chat, chat_problem
-from components.download.builtin import CALIBRATION
-from components.errors import InputError
-from components.evaluate.text import BUILTIN, Row, read_rows
-from components.evaluate.tokens import load_tokenizer
+from greenlight.benchmark.prompts import Chat, chat_problem
+from greenlight.core import storage
+from greenlight.core.errors import InputError
+from greenlight.evaluate.text_files import BUILTIN, Row, read_rows
+from greenlight.evaluate.windows import load_tokenizer
+from greenlight.models.builtin import CALIBRATION
 
 SEED = 1
 SAMPLES = 128
@@ -92,7 +92,7 @@ def texts(calibration: Calibration, folder: Path, documents: int, length: int) -
 
 def _written(calibration: Calibration, folder: Path) -> list[tuple[str, bool]]:
     """The chosen documents as text, and whether the chat template has rendered it."""
-    from serving.chat import ChatTemplate
+    from greenlight.serving.chat import ChatTemplate
 
     template = ChatTemplate(folder)
     found = []

@@ -8,17 +8,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.download.integrity import content_digest, describe_files
-from components.download.selection import COMPANION
-from components.errors import GreenlightError, InputError, IntegrityError
-from components.gate.limits import gate_of
-from components.quantize.calibration import Calibration
-from components.quantize.checkpoint import Checkpoint, open_checkpoint
-from components.quantize.child import ChildFailed, own_peak_memory
-from components.quantize.methods import check_machine, check_method
-from components.quantize.methods.base import SHARD_BYTES, Job
-from components.quantize.reload import check_reload, write_probe
-from components.records import MODEL_FOLDER, RECORD_FILE, Model, recipe_name
+from greenlight.core.child_process import ChildFailed, own_peak_memory
+from greenlight.core.errors import GreenlightError, InputError, IntegrityError
+from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, Model, recipe_name
+from greenlight.gate.quality_limits import gate_of
+from greenlight.models.checkpoint import Checkpoint, open_checkpoint
+from greenlight.models.file_selection import COMPANION
+from greenlight.models.integrity import content_digest, describe_files
+from greenlight.quantize.calibration_text import Calibration
+from greenlight.quantize.methods import check_machine, check_method
+from greenlight.quantize.methods.base import SHARD_BYTES, Job
+from greenlight.quantize.reload_check import check_reload, write_probe
 
 log = logging.getLogger("greenlight.quantize")
 
@@ -41,9 +41,9 @@ def quantize_model(
 
     Args:
         baseline_folder: a Model artifact, or a plain checkpoint folder of safetensors.
-        method, bits: see `components.quantize.methods.capabilities`.
+        method, bits: see `greenlight.quantize.methods.capabilities`.
         calibration: for methods that calibrate. Default: text that comes with the built-in model.
-        limits: on quality, for methods that search; see `components.gate.limits`.
+        limits: on quality, for methods that search; see `greenlight.gate.quality_limits`.
         shard_bytes: most bytes of a file of weights.
 
     Raises:

@@ -4,7 +4,7 @@ import os
 import subprocess
 from dataclasses import dataclass
 
-from components.errors import InputError
+from greenlight.core.errors import InputError
 
 # Compute capability of the accelerators of GKE and Vertex, from NVIDIA's table: https://developer.nvidia.com/cuda-gpus
 CAPABILITIES = {

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from components.download.selection import INDEX
-from components.quantize.calibration import token_ids
-from components.quantize.child import run_module
-from components.quantize.methods.base import Job, Method
-from components.quantize.reload import keep
+from greenlight.core.child_process import run_module
+from greenlight.models.file_selection import INDEX
+from greenlight.quantize.calibration_text import token_ids
+from greenlight.quantize.methods.base import Job, Method
+from greenlight.quantize.reload_check import keep
 
 SAMPLES_FILE = "samples.json"
 """In the scratch folder: token ids, a list a document."""
@@ -49,7 +49,7 @@ def work(name: str, model: str, output: str, bits: str, scratch: str, shard_byte
     from llmcompressor import oneshot
     from torch.utils.data import DataLoader
 
-    from components.quantize.methods import methods
+    from greenlight.quantize.methods import methods
 
     method = methods()[name]
     assert isinstance(method, Compressor)
@@ -96,7 +96,11 @@ def _as_saved_from_disk(model: Any, dtype: str) -> Iterator[None]:
     model and a small fault. And weights are read once: compressed-tensors 0.19 rounds the one it has read, and then multiplies with the one it reads again.
     """
     import torch
-    from compressed_tensors.offload import disable_offloading, disable_onloading, update_offload_parameter
+    from compressed_tensors.offload import (
+        disable_offloading,
+        disable_onloading,
+        update_offload_parameter,
+    )
 
     def reading_once(forward: Callable[..., Any]) -> Callable[..., Any]:
         def read_once(*arguments: Any, **named: Any) -> Any:

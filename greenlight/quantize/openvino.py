@@ -5,9 +5,9 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from components.errors import GreenlightError
-from components.quantize.child import PACKAGE_ROOT, run_python
-from components.quantize.methods.base import Job, Method
+from greenlight.core.child_process import PACKAGE_ROOT, run_python
+from greenlight.core.errors import GreenlightError
+from greenlight.quantize.methods.base import Job, Method
 
 ENVIRONMENT_VARIABLE = "GREENLIGHT_OPENVINO_PYTHON"
 EXPORT = ("export", "openvino", "--task", "text-generation-with-past", "--library", "transformers")
@@ -18,8 +18,8 @@ PROGRESS = {"TTY_COMPATIBLE": "1", "TTY_INTERACTIVE": "1", "TERM": "xterm", "NO_
 START = """
 import importlib, importlib.util
 root = sys.argv.pop(1)
-spec = importlib.util.spec_from_file_location("components", f"{root}/__init__.py", submodule_search_locations=[root])
-sys.modules["components"] = importlib.util.module_from_spec(spec)
+spec = importlib.util.spec_from_file_location("greenlight", f"{root}/__init__.py", submodule_search_locations=[root])
+sys.modules["greenlight"] = importlib.util.module_from_spec(spec)
 importlib.import_module(sys.argv.pop(1)).work(*sys.argv[1:])
 """
 
@@ -36,7 +36,7 @@ class OpenVINO(Method):
 
     def run(self, module: str, arguments: list[str], job: Job) -> int:
         """Call `work(scratch, *arguments)` of one of our modules in the export environment. Returns its peak memory in bytes."""
-        arguments = [str(PACKAGE_ROOT / "components"), module, str(job.scratch), *arguments]
+        arguments = [str(PACKAGE_ROOT / "greenlight"), module, str(job.scratch), *arguments]
         return run_python(environment(), START, arguments, job.scratch, self.library, PROGRESS)
 
     def check_installed(self) -> None:

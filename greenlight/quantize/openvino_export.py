@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from components.evaluate.scorers import OpenVINOScorer
-from components.quantize.reload import keep
+from greenlight.evaluate.scorers import OpenVINOScorer
+from greenlight.quantize.reload_check import keep
 
 COMPRESSED = ["nncf", "weight_compression"]
 """NNCF leaves a note here in a model whose weights it has compressed."""
@@ -29,6 +29,8 @@ def work(scratch: str, *arguments: str) -> None:
 
     openvino.save_model = save_model
     sys.argv = ["optimum-cli", *arguments]
-    from optimum.commands.optimum_cli import main  # imported now: its modules take save_model from openvino by name
+    from optimum.commands.optimum_cli import (
+        main,  # imported now: its modules take save_model from openvino by name
+    )
 
     main()

@@ -7,15 +7,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from components.evaluate.reference import OpenReference, open_reference
-from components.evaluate.scorers import OpenVINOScorer
-from components.evaluate.work import score, summarize, write_documents
-from components.gate.judge import judge_quality
-from components.gate.limits import gate_of
-from components.gate.objectives import Gate
-from components.quantize.reload import keep
-from components.quantize.search import FULL_FOLDER, PATH_FILE, REFERENCE_FOLDER, Scheme, search
-from components.records import Evaluation, Trial
+from greenlight.core.records import Evaluation, Trial
+from greenlight.evaluate.evaluation import score, summarize, write_documents
+from greenlight.evaluate.reference import OpenReference, open_reference
+from greenlight.evaluate.scorers import OpenVINOScorer
+from greenlight.gate.judge import judge_quality
+from greenlight.gate.objectives import Gate
+from greenlight.gate.quality_limits import gate_of
+from greenlight.quantize.reload_check import keep
+from greenlight.quantize.search import FULL_FOLDER, PATH_FILE, REFERENCE_FOLDER, Scheme, search
 
 MODEL = "openvino_model"
 
@@ -80,7 +80,10 @@ def compressed(model: Any, scheme: Scheme) -> Any:
     worse on the built-in model: docs/quantization.md.
     """
     import nncf
-    from nncf.quantization.advanced_parameters import AdvancedCompressionParameters, GroupSizeFallbackMode
+    from nncf.quantization.advanced_parameters import (
+        AdvancedCompressionParameters,
+        GroupSizeFallbackMode,
+    )
 
     nncf.set_log_level(logging.ERROR)
     if not scheme.ratio:

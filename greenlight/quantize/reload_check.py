@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.errors import GreenlightError, IntegrityError
-from components.evaluate.text import BUILTIN, load_text
-from components.evaluate.tokens import load_tokenizer
-from components.quantize.child import run_module
+from greenlight.core.child_process import run_module
+from greenlight.core.errors import GreenlightError, IntegrityError
+from greenlight.evaluate.text_files import BUILTIN, load_text
+from greenlight.evaluate.windows import load_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -108,8 +108,8 @@ def compare(artifact: Path, scratch: Path) -> Difference:
     import numpy as np
     import torch
 
-    from components.evaluate.scorers import load_scorer, silence
-    from components.quantize.checkpoint import open_checkpoint
+    from greenlight.evaluate.scorers import load_scorer, silence
+    from greenlight.models.checkpoint import open_checkpoint
 
     with np.load(scratch / KEPT_FILE) as arrays:
         kept, dtype = torch.from_numpy(arrays["predicted"]), str(arrays["dtype"])

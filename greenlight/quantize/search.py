@@ -7,7 +7,7 @@ by how sensitive it measures each layer to be. Larger groups and more 4 bits mak
 from collections.abc import Callable
 from typing import NamedTuple
 
-from components.records import Trial
+from greenlight.core.records import Trial
 
 # In the scratch folder: the export in full precision; what the baseline predicts; the trials, in their order.
 FULL_FOLDER = "full"

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from components import storage
-from components.history import RunRecords, load_run, runs
-from components.records import Promotion, Release
-from components.report import formats
-from components.report.verdict import method
+from greenlight.core import formats, storage
+from greenlight.core.history import RunRecords, load_run, runs
+from greenlight.core.records import Promotion, Release
+from greenlight.report.headline import method
 
 
 @dataclass(frozen=True)

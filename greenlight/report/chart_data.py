@@ -5,10 +5,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from components import storage
-from components.benchmark.samples import flat_gaps, mean_gaps
-from components.errors import IntegrityError
-from components.records import BenchmarkResult
+from greenlight.benchmark.samples import flat_gaps, mean_gaps
+from greenlight.core import storage
+from greenlight.core.errors import IntegrityError
+from greenlight.core.records import BenchmarkResult
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,9 +8,9 @@ import html
 import math
 from typing import Any
 
-from components.records import Color, Look, ObjectiveResult
-from components.report import formats
-from components.report.samples import ROLES, Curve, ThroughputBlock
+from greenlight.core import formats
+from greenlight.core.records import Color, Look, ObjectiveResult
+from greenlight.report.chart_data import ROLES, Curve, ThroughputBlock
 
 Figure = dict[str, Any]
 

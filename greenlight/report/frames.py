@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from components.benchmark.samples import BLOCKS, REQUESTS, flat_gaps, mean_gaps
-from components.errors import GreenlightError, InputError, IntegrityError
-from components.gate.evidence import DOCUMENTS
-from components.history import RunRecords, load_moves
-from components.overview import find_run, line_of, read_runs
-from components.report.samples import ROLES, Samples, read_table, samples_of
+from greenlight.benchmark.samples import BLOCKS, REQUESTS, flat_gaps, mean_gaps
+from greenlight.core.errors import GreenlightError, InputError, IntegrityError
+from greenlight.core.history import RunRecords, load_moves
+from greenlight.gate.evidence import DOCUMENTS
+from greenlight.report.chart_data import ROLES, Samples, read_table, samples_of
+from greenlight.report.overview import find_run, line_of, read_runs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +32,7 @@ class Frames:
         runs: a row a run, oldest first; the index is `run_id`. Columns: `time` (when it began), `service`, `outcome`, `verdict`, `reason`, `gate`,
             `gate_digest`, `objectives` and `passed` (counts), `source`, `commit`, `method`, `bits` (Int64), `engine`, `release_id`, `live_release_id` (what it
             was measured against), `moved_at` (when it moved the traffic; NaT: it did not), `code_version`, and as float64 every figure of the report's
-            metrics: `kl_mean` (nats), `candidate_ttft_p95` (s), `live_output_tokens_per_second`, … `components.overview.unit_of` names the unit of each.
+            metrics: `kl_mean` (nats), `candidate_ttft_p95` (s), `live_output_tokens_per_second`, … `greenlight.report.overview.unit_of` names the unit of each.
         objectives: a row for each objective of each decision, oldest first. Columns: `run_id`, `time`, `objective`, `metric`, `scope`, `unit`,
             `estimate`, `bound` and `limit` (float64, in `unit`), `confidence` (one-sided), `status` (pass, fail, inconclusive).
         looks: a row for each objective at each look of the gate. Columns: `run_id`, `objective`, `look` (from 1), `pairs`, `bound`, `verdict` (of the look).
@@ -41,16 +41,16 @@ class Frames:
             decision moved it; "" by hand), `reason`.
         problems: what could not be read, a line each.
         run: the records of the run whose samples these are. None, with the five below, when no run was asked for.
-        requests: a row a request, in the order in which they were sent: the columns of `components.benchmark.samples.Request` (`role`, `phase`, `pair`,
+        requests: a row a request, in the order in which they were sent: the columns of `greenlight.benchmark.samples.Request` (`role`, `phase`, `pair`,
             `block`, `ttft`, `e2e`, `itls`, `tokens_out`, `error`, …), and `at` (s after the first), `itl` (mean gap between tokens, s), `longest_gap` (s).
         pairs: a row for each whole pair; the index is `pair`. Columns: `block`, `at` (s after the first), `first` (the role that was asked first), `prompt`,
             `judged` (bool: the look that decided had it), and for each of ttft, itl, longest_gap and e2e `…_candidate`, `…_live` (s; infinite for a failed
             request, as the gate has it) and `…_ratio` (candidate / live).
-        blocks: a row a throughput block: the columns of `components.benchmark.samples.CountedBlock` (`role`, `pair`, `seconds`, `output_tokens`,
+        blocks: a row a throughput block: the columns of `greenlight.benchmark.samples.CountedBlock` (`role`, `pair`, `seconds`, `output_tokens`,
             `tokens_per_second`, …), and `at` (s after the first).
         documents: a row a document of the evaluation: `tokens`, `bytes`, `nll_baseline`, `nll_candidate` and `kl_sum` (nats), `top1_agree` (tokens), and by
             token `kl` (nats) and `top1` (share). Empty when there was no decision, whose record says where they are.
-        samples: requests and blocks thinned to what the charts of `components.report.charts` take.
+        samples: requests and blocks thinned to what the charts of `greenlight.report.charts` take.
     """
 
     runs: pd.DataFrame

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from components.history import Outcome, RunRecords
-from components.records import WITHOUT_BITS, Release
+from greenlight.core.history import Outcome, RunRecords
+from greenlight.core.records import WITHOUT_BITS, Release
 
 Tone = Literal["good", "bad", "waiting", "neutral"]
 

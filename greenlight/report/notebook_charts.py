@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.report.charts import Figure
+from greenlight.report.charts import Figure
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -14,7 +14,7 @@ _VARIABLE = re.compile(r"var\((--[a-z]+)\)")
 
 
 def drawn(figure: Figure, title: str = "") -> "go.Figure":
-    """A chart of `components.report.charts` as a plotly figure, in the report's own colors for a light page."""
+    """A chart of `greenlight.report.charts` as a plotly figure, in the report's own colors for a light page."""
     import plotly.graph_objects as go
 
     filled = _fill(figure)

@@ -8,13 +8,13 @@ from itertools import islice
 
 from pydantic import Field
 
-from components import history as runs
-from components import storage
-from components.errors import InputError
-from components.history import Outcome, RunRecords, load_run
-from components.records import ObjectiveResult, Part, Release, Verdict
-from components.report.scalars import scalars_of
-from components.yaml_file import nearest
+from greenlight.core import history as runs
+from greenlight.core import storage
+from greenlight.core.errors import InputError
+from greenlight.core.history import Outcome, RunRecords, load_run
+from greenlight.core.records import ObjectiveResult, Part, Release, Verdict
+from greenlight.core.yaml_file import nearest
+from greenlight.report.scalars import scalars_of
 
 AT_ONCE = 8  # runs that are read at the same time from a bucket
 UNITS = {  # by the end of a figure's name

@@ -8,12 +8,19 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from components.history import RunRecords
-from components.report import sections, sweep
-from components.report.changes import changes_between
-from components.report.charts import Figure, drawable, latency_chart, looks_chart, objectives_chart, throughput_chart
-from components.report.samples import METRICS, Samples
-from components.report.verdict import method, verdict_of
+from greenlight.core.history import RunRecords
+from greenlight.report import sections, sweep
+from greenlight.report.changes import changes_between
+from greenlight.report.chart_data import METRICS, Samples
+from greenlight.report.charts import (
+    Figure,
+    drawable,
+    latency_chart,
+    looks_chart,
+    objectives_chart,
+    throughput_chart,
+)
+from greenlight.report.headline import method, verdict_of
 
 TEMPLATES = Path(__file__).parent
 

@@ -3,8 +3,8 @@
 import math
 import re
 
-from components.history import RunRecords
-from components.records import ColorSummary, LatencySummary
+from greenlight.core.history import RunRecords
+from greenlight.core.records import ColorSummary, LatencySummary
 
 
 def scalars_of(run: RunRecords) -> dict[str, float]:

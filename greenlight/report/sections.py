@@ -7,14 +7,22 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
 
-from components.benchmark.workload import Workload
-from components.history import STEPS, RunRecords
-from components.records import ColorSummary, LatencySummary, Look, Model, ObjectiveResult, Release, TaskResult
-from components.report import formats
-from components.report.changes import Change
-from components.report.charts import role_name
-from components.report.samples import ThroughputBlock
-from components.report.verdict import method
+from greenlight.benchmark.workload import Workload
+from greenlight.core import formats
+from greenlight.core.history import STEPS, RunRecords
+from greenlight.core.records import (
+    ColorSummary,
+    LatencySummary,
+    Look,
+    Model,
+    ObjectiveResult,
+    Release,
+    TaskResult,
+)
+from greenlight.report.changes import Change
+from greenlight.report.chart_data import ThroughputBlock
+from greenlight.report.charts import role_name
+from greenlight.report.headline import method
 
 STATUS_MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "~"}
 HOURS_A_MONTH = 730

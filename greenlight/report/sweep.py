@@ -1,11 +1,11 @@
 """The sweep of a run: every candidate with its figures, the front as a chart, and why the winner won."""
 
-from components.history import RunRecords
-from components.records import Contender, Selection
-from components.report import formats
-from components.report.charts import Figure, escape, title
-from components.report.sections import Cell, Row
-from components.select.front import AXES, Axis
+from greenlight.core import formats
+from greenlight.core.history import RunRecords
+from greenlight.core.records import Contender, Selection
+from greenlight.report.charts import Figure, escape, title
+from greenlight.report.sections import Cell, Row
+from greenlight.select.front import AXES, Axis
 
 LOOKS = {  # of a contender: symbol, color, mark in the table
     "chosen": ("star", "var(--good)", "★"),

@@ -5,13 +5,13 @@ import logging
 import os
 from pathlib import Path
 
-from components.history import RunRecords, load_run
-from components.records import ReportSummary
-from components.report.changes import last_promotion
-from components.report.page import render
-from components.report.samples import Samples, load_samples
-from components.report.scalars import scalars_of
-from components.report.verdict import verdict_of
+from greenlight.core.history import RunRecords, load_run
+from greenlight.core.records import ReportSummary
+from greenlight.report.changes import last_promotion
+from greenlight.report.chart_data import Samples, load_samples
+from greenlight.report.headline import verdict_of
+from greenlight.report.page import render
+from greenlight.report.scalars import scalars_of
 
 log = logging.getLogger("greenlight.report")
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.errors import InputError
-from components.records import WITHOUT_BITS, recipe_name
+from greenlight.core.errors import InputError
+from greenlight.core.records import WITHOUT_BITS, recipe_name
 
 if TYPE_CHECKING:
-    from components.gate.objectives import Gate
+    from greenlight.gate.objectives import Gate
 
 NOT_SEEN = "steps in a cloud do not see this machine's files; copy it to a bucket and give its gs:// URI"
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -74,8 +74,8 @@ class Parameters(BaseModel):
         Raises:
             InputError: names the first bad field, its value and the fix.
         """
-        from components.download.sources import check_source
-        from rollout.target import open_target
+        from greenlight.models.source import check_source
+        from greenlight.rollout.target import open_target
 
         self.check_values()
         target = open_target(self.target, self.service, self.namespace, self.home, self.port)
@@ -91,8 +91,8 @@ class Parameters(BaseModel):
             InputError: it lacks the hardware.
             GreenlightError: it lacks a library.
         """
-        from components.evaluate.tasks import check_installed
-        from components.quantize.methods import check_machine
+        from greenlight.evaluate.tasks import check_installed
+        from greenlight.quantize.methods import check_machine
 
         for method, _ in self.recipes:
             check_machine(method)
@@ -109,8 +109,8 @@ class Parameters(BaseModel):
             raise InputError("target", self.target, "steps in a cloud have no kubeconfig; write projects/P/locations/L/clusters/C, or kubernetes inside it")
         if not self.history.startswith("gs://"):
             raise InputError("history", self.history, "steps in a cloud leave their records in a bucket; give a gs:// prefix")
-        from components.benchmark.workload import load_workload
-        from components.evaluate.tasks import is_file
+        from greenlight.benchmark.workload import load_workload
+        from greenlight.evaluate.tasks import is_file
 
         for field in ("model", "calibration", "prompts", "text"):
             if Path(value := str(getattr(self, field))).exists():
@@ -127,17 +127,17 @@ class Parameters(BaseModel):
     def check_values(self) -> None:
         """Check every value by itself: nothing of a cluster or of a hub is asked. Raises InputError."""
         # Imported here: each room knows what it accepts, and a command that needs no check should not pay for it.
-        from components.benchmark.prompts import check_prompts
-        from components.benchmark.workload import load_workload
-        from components.download.sources import parse_source
-        from components.evaluate.tasks import check_tasks
-        from components.evaluate.text import check_text
-        from components.gate.limits import quality_limits
-        from components.gate.objectives import load_gate
-        from components.quantize.calibration import check_calibration
-        from components.quantize.methods import check_engine, check_method, methods
-        from rollout.target import open_target
-        from serving.engines.registry import ENGINES
+        from greenlight.benchmark.prompts import check_prompts
+        from greenlight.benchmark.workload import load_workload
+        from greenlight.evaluate.tasks import check_tasks
+        from greenlight.evaluate.text_files import check_text
+        from greenlight.gate.objectives import load_gate
+        from greenlight.gate.quality_limits import quality_limits
+        from greenlight.models.source import parse_source
+        from greenlight.quantize.calibration_text import check_calibration
+        from greenlight.quantize.methods import check_engine, check_method, methods
+        from greenlight.rollout.target import open_target
+        from greenlight.serving.engines.registry import ENGINES
 
         for method, bits in self.recipes:
             try:
@@ -170,8 +170,8 @@ class Parameters(BaseModel):
 
     def _check_tasks_for(self, gate: "Gate") -> None:
         """Raises InputError where the gate judges the answers to tasks, and there are none or too few for it."""
-        from components.evaluate.tasks import Tasks
-        from components.gate.objectives import MIN_ITEMS
+        from greenlight.evaluate.tasks import Tasks
+        from greenlight.gate.objectives import MIN_ITEMS
 
         judged = [objective.title for objective in gate.objectives if objective.kind.source == "tasks"]
         asked = Tasks.parse(self.tasks, self.task_limit, self.few_shot)

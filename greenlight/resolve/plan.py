@@ -4,20 +4,20 @@ import hashlib
 import json
 import logging
 
-from components import storage
-from components.download.sources import parse_source
-from components.evaluate.tasks import Tasks
-from components.evaluate.text import text_digest
-from components.gate.limits import quality_limits
-from components.gate.objectives import load_gate
-from components.history import BUILDS
-from components.quantize.calibration import Calibration
-from components.quantize.methods import methods
-from components.records import PlannedCandidate, Resolution, recipe_name
-from components.resolve.parameters import Parameters
-from components.step import last_failure
-from rollout.bluegreen import recover
-from rollout.target import open_target
+from greenlight.core import storage
+from greenlight.core.history import BUILDS
+from greenlight.core.records import PlannedCandidate, Resolution, recipe_name
+from greenlight.core.step import last_failure
+from greenlight.evaluate.tasks import Tasks
+from greenlight.evaluate.text_files import text_digest
+from greenlight.gate.objectives import load_gate
+from greenlight.gate.quality_limits import quality_limits
+from greenlight.models.source import parse_source
+from greenlight.quantize.calibration_text import Calibration
+from greenlight.quantize.methods import methods
+from greenlight.resolve.parameters import Parameters
+from greenlight.rollout.bluegreen import recover
+from greenlight.rollout.target import open_target
 
 log = logging.getLogger("greenlight.resolve")
 

@@ -7,11 +7,19 @@ import time
 from dataclasses import dataclass, field
 from statistics import median
 
-from components.errors import DeployError
-from components.records import BakeReference, BakeResult, BakeTest, Decision, Instance, Release, utc_now
-from rollout.points import reached
-from rollout.state import Switch
-from rollout.target import Answer, Target
+from greenlight.core.errors import DeployError
+from greenlight.core.records import (
+    BakeReference,
+    BakeResult,
+    BakeTest,
+    Decision,
+    Instance,
+    Release,
+    utc_now,
+)
+from greenlight.rollout.points import reached
+from greenlight.rollout.state import Switch
+from greenlight.rollout.target import Answer, Target
 
 log = logging.getLogger("greenlight.rollout")
 
@@ -58,7 +66,10 @@ def compare_before(target: Target, decision: Decision, prompts: list[str]) -> Ba
     Raises:
         DeployError: the candidate fails. Nothing was moved.
     """
-    from components.gate.confidence_sequence import reference, too_many_errors  # numpy, which no other command of a rollout needs
+    from greenlight.stats.confidence_sequence import (  # numpy, which no other command of a rollout needs
+        reference,
+        too_many_errors,
+    )
 
     test, candidate = decision.bake_test, decision.deployment.candidate
     if test.max_slower is None or test.reference_pairs == 0 or decision.bake_seconds == 0:
@@ -188,7 +199,7 @@ class _Watch:
     log_ratios: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        from components.gate.confidence_sequence import Comparison
+        from greenlight.stats.confidence_sequence import Comparison
 
         test, before = self.switch.bake_test, self.switch.reference
         self.colors = _Colors(self.target, self.switch.release, self.switch.back, test, stable=True)
@@ -230,7 +241,7 @@ class _Watch:
 
     def reason(self) -> str:
         """Why the traffic must go back now; empty when it need not."""
-        from components.gate.confidence_sequence import too_many_errors
+        from greenlight.stats.confidence_sequence import too_many_errors
 
         allowed = self.switch.bake_max_errors
         if too_many_errors(self.errors, self.control_errors, allowed):

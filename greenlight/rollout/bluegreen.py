@@ -3,15 +3,38 @@
 import logging
 from collections.abc import Sequence
 
-from components.errors import DeployError, GreenlightError
-from components.records import Color, Decision, Deployment, Golden, Promotion, Release, utc_now
-from rollout import checks
-from rollout.bake import compare_before, verify_switch
-from rollout.points import reached
-from rollout.releases import Source, end_unproven, live_again, proven, release_of, running_already, warm
-from rollout.state import OTHER, ColorStatus, InstanceStatus, ServiceState, ServiceStatus, Switch, decision_id
-from rollout.switch import finish_interrupted, flip, nothing_to_roll_back, settle_promotion, settle_rollback, undo_interrupted
-from rollout.target import Target
+from greenlight.core.errors import DeployError, GreenlightError
+from greenlight.core.records import Color, Decision, Deployment, Golden, Promotion, Release, utc_now
+from greenlight.rollout import preconditions as checks
+from greenlight.rollout.bake import compare_before, verify_switch
+from greenlight.rollout.points import reached
+from greenlight.rollout.releases import (
+    Source,
+    end_unproven,
+    live_again,
+    proven,
+    release_of,
+    running_already,
+    warm,
+)
+from greenlight.rollout.state import (
+    OTHER,
+    ColorStatus,
+    InstanceStatus,
+    ServiceState,
+    ServiceStatus,
+    Switch,
+    decision_id,
+)
+from greenlight.rollout.switch import (
+    finish_interrupted,
+    flip,
+    nothing_to_roll_back,
+    settle_promotion,
+    settle_rollback,
+    undo_interrupted,
+)
+from greenlight.rollout.target import Target
 
 log = logging.getLogger("greenlight.rollout")
 

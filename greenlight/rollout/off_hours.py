@@ -1,12 +1,12 @@
 """Sleep and wake: servers that nobody needs for a while cost nothing, and no schedule brings them up before their time."""
 
-from components.errors import ConflictError, GreenlightError
-from components.records import Release, utc_now
-from rollout.points import reached
-from rollout.releases import live_again
-from rollout.state import OTHER
-from rollout.switch import finish_interrupted
-from rollout.target import Target
+from greenlight.core.errors import ConflictError, GreenlightError
+from greenlight.core.records import Release, utc_now
+from greenlight.rollout.points import reached
+from greenlight.rollout.releases import live_again
+from greenlight.rollout.state import OTHER
+from greenlight.rollout.switch import finish_interrupted
+from greenlight.rollout.target import Target
 
 
 def sleep(target: Target, run_id: str = "") -> Release:

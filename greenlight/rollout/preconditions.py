@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Sequence
 
-from components.errors import ConflictError, DeployError, GreenlightError
-from components.records import Decision, Deployment, Golden, Instance, Promotion, Release
-from rollout.state import ServiceState, decision_id
-from rollout.target import Target, same_process
+from greenlight.core.errors import ConflictError, DeployError, GreenlightError
+from greenlight.core.records import Decision, Deployment, Golden, Instance, Promotion, Release
+from greenlight.rollout.state import ServiceState, decision_id
+from greenlight.rollout.target import Target, same_process
 
 log = logging.getLogger("greenlight.rollout")
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.errors import InputError, IntegrityError
-from components.records import Color, Golden, Model, Release
-from rollout import checks
-from rollout.points import reached
-from rollout.target import Target
+from greenlight.core.errors import InputError, IntegrityError
+from greenlight.core.records import Color, Golden, Model, Release
+from greenlight.rollout import preconditions as checks
+from greenlight.rollout.points import reached
+from greenlight.rollout.target import Target
 
 log = logging.getLogger("greenlight.rollout")
 
@@ -27,7 +27,7 @@ class Source:
         """Its record. Raises InputError where there is none."""
         if not str(self.folder).startswith("gs://"):
             return Model.load(self.folder)
-        from components.download.bucket import ArtifactSource
+        from greenlight.models.bucket import ArtifactSource
 
         found = ArtifactSource.at(str(self.folder))
         if found is None:

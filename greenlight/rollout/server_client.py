@@ -4,8 +4,8 @@ import os
 import time
 from typing import Any
 
-from components.errors import DeployError
-from rollout.target import Answer, Served
+from greenlight.core.errors import DeployError
+from greenlight.rollout.target import Answer, Served
 
 COLOR_HEADER = "x-greenlight-color"
 RELEASE_HEADER = "x-greenlight-release"

@@ -9,7 +9,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.records import BakeReference, BakeTest, Color, Decision, Instance, Part, Release, utc_now
+from greenlight.core.records import (
+    BakeReference,
+    BakeTest,
+    Color,
+    Decision,
+    Instance,
+    Part,
+    Release,
+    utc_now,
+)
 
 HISTORY_LIMIT = 200
 OTHER: dict[Color, Color] = {"blue": "green", "green": "blue"}

@@ -3,13 +3,13 @@
 import logging
 from datetime import datetime, timedelta
 
-from components.errors import GreenlightError, IntegrityError
-from components.records import Promotion, utc_now
-from rollout.bake import Watched, bake, verify_switch
-from rollout.points import reached
-from rollout.releases import bring_up, live_again
-from rollout.state import ServiceState, Switch
-from rollout.target import Target
+from greenlight.core.errors import GreenlightError, IntegrityError
+from greenlight.core.records import Promotion, utc_now
+from greenlight.rollout.bake import Watched, bake, verify_switch
+from greenlight.rollout.points import reached
+from greenlight.rollout.releases import bring_up, live_again
+from greenlight.rollout.state import ServiceState, Switch
+from greenlight.rollout.target import Target
 
 log = logging.getLogger("greenlight.rollout")
 

@@ -4,9 +4,9 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from components.errors import InputError
-from components.records import Color, Instance, Release
-from rollout.state import Action, Holder, ServiceState
+from greenlight.core.errors import InputError
+from greenlight.core.records import Color, Instance, Release
+from greenlight.rollout.state import Action, Holder, ServiceState
 
 TARGETS = ("local", "kubernetes", "kubernetes:CONTEXT", "projects/P/locations/L/clusters/C")
 
@@ -201,12 +201,12 @@ def open_target(target: str, service: str, namespace: str, home: str, port: int)
         InputError: there is no such target.
     """
     if target == "local":
-        from rollout.local.target import LocalTarget
+        from greenlight.rollout.local.target import LocalTarget
 
         return LocalTarget(service, namespace, home, port)
     kind, _, cluster = target.partition(":")
     if kind == "kubernetes" or target.startswith("projects/"):
-        from rollout.kubernetes.target import KubernetesTarget
+        from greenlight.rollout.kubernetes.target import KubernetesTarget
 
         return KubernetesTarget(service, namespace, target if target.startswith("projects/") else cluster)
     raise InputError("target", target, f"use one of: {', '.join(TARGETS)}")

@@ -4,13 +4,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.benchmark.summary import cost_per_million
-from components.benchmark.workload import Workload
-from components.errors import GreenlightError, Rejected
-from components.gate.judge import judge_quality
-from components.gate.objectives import Gate
-from components.records import Contender, Evaluation, Failure, Selection
-from components.select.front import AXES, best_of, front
+from greenlight.benchmark.summary import cost_per_million
+from greenlight.benchmark.workload import Workload
+from greenlight.core.errors import GreenlightError, Rejected
+from greenlight.core.records import Contender, Evaluation, Failure, Selection
+from greenlight.gate.judge import judge_quality
+from greenlight.gate.objectives import Gate
+from greenlight.select.front import AXES, best_of, front
 
 log = logging.getLogger("greenlight.select")
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from components.records import Contender
-from components.report import formats
+from greenlight.core import formats
+from greenlight.core.records import Contender
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from components.records import BakeReference
+from greenlight.core.records import BakeReference
 
 TIGHTEST = 100
 """Pairs at which the bound is tightest. It holds at every number, and is a little wider elsewhere."""

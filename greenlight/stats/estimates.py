@@ -1,8 +1,8 @@
 """Point estimates and their one-sided confidence bounds, for counts and rates. Numbers in, numbers out; nothing here knows of gates or files.
 
 Every `low` and `high` is a one-sided bound at the confidence asked for: each alone is right with that probability, both together
-form a two-sided interval of `2 * confidence - 1`. (Sums over documents have theirs in `components.evaluate.bootstrap`, latencies of paired requests in
-`components.gate.latencies`.)
+form a two-sided interval of `2 * confidence - 1`. (Sums over documents have theirs in `greenlight.stats.bootstrap`, latencies of paired requests in
+`greenlight.stats.latencies`.)
 """
 
 from abc import ABC, abstractmethod

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from scipy import special
 
-from components.gate.estimates import Floats, Ints, Measure
+from greenlight.stats.estimates import Floats, Ints, Measure
 
 FEWEST_BLOCKS = 5
 """Blocks below which nothing is known of how they vary."""

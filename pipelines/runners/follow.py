@@ -8,11 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeVar
 
-from components import storage
-from components.history import StepError
-from components.records import Resolution
-from components.step import StepEvent
-from pipelines.runners.interface import ENDED, Away, CloudRun, CloudRunner, Listener, Task
+from greenlight.core import storage
+from greenlight.core.history import StepError
+from greenlight.core.records import Resolution
+from greenlight.core.step import StepEvent
+from greenlight.pipelines.runners.interface import (
+    ENDED,
+    Away,
+    CloudRun,
+    CloudRunner,
+    Listener,
+    Task,
+)
 
 log = logging.getLogger("greenlight")
 

@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from components.errors import GreenlightError
-from components.resolve.parameters import Parameters
-from components.step import StepEvent
+from greenlight.core.errors import GreenlightError
+from greenlight.core.step import StepEvent
+from greenlight.resolve.parameters import Parameters
 
 Listener = Callable[[StepEvent], None]
 """Hears what the steps say, as they say it."""
@@ -72,7 +72,7 @@ class CloudRun(BaseModel):
 
 
 class Timetable(BaseModel):
-    """When a schedule starts runs. Checked where it is made: pipelines/schedules.py."""
+    """When a schedule starts runs. Checked where it is made: greenlight/cli/schedules.py."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -9,11 +9,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from components.errors import GreenlightError, InputError
-from components.resolve.parameters import Parameters
-from pipelines.resources import ALL_STEPS
-from pipelines.runners.interface import Away, CloudRun, CloudRunner, RunState, Schedule, Task, TaskState, Timetable, merged
-from pipelines.runners.settings import KubeflowSettings
+from greenlight.core.errors import GreenlightError, InputError
+from greenlight.pipelines.resources import ALL_STEPS
+from greenlight.pipelines.runners.interface import (
+    Away,
+    CloudRun,
+    CloudRunner,
+    RunState,
+    Schedule,
+    Task,
+    TaskState,
+    Timetable,
+    merged,
+)
+from greenlight.pipelines.runners.settings import KubeflowSettings
+from greenlight.resolve.parameters import Parameters
 
 T = TypeVar("T")
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from components.resolve.parameters import Parameters
-from components.step import StepEvent
-from pipelines.compiler import compile_promotion
-from pipelines.runners.interface import Listener, Runner
+from greenlight.core.step import StepEvent
+from greenlight.pipelines.compiler import compile_promotion
+from greenlight.pipelines.runners.interface import Listener, Runner
+from greenlight.resolve.parameters import Parameters
 
 CACHE_HIT = re.compile(r"Task (?P<task>[\w-]+) cache hit")
 FAILURE = re.compile(r"ERROR - Task \S*'(?P<task>[\w-]+)'\S* finished with status")

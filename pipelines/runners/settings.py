@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.errors import InputError
+from greenlight.core.errors import InputError
 
 RunnerName = Literal["local", "vertex", "kubeflow"]
 RUNNERS = ("local", "vertex", "kubeflow")

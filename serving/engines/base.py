@@ -74,6 +74,6 @@ class Engine(ABC):
 
 def load(config: EngineConfig) -> Engine:
     """Import the engine's module and load the model."""
-    module = importlib.import_module(f"serving.engines.{config.engine}")
+    module = importlib.import_module(f"greenlight.serving.engines.{config.engine}")
     engine: Engine = module.engine(config)
     return engine

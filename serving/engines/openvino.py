@@ -4,7 +4,7 @@ import numpy as np
 import openvino as ov
 import openvino_genai as genai
 
-from serving.engines.base import Engine, EngineConfig, Request, Update
+from greenlight.serving.engines.base import Engine, EngineConfig, Request, Update
 
 BLOCK_TOKENS = 32  # the CPU plugin's KV cache is handed out in blocks of so many tokens
 KERNELS = 64  # compiled kernels that are kept, by the shapes of a batch. The plugin's own 5000 would grow by hundreds of MB over days of mixed requests

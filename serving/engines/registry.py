@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from components.records import Format
+from greenlight.core.records import Format
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Its AsyncLLM, which is what vLLM's own API server uses, runs in a thread of the worker. AsyncLLM always computes in a process
 of its own (VLLM_ENABLE_V1_MULTIPROCESSING=0 is for the blocking LLM class alone), which on CPU starts a further one for OpenMP.
-They end when the worker does, see `serving.worker.die_with`. What vLLM reads from the environment is set in engine_process.py.
+They end when the worker does, see `greenlight.serving.worker.die_with`. What vLLM reads from the environment is set in engine_process.py.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from serving.engines.base import Engine, EngineConfig, Request, Update
+from greenlight.serving.engines.base import Engine, EngineConfig, Request, Update
 
 BLOCK_TOKENS = 32  # of the KV cache on CPU, where vLLM wants a multiple of it
 WAIT_SECONDS = 0.002  # for output; a new request waits as long before the worker sees it

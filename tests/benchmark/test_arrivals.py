@@ -4,9 +4,9 @@ import statistics
 
 import pytest
 
-from components.benchmark.arrivals import due_times
-from components.benchmark.asks import Ask
-from components.benchmark.workload import Stage, Workload
+from greenlight.benchmark.arrivals import due_times
+from greenlight.benchmark.planned_requests import Ask
+from greenlight.benchmark.workload import Stage, Workload
 
 
 def times(workload: Workload, count: int, asks: list[Ask] | None = None, seed: int = 1) -> list[float]:

@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import pytest
 
-from components.benchmark.client import Client, Reply
-from tests.components.benchmark.conftest import StartStub
+from greenlight.benchmark.client import Client, Reply
+from tests.benchmark.conftest import StartStub
 
 
 def ask(url: str, tokens: int = 12, timeout: float = 20, prompt: str = "hello") -> Reply:
@@ -105,7 +105,7 @@ def test_keeps_up_with_thousands_of_events_a_second(start_stub: StartStub) -> No
     script = f"""
 import gevent.monkey; gevent.monkey.patch_all()
 import gevent, time
-from components.benchmark.client import Client
+from greenlight.benchmark.client import Client
 def user(number):
     client = Client({stub.url!r}, 60)
     for _ in range(10):

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.benchmark.looks import Looks
-from components.benchmark.run import run_benchmark
-from components.benchmark.saturation import find_saturation
-from components.benchmark.workload import Plan, Workload, load_workload
-from components.errors import InputError
-from components.gate.objectives import load_gate
-from tests.components.benchmark.conftest import PROMPTS, StartStub
-from tests.components.benchmark.test_run import deployment_of, load, rows
-from tests.components.gate.artifacts import World, documents, write_evaluation
+from greenlight.benchmark.run import run_benchmark
+from greenlight.benchmark.saturation import find_saturation
+from greenlight.benchmark.workload import Plan, Workload, load_workload
+from greenlight.core.errors import InputError
+from greenlight.gate.looks import Looks
+from greenlight.gate.objectives import load_gate
+from tests.benchmark.conftest import PROMPTS, StartStub
+from tests.benchmark.test_run import deployment_of, load, rows
+from tests.gate.artifacts import World, documents, write_evaluation
 
 
 def by_role(found: list[dict[str, Any]], role: str) -> list[dict[str, Any]]:
@@ -132,7 +132,7 @@ benchmark: {pairs: 400, looks: [200, 400], users: 4, throughput_blocks: 0, max_t
     result = run_benchmark(deployment, [], [], tmp_path / "result", gate.benchmark, Workload(prompts=prompts), looks)
     assert (result.complete, result.reason, result.stopped_at) == (True, "", 200)
     assert 200 <= result.pairs < 400
-    from components.gate.judge import judge
+    from greenlight.gate.judge import judge
 
     result.save(tmp_path / "result")
     decision = judge(tmp_path / "evaluation", tmp_path / "result", deployment, gate)

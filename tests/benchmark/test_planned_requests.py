@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from components.benchmark import asks
-from components.benchmark.asks import ServedModel, prepare
-from components.benchmark.workload import Plan, Workload
-from components.errors import InputError
-from components.records import Release
+from greenlight.benchmark import planned_requests as asks
+from greenlight.benchmark.planned_requests import ServedModel, prepare
+from greenlight.benchmark.workload import Plan, Workload
+from greenlight.core.errors import InputError
+from greenlight.core.records import Release
+from greenlight.models.builtin import TINY
 
-TINY = Path(asks.__file__).parents[1] / "download" / "builtin" / "tiny"
 PLAN = Plan(max_tokens=24)
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from components.benchmark.prompts import check_prompts, load_prompts, load_texts
-from components.errors import InputError
+from greenlight.benchmark.prompts import check_prompts, load_prompts, load_texts
+from greenlight.core.errors import InputError
 
 
 def test_reads_a_prompt_a_line(tmp_path: Path) -> None:
@@ -60,6 +60,6 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 
 
 def test_the_check_is_cheap() -> None:
-    heavy = "import sys, components.benchmark.prompts, components.benchmark.workload, components.gate.objectives; "
+    heavy = "import sys, greenlight.benchmark.prompts, greenlight.benchmark.workload, greenlight.gate.objectives; "
     heavy += "print([name for name in ('numpy', 'scipy', 'pandas', 'pyarrow', 'kfp', 'gevent', 'requests') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", heavy], check=True, capture_output=True, text=True).stdout.strip() == "[]"

@@ -19,12 +19,12 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from components.benchmark.generator import LOCUSTFILE
-from components.benchmark.run import run_benchmark
-from components.benchmark.workload import Plan, Side, Workload
-from components.errors import InputError
-from components.records import Color, Deployment, Instance, Release
-from tests.components.benchmark.conftest import PROMPTS, StartStub, Stub
+from greenlight.benchmark.generator import LOCUSTFILE
+from greenlight.benchmark.run import run_benchmark
+from greenlight.benchmark.workload import Plan, Side, Workload
+from greenlight.core.errors import InputError
+from greenlight.core.records import Color, Deployment, Instance, Release
+from tests.benchmark.conftest import PROMPTS, StartStub, Stub
 
 QUICK: dict[str, Any] = {
     "pairs": 12,
@@ -183,7 +183,7 @@ def test_another_release_is_not_measured(deployed: tuple[Deployment, Stub, Stub]
 
 def test_a_process_that_is_replaced_meanwhile(deployed: tuple[Deployment, Stub, Stub], prompts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deployment, candidate, _ = deployed
-    from components.benchmark import run
+    from greenlight.benchmark import run
 
     pids = iter([1, 2])
     real = run.read_versions
@@ -227,7 +227,7 @@ def test_sigterm_keeps_what_was_measured(start_stub: StartStub, prompts: str, tm
 
 
 def test_a_generator_that_dies(start_stub: StartStub, prompts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from components.benchmark import generator
+    from greenlight.benchmark import generator
 
     broken = tmp_path / "locustfile.py"
     broken.write_text("raise RuntimeError('no load today')\n")
@@ -240,8 +240,8 @@ def test_a_generator_that_dies(start_stub: StartStub, prompts: str, tmp_path: Pa
 def test_the_generator_ends_with_its_step(start_stub: StartStub, prompts: str, tmp_path: Path) -> None:
     stub = start_stub(itl=0.005)
     script = f"""
-        from components.benchmark.run import run_benchmark
-        from components.benchmark.workload import Plan, Workload
+        from greenlight.benchmark.run import run_benchmark
+        from greenlight.benchmark.workload import Plan, Workload
         run_benchmark(None, [{stub.url!r}], [], {str(tmp_path / "result")!r}, Plan(pairs=100_000, throughput_blocks=0), Workload(prompts={prompts!r}))
     """
     step = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])

@@ -3,7 +3,15 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from components.benchmark.samples import Block, CountedBlock, LineFile, Request, count_blocks, table_of, write_parquet
+from greenlight.benchmark.samples import (
+    Block,
+    CountedBlock,
+    LineFile,
+    Request,
+    count_blocks,
+    table_of,
+    write_parquet,
+)
 
 REQUEST = Request(
     phase="throughput",

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from components.benchmark.samples import Collected, CountedBlock, Request, table_of
-from components.benchmark.summary import bottleneck, generator_health, percentiles, summarize_color
-from components.benchmark.workload import Prices, Slo, Workload
-from components.records import GeneratorHealth
-from tests.components.benchmark.test_samples import REQUEST
+from greenlight.benchmark.samples import Collected, CountedBlock, Request, table_of
+from greenlight.benchmark.summary import bottleneck, generator_health, percentiles, summarize_color
+from greenlight.benchmark.workload import Prices, Slo, Workload
+from greenlight.core.records import GeneratorHealth
+from tests.benchmark.test_samples import REQUEST
 
 OPEN = Workload(arrivals="poisson", rate=10)
 

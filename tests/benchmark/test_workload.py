@@ -3,9 +3,16 @@ import statistics
 
 import pytest
 
-from components.benchmark.workload import Lengths, Plan, Workload, load_workload, users_needed, workers_used
-from components.errors import InputError
-from components.yaml_file import shipped
+from greenlight.benchmark.workload import (
+    Lengths,
+    Plan,
+    Workload,
+    load_workload,
+    users_needed,
+    workers_used,
+)
+from greenlight.core.errors import InputError
+from greenlight.core.yaml_file import shipped
 
 
 def test_the_shipped_workloads() -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from benchmarks.bake_study import __main__ as study
 from benchmarks.gate_study.worlds import Noise
-from components.gate.confidence_sequence import Comparison, too_many_errors
-from components.gate.objectives import Bake, load_gate
-from rollout.bake import STABLE_EVERY
+from greenlight.gate.objectives import Bake, load_gate
+from greenlight.rollout.bake import STABLE_EVERY
+from greenlight.stats.confidence_sequence import Comparison, too_many_errors
 
 QUIET = study.Cell(Noise("log-normal", 0.0, "none"), failing=0.0)
 

@@ -11,8 +11,8 @@ from benchmarks.quantize import direct
 from benchmarks.quantize.checkpoints import SHAPES, Shape, make_checkpoint
 from benchmarks.quantize.process import Memory, Run, run
 from benchmarks.quantize.table import Cell, goal, growth, row
-from components.download.checks import check_checkpoint
-from components.quantize.methods.base import SHARD_BYTES
+from greenlight.models.checkpoint_checks import check_checkpoint
+from greenlight.quantize.methods.base import SHARD_BYTES
 
 MB = 1_000_000
 
@@ -107,7 +107,7 @@ def test_unknown_sizes_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_methods_that_cannot_run_here_are_left_out_and_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.quantize.hardware._capability_here", lambda: None)
+    monkeypatch.setattr("greenlight.quantize.hardware._capability_here", lambda: None)
     assert bench.runnable("bnb:4,fp8:8,bnb:3") == ["bnb:4"]
     printed = capsys.readouterr().out
     assert "fp8:8 is left out" in printed and "bnb:3 is left out" in printed

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from components.download.builtin import TINY
+from greenlight.models.builtin import TINY
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -19,7 +19,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def greenlight(tmp_path: Path) -> Command:
     def run(*args: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "pipelines.cli", *map(str, args)]
+        command = [sys.executable, "-m", "greenlight.cli.main", *map(str, args)]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2], check=False)
 
     return run

@@ -9,12 +9,23 @@ from typing import Any
 
 import pytest
 
-from components.step import StepEvent
-from pipelines import cli
-from tests.components.report.run_factory import RunFactory
+from greenlight.cli import main as cli
+from greenlight.core.step import StepEvent
 from tests.pipelines.runners import conftest as cloud
-from tests.pipelines.runners.conftest import ACCOUNT, CLUSTER, IMAGE, bucket, gcs_server, history, kubeflow, private_key, upload, vertex
+from tests.pipelines.runners.conftest import (
+    ACCOUNT,
+    CLUSTER,
+    IMAGE,
+    bucket,
+    gcs_server,
+    history,
+    kubeflow,
+    private_key,
+    upload,
+    vertex,
+)
 from tests.pipelines.runners.fake_api import DROPPED, LOST, FakeKubeflow, FakeVertex
+from tests.report.run_factory import RunFactory
 
 __all__ = ["bucket", "gcs_server", "history", "kubeflow", "private_key", "upload", "vertex"]
 
@@ -189,7 +200,7 @@ def test_a_cancelled_run_is_no_success(greenlight: Callable[..., Outcome], on_ve
 
 def test_a_cloud_that_stays_away_does_not_end_the_run(greenlight: Callable[..., Outcome], on_vertex: FakeVertex, monkeypatch: pytest.MonkeyPatch) -> None:
     there(on_vertex, "gs://models/greenlight")
-    monkeypatch.setattr("pipelines.runners.follow.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("greenlight.pipelines.runners.follow.time.sleep", lambda seconds: None)
     on_vertex.faults = [("GET .*/pipelineJobs/.*", 503)] * 1000
     code, _, err = greenlight("follow", RUN)
     assert code == 1 and "The run goes on" in err.splitlines()[-1]
@@ -215,7 +226,7 @@ def test_ctrl_c_leaves_the_run_and_says_how_to_go_on(
 def test_a_start_that_is_never_answered_is_not_called_a_failure(
     greenlight: Callable[..., Outcome], on_vertex: FakeVertex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.runners.follow.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("greenlight.pipelines.runners.follow.time.sleep", lambda seconds: None)
     on_vertex.faults = [("POST .*/pipelineJobs", LOST), *[("POST .*/pipelineJobs", 503)] * 1000]
     code, _, err = greenlight("run", "--target", CLUSTER, "--history", "gs://models/greenlight")
     (run_id,) = on_vertex.jobs

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from components.records import Decision, Deployment, ObjectiveResult, Release
-from components.step import StepEvent
-from pipelines.display import RunView, objectives_table
+from greenlight.cli.display import RunView, objectives_table
+from greenlight.core.records import Decision, Deployment, ObjectiveResult, Release
+from greenlight.core.step import StepEvent
 
 
 def event(step: str, kind: str, **words: str) -> StepEvent:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from components.errors import GreenlightError, InputError
-from pipelines.cli import app
-from tests.components.report.run_factory import START, RunFactory, objective, passing
+from greenlight.cli.main import app
+from greenlight.core.errors import GreenlightError, InputError
+from tests.report.run_factory import START, RunFactory, objective, passing
 
 
 @pytest.fixture

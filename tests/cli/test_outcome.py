@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipelines.outcome import show_outcome
-from tests.components.report.run_factory import RunFactory
+from greenlight.cli.outcome import show_outcome
+from tests.report.run_factory import RunFactory
 
 
 def shown(factory: RunFactory) -> tuple[int, str]:

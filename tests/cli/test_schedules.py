@@ -2,8 +2,8 @@
 
 import pytest
 
-from components.errors import InputError
-from pipelines.schedules import check_cron, timetable
+from greenlight.cli.schedules import check_cron, timetable
+from greenlight.core.errors import InputError
 
 
 @pytest.mark.parametrize(

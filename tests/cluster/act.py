@@ -11,10 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-from components.records import Decision
-from rollout import bluegreen
-from rollout.kubernetes.target import KubernetesTarget
-from rollout.releases import Source
+from greenlight.core.records import Decision
+from greenlight.rollout import bluegreen
+from greenlight.rollout.kubernetes.target import KubernetesTarget
+from greenlight.rollout.releases import Source
 from tests.cluster.stage import PROMPTS, SERVICE, TIMINGS
 
 reached: dict[str, float] = {}

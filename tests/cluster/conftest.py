@@ -67,7 +67,7 @@ def bucket(gcs_server: str, inside: Cluster, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture(scope="session")
 def serving_image(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The name of an image that runs `python -m serving` of this checkout, in pods that have `host_volumes`."""
+    """The name of an image that runs `python -m greenlight.serving` of this checkout, in pods that have `host_volumes`."""
     return load_host_image(cluster, tmp_path_factory.mktemp("image"))
 
 

@@ -28,7 +28,7 @@ def load_host_image(cluster: Cluster, folder: Path) -> str:
         "HOME": "/tmp",
     }
     config = {
-        "Entrypoint": [str(PYTHON), "-m", "serving"],
+        "Entrypoint": [str(PYTHON), "-m", "greenlight.serving"],
         "Env": [f"{name}={value}" for name, value in environment.items()],
         "User": str(USER),
         "WorkingDir": "/tmp",

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import yaml
 
-from components.download.integrity import content_digest, describe_files
-from components.records import Deployment, Model
-from rollout import bluegreen
-from rollout.kubernetes.connection import Connection
-from rollout.kubernetes.target import KubernetesTarget
-from rollout.releases import Source
-from rollout.target import Timings
+from greenlight.core.records import Deployment, Model
+from greenlight.models.integrity import content_digest, describe_files
+from greenlight.rollout import bluegreen
+from greenlight.rollout.kubernetes.connection import Connection
+from greenlight.rollout.kubernetes.target import KubernetesTarget
+from greenlight.rollout.releases import Source
+from greenlight.rollout.target import Timings
 from tests.cluster.cluster import Cluster
 from tests.cluster.host_environment import with_host_environment
 
@@ -83,7 +83,7 @@ class Stage:
             if item["metadata"]["name"].endswith("recover"):
                 item["spec"]["suspend"] = True  # tests call it when they mean to
                 command = job["spec"]["template"]["spec"]["containers"][0]["command"]
-                command[:1] = ["python", "-m", "pipelines.cli"]
+                command[:1] = ["python", "-m", "greenlight.cli.main"]
                 command[-1] = self.namespace
         return item
 

@@ -4,8 +4,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from rollout import bluegreen
-from rollout.releases import Source
+from greenlight.rollout import bluegreen
+from greenlight.rollout.releases import Source
 from tests.cluster.cluster import Cluster
 from tests.cluster.stage import PROMPTS, Stage
 from tests.serving.conftest import openvino_model  # noqa: F401

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.history import load_run, runs
+from greenlight.core.history import load_run, runs
 from tests.cluster.host_environment import ROOT
 from tests.cluster.stage import SERVICE, Stage
 
@@ -27,7 +27,7 @@ def test_deploys_benchmarks_promotes_rolls_back_and_retires(stage: Stage, tmp_pa
     place = ["--target", "kubernetes", "--namespace", stage.namespace, "--home", str(home)]
 
     def greenlight(*args: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "pipelines.cli", *args]
+        command = [sys.executable, "-m", "greenlight.cli.main", *args]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, timeout=500, check=False)
         return done.returncode, done.stdout
 

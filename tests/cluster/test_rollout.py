@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import ConflictError, DeployError, GreenlightError, InputError
-from rollout import bluegreen
-from rollout.kubernetes.target import KubernetesTarget
+from greenlight.core.errors import ConflictError, DeployError, GreenlightError, InputError
+from greenlight.rollout import bluegreen
+from greenlight.rollout.kubernetes.target import KubernetesTarget
 from tests.cluster.cluster import Cluster, wait_until
 from tests.cluster.stage import SERVICE, Stage
 from tests.rollout.stage import decision_on

@@ -5,14 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from components.records import BenchmarkResult
-from tests.components.benchmark.conftest import StartStub
-from tests.components.benchmark.test_run import deployment_of
+from greenlight.core.records import BenchmarkResult
+from tests.benchmark.conftest import StartStub
+from tests.benchmark.test_run import deployment_of
 
 SCRIPT = """
 import sys
 from types import SimpleNamespace
-from components.benchmark.component import benchmark
+from greenlight.components.benchmark.component import benchmark
 folder, prompts, gate_file = sys.argv[1:]
 names = ("evaluation", "release", "result")
 evaluation, release, result = (SimpleNamespace(path=f"{folder}/{name}", uri=f"gs://bucket/{name}", metadata={}) for name in names)

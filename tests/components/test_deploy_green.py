@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from components.records import Deployment, Evaluation, Golden
+from greenlight.core.records import Deployment, Evaluation, Golden
 from tests.rollout.conftest import stage
 from tests.rollout.stage import Stage
 

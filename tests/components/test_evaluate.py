@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from components.download.builtin import TINY
-from components.records import Evaluation, Failure, Reference
-from tests.components.evaluate.questions import write_questions
-from tests.components.quantize.candidates import Candidates
+from greenlight.core.records import Evaluation, Failure, Reference
+from greenlight.models.builtin import TINY
+from tests.evaluate.questions import write_questions
+from tests.quantize.candidates import Candidates
 
 RUN = """
 import sys
 from types import SimpleNamespace
-from components.evaluate.component import evaluate
+from greenlight.components.evaluate.component import evaluate
 reference, candidate, evaluation = (SimpleNamespace(path=path, uri=path, metadata={}) for path in sys.argv[1:4])
 made = {"method": sys.argv[5], "bits": sys.argv[6], "sweep": sys.argv[7], "attempt": ""}
 evaluate.python_func(reference, candidate, evaluation, **made, build="builds/abc", history=sys.argv[4], code_version="1")
@@ -47,7 +47,7 @@ def test_the_doors_ask_tasks_and_leave_records_and_events_only(candidates: Candi
     run = """
 import sys
 from types import SimpleNamespace
-from components.evaluate.component import reference
+from greenlight.components.evaluate.component import reference
 baseline, made = (SimpleNamespace(path=path, metadata={}) for path in sys.argv[1:3])
 asked = {"tasks": sys.argv[5], "task_limit": 5.0, "few_shot": 1.0}
 reference.python_func(baseline, made, text=sys.argv[3], **asked, build="builds/abc/text-1", history=sys.argv[4], code_version="1")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from components.records import Decision
-from tests.components.gate.artifacts import DEPLOYMENT, World, make_artifacts
+from greenlight.core.records import Decision
+from tests.gate.artifacts import DEPLOYMENT, World, make_artifacts
 
 SCRIPT = """
 import json, sys
 from types import SimpleNamespace
-from components.gate.component import gate
+from greenlight.components.gate.component import gate
 folder, gate_file = sys.argv[1:]
 artifact = lambda name: SimpleNamespace(path=f"{folder}/{name}", uri=f"{folder}/{name}", metadata={})
 action = gate.python_func(

@@ -2,7 +2,7 @@
 
 import json
 
-from components.records import Promotion
+from greenlight.core.records import Promotion
 from tests.rollout.conftest import stage
 from tests.rollout.stage import Stage, decision_on
 

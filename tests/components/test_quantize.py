@@ -5,14 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from components.download.builtin import TINY
-from components.records import Failure, Model
-from components.step import last_failure
+from greenlight.core.records import Failure, Model
+from greenlight.core.step import last_failure
+from greenlight.models.builtin import TINY
 
 RUN = """
 import sys
 from types import SimpleNamespace
-from components.quantize.component import quantize
+from greenlight.components.quantize.component import quantize
 baseline, candidate = (SimpleNamespace(path=path, metadata={}) for path in sys.argv[1:3])
 data = {"calibration": "builtin", "calibration_samples": 8.0, "calibration_length": 64.0}
 way = {"method": sys.argv[3], "bits": "8", "sweep": sys.argv[5], "attempt": "", "limits": "", **data}

@@ -5,13 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from components.records import ReportSummary
-from tests.components.report.run_factory import RunFactory
+from greenlight.core.records import ReportSummary
+from tests.report.run_factory import RunFactory
 
 CALL = """
 import json, sys
 from kfp import dsl
-from components.report.component import report
+from greenlight.components.report.component import report
 
 folder, run_id = sys.argv[1:]
 metrics = dsl.Metrics(uri=f"{folder}/out/metrics")

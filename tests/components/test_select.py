@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from components.history import load_run
-from components.records import Evaluation, Selection
-from components.select.component import select
-from tests.components.select.test_work import GATE, evaluation, failed
+from greenlight.components.select.component import select
+from greenlight.core.history import load_run
+from greenlight.core.records import Evaluation, Selection
+from tests.select.test_choose import GATE, evaluation, failed
 
 
 def run_door(tmp_path: Path, folders: list[Path]) -> dict[str, SimpleNamespace]:

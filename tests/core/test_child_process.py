@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from components.quantize.child import ChildFailed, run_python
+from greenlight.core.child_process import ChildFailed, run_python
 
 PYTHON = Path(sys.executable)
 
@@ -33,14 +33,14 @@ def test_killed_child_is_said_to_be_out_of_memory(tmp_path: Path) -> None:
 
 
 def test_progress_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.quantize.child.PROGRESS_SECONDS", 0.2)
+    monkeypatch.setattr("greenlight.core.child_process.PROGRESS_SECONDS", 0.2)
     with caplog.at_level(logging.INFO):
         run_python(PYTHON, "import time; time.sleep(0.7)", [], tmp_path, "the library")
     assert caplog.text.count("the library is working") >= 2
 
 
 def test_progress_is_that_of_the_library(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.quantize.child.PROGRESS_SECONDS", 0.2)
+    monkeypatch.setattr("greenlight.core.child_process.PROGRESS_SECONDS", 0.2)
     code = "import time; print('\\rLoading weights:  40%|####      | 12/30 [00:03<00:04,  4.00it/s]', end='', flush=True); time.sleep(0.7)"
     with caplog.at_level(logging.INFO):
         run_python(PYTHON, code, [], tmp_path, "the library")
@@ -52,7 +52,7 @@ def test_child_dies_with_its_parent(tmp_path: Path, end: signal.Signals) -> None
     marker = tmp_path / "pid"
     child = f"import time; open({str(marker)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     arguments = f"Path({sys.executable!r}), {child!r}, [], Path({str(tmp_path)!r}), 'x'"
-    parent = f"from pathlib import Path; from components.quantize.child import run_python; run_python({arguments})"
+    parent = f"from pathlib import Path; from greenlight.core.child_process import run_python; run_python({arguments})"
     process = subprocess.Popen([sys.executable, "-c", parent])
     deadline = time.monotonic() + 60
     while not (marker.is_file() and marker.read_text()):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from components.quantize.progress import TAIL_BYTES, newest_bar, progress_in
+from greenlight.core.child_progress import TAIL_BYTES, newest_bar, progress_in
 
 LOADING = (
     "Loading weights:   0%|          | 0/111 [00:00<?, ?it/s]\rLoading weights:  77%|███████▋  | 85/111 [00:03<00:01, 20.93it/s]\r"

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from components.report import formats
+from greenlight.core import formats
 
 NBSP = formats.NBSP
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from components.history import STEPS, load_moves, load_run, runs, save_move
-from components.records import PlannedCandidate, Promotion
-from tests.components.report.run_factory import START, RunFactory
+from greenlight.core.history import STEPS, load_moves, load_run, runs, save_move
+from greenlight.core.records import PlannedCandidate, Promotion
+from tests.report.run_factory import START, RunFactory
 
 ORDER = ("resolve", "download", "reference", "quantize", "evaluate", "select", "deploy_green", "benchmark", "gate", "promote")
 
@@ -111,7 +111,7 @@ def test_no_history_yet(tmp_path: Path) -> None:
 def test_importing_it_is_cheap() -> None:
     # google.cloud itself is in every interpreter where a package of Google's puts it there by a .pth file.
     heavy = ("numpy", "pandas", "pyarrow", "kfp", "requests", "google.cloud.storage")
-    code = f"import sys, components.history; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, greenlight.core.history; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from components.benchmark.workload import load_workload
-from components.errors import InputError
-from components.prices import HOURS_A_MONTH, Setup, estimate, load_prices
-from pipelines.cli import app
-from tests.components.report.run_factory import RunFactory
+from greenlight.benchmark.workload import load_workload
+from greenlight.cli.main import app
+from greenlight.core.errors import InputError
+from greenlight.core.prices import HOURS_A_MONTH, Setup, estimate, load_prices
+from tests.report.run_factory import RunFactory
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cloud.md").read_text()
 

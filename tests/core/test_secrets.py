@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from components.errors import GreenlightError
-from components.secrets import read_secrets
+from greenlight.core.errors import GreenlightError
+from greenlight.core.secrets import read_secrets
 from tests.pipelines.runners.fake_api import Answer, FakeApi, Request, refusal
 
 

@@ -15,13 +15,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def start(history: Path, work: str) -> subprocess.Popen[str]:
-    code = f"from components.step import step\nwith step('gate', 'r1', {str(history)!r}) as running:\n" + textwrap.indent(work, "    ")
+    code = f"from greenlight.core.step import step\nwith step('gate', 'r1', {str(history)!r}) as running:\n" + textwrap.indent(work, "    ")
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
 
 
 def test_a_finished_step_leaves_its_record_twice(tmp_path: Path) -> None:
     work = (
-        "from components.records import Resolution\n"
+        "from greenlight.core.records import Resolution\n"
         "record = Resolution(verdict='new', reason='', source='s', commit='c', fingerprint='f')\n"
         f"running.finish(record, {str(tmp_path / 'artifact')!r}, figure='7 MB')"
     )
@@ -36,7 +36,7 @@ def test_a_finished_step_leaves_its_record_twice(tmp_path: Path) -> None:
 
 
 def test_an_expected_error_is_one_line_and_stays_in_the_history(tmp_path: Path) -> None:
-    process = start(tmp_path, "from components.errors import InputError\nraise InputError('bits', 3, 'use 4 or 8')")
+    process = start(tmp_path, "from greenlight.core.errors import InputError\nraise InputError('bits', 3, 'use 4 or 8')")
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 2
     assert stderr == ""

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import GreenlightError
 from demo.colors import find_colors
 from demo.stream import Times, answer
+from greenlight.core.errors import GreenlightError
+from tests.benchmark.conftest import StartStub, Stub, start_stub  # noqa: F401
 from tests.browser import CHROMIUM, Typed, visit
-from tests.components.benchmark.conftest import StartStub, Stub, start_stub  # noqa: F401
 from tests.rollout.stage import Stage, free_port
 
 ROOT = Path(__file__).parents[2]

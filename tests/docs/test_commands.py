@@ -12,14 +12,14 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from components.errors import InputError
-from components.gate.judge import judge
-from components.gate.objectives import load_gate
-from pipelines import service_commands
-from pipelines.cli import app
-from tests.components.gate.artifacts import DEPLOYMENT, World, make_artifacts
-from tests.components.report.run_factory import START, RunFactory
+from greenlight.cli import service_commands
+from greenlight.cli.main import app
+from greenlight.core.errors import InputError
+from greenlight.gate.judge import judge
+from greenlight.gate.objectives import load_gate
+from tests.gate.artifacts import DEPLOYMENT, World, make_artifacts
 from tests.gcs import bucket, gcs_server  # noqa: F401  fixtures
+from tests.report.run_factory import START, RunFactory
 from tests.rollout.stage import Stage, decision_on
 
 ROOT = Path(__file__).parents[2]
@@ -29,11 +29,11 @@ COMMAND = re.compile(r"^(?:\$ )?(?:\.venv/bin/)?greenlight ([^#\n]*)", re.M)
 
 NOT_HERE = {
     r"run\b": ("tests/end_to_end", "takes minutes"),
-    r"compile\b": ("tests/pipelines/test_cli.py", "takes ten seconds, and is run there"),
+    r"compile\b": ("tests/cli/test_cli.py", "takes ten seconds, and is run there"),
     r"(quantize|evaluate)\b": ("tests/end_to_end", "takes half a minute"),
-    r"(benchmark|saturate)\b": ("tests/components/benchmark", "loads servers for minutes"),
-    r"gate calibrate": ("tests/components/gate/test_calibrate.py", "loads a server for minutes"),
-    r"(follow|cancel|ui|schedule|template)\b": ("tests/pipelines/test_cloud_commands.py", "is sent to a cloud, there to servers that speak its API"),
+    r"(benchmark|saturate)\b": ("tests/benchmark", "loads servers for minutes"),
+    r"gate calibrate": ("tests/gate/test_calibrate_service.py", "loads a server for minutes"),
+    r"(follow|cancel|ui|schedule|template)\b": ("tests/cli/test_cloud_commands.py", "is sent to a cloud, there to servers that speak its API"),
     r"(status|deploy|sleep|wake|recover) .*--target": ("tests/cluster", "needs a cluster"),
 }
 """Commands of the pages that this file only parses: where they are run, and why not here."""

@@ -28,11 +28,11 @@ def test_it_builds_strictly_and_asks_nothing_of_other_hosts(site: Path) -> None:
 
 
 def test_the_reference_has_every_command_metric_and_record(site: Path) -> None:
-    from components import records
-    from components.gate.catalogue import METRICS
-    from components.quantize.methods import methods
-    from components.resolve.parameters import Parameters
-    from serving.settings import Settings
+    from greenlight.core import records
+    from greenlight.gate.catalogue import METRICS
+    from greenlight.quantize.methods import methods
+    from greenlight.resolve.parameters import Parameters
+    from greenlight.serving.settings import Settings
 
     reference = {page.stem: page.read_text() for page in (site / "reference").glob("*.html")}
     for words in ("greenlight run", "greenlight gate calibrate", "greenlight schedule create", "greenlight cost"):

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from components.history import RunRecords, load_run, runs
-from rollout.state import ServiceStatus
+from greenlight.core.history import RunRecords, load_run, runs
+from greenlight.rollout.state import ServiceStatus
 
 # Fewer pairs than the gate `quick`, and no limit on latency: these tests are about the procedure, not about the numbers.
 SMALL_GATE = """
@@ -35,7 +35,7 @@ class Home:
     port: int
 
     def popen(self, *args: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "pipelines.cli", *args, "--home", str(self.folder)]
+        command = [sys.executable, "-m", "greenlight.cli.main", *args, "--home", str(self.folder)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=Path(__file__).parents[2])
 
     def __call__(self, *args: str) -> tuple[int, str]:

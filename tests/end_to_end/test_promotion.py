@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from components.frames import load_frames
-from tests.components.evaluate.questions import write_questions
+from greenlight.report.frames import load_frames
 from tests.end_to_end.conftest import Home
+from tests.evaluate.questions import write_questions
 from tests.notebooks.executed import Executed
 
 pytestmark = pytest.mark.slow

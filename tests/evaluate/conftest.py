@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from components.evaluate.reference import make_reference
-from tests.components.quantize.candidates import Candidates, shared_candidates
+from greenlight.evaluate.reference import make_reference
+from tests.quantize.candidates import Candidates, shared_candidates
 
 
 @pytest.fixture(scope="session")

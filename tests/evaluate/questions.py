@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from components.download.builtin import HELDOUT
+from greenlight.models.builtin import HELDOUT
 
 
 def write_questions(path: Path, count: int = 12) -> Path:

@@ -6,8 +6,16 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from components.errors import IntegrityError
-from components.evaluate.answers import ANSWERS_FILE, Answered, compared, read_answers, standard_error, write_answers, write_both
+from greenlight.core.errors import IntegrityError
+from greenlight.evaluate.answers import (
+    ANSWERS_FILE,
+    Answered,
+    compared,
+    read_answers,
+    standard_error,
+    write_answers,
+    write_both,
+)
 
 
 def answered(name: str, right: str, chat: bool = False) -> Answered:

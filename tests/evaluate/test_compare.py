@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from components.errors import GreenlightError, IntegrityError
-from components.evaluate.compare import Predicted, Sums, compare, predict
+from greenlight.core.errors import GreenlightError, IntegrityError
+from greenlight.evaluate.compare import Predicted, Sums, compare, predict
 
 torch = pytest.importorskip("torch")
 
@@ -20,7 +20,7 @@ def expected(logits, targets: list[int]) -> Predicted:
 
 @pytest.mark.parametrize("cells", [97, 1000, 1 << 23])
 def test_agrees_with_double_precision(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
-    monkeypatch.setattr("components.evaluate.compare.CELLS", cells)
+    monkeypatch.setattr("greenlight.evaluate.compare.CELLS", cells)
     baseline, candidate, targets = random_logits(1), random_logits(2), list(range(50))
     found = compare(expected(baseline, targets), candidate, targets)
     p, q = log_softmax(baseline.double().numpy(), axis=1), log_softmax(candidate.double().numpy(), axis=1)

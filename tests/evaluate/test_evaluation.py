@@ -9,17 +9,17 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from components.download.builtin import TINY
-from components.download.integrity import content_digest, describe_files
-from components.errors import GreenlightError, InputError, IntegrityError
-from components.evaluate.bootstrap import ratio_of_sums
-from components.evaluate.reference import make_reference
-from components.evaluate.work import evaluate_model
-from components.quantize.methods import methods
-from components.quantize.work import quantize_model
-from components.records import Evaluation, Model
-from tests.components.quantize.candidates import Candidates
-from tests.components.quantize.families import make_checkpoint
+from greenlight.core.errors import GreenlightError, InputError, IntegrityError
+from greenlight.core.records import Evaluation, Model
+from greenlight.evaluate.evaluation import evaluate_model
+from greenlight.evaluate.reference import make_reference
+from greenlight.models.builtin import TINY
+from greenlight.models.integrity import content_digest, describe_files
+from greenlight.quantize.candidate import quantize_model
+from greenlight.quantize.methods import methods
+from greenlight.stats.bootstrap import ratio_of_sums
+from tests.quantize.candidates import Candidates
+from tests.quantize.families import make_checkpoint
 
 pytestmark = pytest.mark.slow
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from components.download.builtin import TINY
-from components.evaluate.golden import ANSWER, OPENINGS, TELLING, golden_set
-from components.evaluate.scorers import load_scorer
-from components.evaluate.work import evaluate_model
-from components.quantize.checkpoint import open_checkpoint
-from components.records import Golden
-from rollout.checks import GOLDEN_SPARED
-from serving.tokens import TextStream, Vocabulary
-from tests.components.quantize.candidates import Candidates
+from greenlight.core.records import Golden
+from greenlight.evaluate.evaluation import evaluate_model
+from greenlight.evaluate.golden import ANSWER, OPENINGS, TELLING, golden_set
+from greenlight.evaluate.scorers import load_scorer
+from greenlight.models.builtin import TINY
+from greenlight.models.checkpoint import open_checkpoint
+from greenlight.rollout.preconditions import GOLDEN_SPARED
+from greenlight.serving.detokenizer import TextStream, Vocabulary
+from tests.quantize.candidates import Candidates
 
 pytestmark = pytest.mark.slow
 

@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.download.builtin import TINY
-from components.errors import GreenlightError, InputError
-from components.evaluate.answers import digest_of
-from components.evaluate.scorers import Scorer, load_scorer
-from components.evaluate.tasks import Tasks
-from components.quantize.checkpoint import open_checkpoint
-from tests.components.evaluate.questions import write_questions
-from tests.components.quantize.candidates import Candidates
+from greenlight.core.errors import GreenlightError, InputError
+from greenlight.evaluate.answers import digest_of
+from greenlight.evaluate.scorers import Scorer, load_scorer
+from greenlight.evaluate.tasks import Tasks
+from greenlight.models.builtin import TINY
+from greenlight.models.checkpoint import open_checkpoint
+from tests.evaluate.questions import write_questions
+from tests.quantize.candidates import Candidates
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +49,7 @@ def test_answers_are_those_of_lm_evals_own_model(scorer: Scorer, plain: Path, tm
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
 
-    from components.evaluate.harness import SEED, LoadedTasks, ScorerLM
+    from greenlight.evaluate.lm_eval_harness import SEED, LoadedTasks, ScorerLM
 
     folder = TINY if chats else plain
     tasks = Tasks((str(write_questions(tmp_path / "endings.jsonl")),), 0, few_shot)
@@ -72,7 +72,7 @@ def test_answers_are_those_of_lm_evals_own_model(scorer: Scorer, plain: Path, tm
 
 
 def test_the_same_model_gives_the_same_answers_and_a_limit_takes_the_first(scorer: Scorer, tmp_path: Path) -> None:
-    from components.evaluate.harness import LoadedTasks
+    from greenlight.evaluate.lm_eval_harness import LoadedTasks
 
     file = str(write_questions(tmp_path / "endings.jsonl"))
     checkpoint = open_checkpoint("baseline", TINY)
@@ -84,7 +84,7 @@ def test_the_same_model_gives_the_same_answers_and_a_limit_takes_the_first(score
 
 
 def test_an_openvino_candidate_is_asked_the_same(scorer: Scorer, candidates: Candidates, tmp_path: Path) -> None:
-    from components.evaluate.harness import LoadedTasks
+    from greenlight.evaluate.lm_eval_harness import LoadedTasks
 
     tasks = Tasks((str(write_questions(tmp_path / "endings.jsonl")),))
     artifact = open_checkpoint("candidate", candidates.make("optimum", 8))
@@ -96,7 +96,7 @@ def test_an_openvino_candidate_is_asked_the_same(scorer: Scorer, candidates: Can
 
 def test_a_task_of_lm_eval_with_its_data_at_hand(scorer: Scorer, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`datasets` takes a folder of the data set's name before it asks a hub."""
-    from components.evaluate.harness import LoadedTasks
+    from greenlight.evaluate.lm_eval_harness import LoadedTasks
 
     data = {
         "support": ["A lock is acquired.", "A list is sorted."],
@@ -117,7 +117,7 @@ def test_a_task_of_lm_eval_with_its_data_at_hand(scorer: Scorer, plain: Path, tm
 def test_the_quick_search_finds_every_name_of_the_index() -> None:
     from lm_eval.tasks import TaskManager
 
-    from components.evaluate.tasks import registered_tasks
+    from greenlight.evaluate.tasks import registered_tasks
 
     assert not set(TaskManager().all_tasks) - set(registered_tasks())
 
@@ -130,7 +130,7 @@ def test_the_quick_search_finds_every_name_of_the_index() -> None:
     ],
 )
 def test_tasks_that_cannot_be_asked_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, says: str) -> None:
-    from components.evaluate.harness import LoadedTasks
+    from greenlight.evaluate.lm_eval_harness import LoadedTasks
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
@@ -141,7 +141,7 @@ def test_tasks_that_cannot_be_asked_say_why(tmp_path: Path, monkeypatch: pytest.
 def test_a_model_without_finite_logits_is_named(tmp_path: Path) -> None:
     import torch
 
-    from components.evaluate.harness import LoadedTasks
+    from greenlight.evaluate.lm_eval_harness import LoadedTasks
 
     class Broken:
         def logits(self, ids: list[int], last: int = 0) -> torch.Tensor:
@@ -152,7 +152,7 @@ def test_a_model_without_finite_logits_is_named(tmp_path: Path) -> None:
 
 
 def test_a_choice_that_the_model_cannot_read_is_named(scorer: Scorer, tmp_path: Path) -> None:
-    from components.evaluate.harness import LoadedTasks
+    from greenlight.evaluate.lm_eval_harness import LoadedTasks
 
     file = tmp_path / "long.jsonl"
     file.write_text(json.dumps({"question": "q", "choices": ["a", "b " * 3000], "answer": 0}) + "\n")

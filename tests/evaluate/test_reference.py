@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.download.builtin import TINY
-from components.errors import InputError, IntegrityError
-from components.evaluate import reference
-from components.evaluate.reference import LOGPROBS_FILE, make_reference, open_reference
-from components.evaluate.scorers import load_scorer
-from components.evaluate.work import evaluate_model
-from components.quantize.checkpoint import open_checkpoint
-from components.records import Reference
-from tests.components.quantize.candidates import Candidates
+from greenlight.core.errors import InputError, IntegrityError
+from greenlight.core.records import Reference
+from greenlight.evaluate import reference
+from greenlight.evaluate.evaluation import evaluate_model
+from greenlight.evaluate.reference import LOGPROBS_FILE, make_reference, open_reference
+from greenlight.evaluate.scorers import load_scorer
+from greenlight.models.builtin import TINY
+from greenlight.models.checkpoint import open_checkpoint
+from tests.quantize.candidates import Candidates
 
 pytestmark = pytest.mark.slow
 

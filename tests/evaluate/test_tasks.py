@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.errors import InputError
-from components.evaluate.tasks import Item, Tasks, check_tasks, load_items, registered_tasks
+from greenlight.core.errors import InputError
+from greenlight.evaluate.tasks import Item, Tasks, check_tasks, load_items, registered_tasks
 
 GOOD = {"question": "Two and two are", "choices": ["four", "five"], "answer": 0}
 

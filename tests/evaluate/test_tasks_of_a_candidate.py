@@ -7,16 +7,16 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from components.download.builtin import TINY
-from components.errors import GreenlightError, IntegrityError
-from components.evaluate import reference as reference_module
-from components.evaluate import tasks as tasks_module
-from components.evaluate.reference import make_reference, open_reference
-from components.evaluate.tasks import Tasks
-from components.evaluate.work import evaluate_model
-from components.records import Evaluation, Reference
-from tests.components.evaluate.questions import write_questions
-from tests.components.quantize.candidates import Candidates
+from greenlight.core.errors import GreenlightError, IntegrityError
+from greenlight.core.records import Evaluation, Reference
+from greenlight.evaluate import reference as reference_module
+from greenlight.evaluate import tasks as tasks_module
+from greenlight.evaluate.evaluation import evaluate_model
+from greenlight.evaluate.reference import make_reference, open_reference
+from greenlight.evaluate.tasks import Tasks
+from greenlight.models.builtin import TINY
+from tests.evaluate.questions import write_questions
+from tests.quantize.candidates import Candidates
 
 pytestmark = pytest.mark.slow
 

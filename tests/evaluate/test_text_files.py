@@ -4,9 +4,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.download.builtin import HELDOUT
-from components.errors import InputError
-from components.evaluate.text import check_text, load_text
+from greenlight.core.errors import InputError
+from greenlight.evaluate.text_files import check_text, load_text
+from greenlight.models.builtin import HELDOUT
 
 
 def test_builtin() -> None:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from components.download.builtin import TINY
-from components.errors import GreenlightError, IntegrityError
-from components.evaluate.tokens import WINDOW, Reader, check_tokenizer, windows
-from components.quantize.checkpoint import open_checkpoint
+from greenlight.core.errors import GreenlightError, IntegrityError
+from greenlight.evaluate.windows import WINDOW, Reader, check_tokenizer, windows
+from greenlight.models.builtin import TINY
+from greenlight.models.checkpoint import open_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.benchmark.samples import BLOCKS, REQUESTS, CountedBlock, Request, file_digest, write_parquet
-from components.benchmark.workload import ROLES
-from components.gate.objectives import Gate, load_gate
-from components.records import BenchmarkResult, Color, ColorSummary, Deployment, Evaluation, Metric, Release
+from greenlight.benchmark.samples import (
+    BLOCKS,
+    REQUESTS,
+    CountedBlock,
+    Request,
+    file_digest,
+    write_parquet,
+)
+from greenlight.benchmark.workload import ROLES
+from greenlight.core.records import (
+    BenchmarkResult,
+    Color,
+    ColorSummary,
+    Deployment,
+    Evaluation,
+    Metric,
+    Release,
+)
+from greenlight.gate.objectives import Gate, load_gate
 
 TOKENS = 24
 COLORS: dict[str, Color] = {"candidate": "green", "live": "blue"}

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from components.errors import GreenlightError
-from components.gate.backtest import backtest
-from components.gate.judge import judge
-from components.gate.objectives import Gate, load_gate
-from components.records import Resolution
-from pipelines.cli import app
-from tests.components.gate.artifacts import DEPLOYMENT, World, make_artifacts
+from greenlight.cli.main import app
+from greenlight.core.errors import GreenlightError
+from greenlight.core.records import Resolution
+from greenlight.gate.backtest import backtest
+from greenlight.gate.judge import judge
+from greenlight.gate.objectives import Gate, load_gate
+from tests.gate.artifacts import DEPLOYMENT, World, make_artifacts
 
 LENIENT = """
 name: lenient

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.gate.judge import judge
-from components.gate.objectives import Gate, load_gate
-from components.records import RECORD_FILE
-from tests.components.gate.artifacts import DEPLOYMENT, World, make_artifacts
+from greenlight.core.records import RECORD_FILE
+from greenlight.gate.judge import judge
+from greenlight.gate.objectives import Gate, load_gate
+from tests.gate.artifacts import DEPLOYMENT, World, make_artifacts
 
 Damage = Callable[[Path], None]
 

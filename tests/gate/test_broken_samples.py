@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.gate.evidence import NoEvidence, Pairs
-from components.gate.objectives import Gate, load_gate
-from components.gate.sources import Samples
-from components.gate.verdict import judge_samples
+from greenlight.gate.evidence import NoEvidence, Pairs
+from greenlight.gate.measurements import Samples
+from greenlight.gate.objectives import Gate, load_gate
+from greenlight.gate.verdict import judge_samples
 
 METRICS = ("ttft", "itl", "e2e")
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from components.benchmark.workload import Workload
-from components.errors import ConflictError, GreenlightError, InputError
-from components.gate.calibrate import calibrate_service
-from components.gate.objectives import load_gate
-from components.history import load_calibration, runs
-from pipelines.cli import app
-from rollout.state import Switch
+from greenlight.benchmark.workload import Workload
+from greenlight.cli.main import app
+from greenlight.core.errors import ConflictError, GreenlightError, InputError
+from greenlight.core.history import load_calibration, runs
+from greenlight.gate.calibrate_service import calibrate_service
+from greenlight.gate.objectives import load_gate
+from greenlight.rollout.state import Switch
 from tests.rollout.stage import Stage
 
 GATE = """

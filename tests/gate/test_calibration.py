@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from components.errors import GreenlightError
-from components.gate.calibration import calibrate, judged_by, noises, pooled
-from components.gate.evidence import Pairs
-from components.gate.objectives import Gate, load_gate
-from components.gate.sources import Samples
+from greenlight.core.errors import GreenlightError
+from greenlight.gate.calibration import calibrate, judged_by, noises, pooled
+from greenlight.gate.evidence import Pairs
+from greenlight.gate.measurements import Samples
+from greenlight.gate.objectives import Gate, load_gate
 
 GATE = """
 name: own

@@ -7,10 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.gate.judge import judge
-from components.gate.objectives import load_gate
-from components.records import BenchmarkResult, Decision, ObjectiveResult
-from tests.components.gate.artifacts import DEPLOYMENT, World, lenient_gate, make_artifacts, paired_requests, throughput_blocks, write_benchmark
+from greenlight.core.records import BenchmarkResult, Decision, ObjectiveResult
+from greenlight.gate.judge import judge
+from greenlight.gate.objectives import load_gate
+from tests.gate.artifacts import (
+    DEPLOYMENT,
+    World,
+    lenient_gate,
+    make_artifacts,
+    paired_requests,
+    throughput_blocks,
+    write_benchmark,
+)
 
 
 def decide(folder: Path, world: World, pairs: int = 100) -> Decision:

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy import special
 
-from components.errors import InputError
-from components.gate.evidence import Pairs
-from components.gate.judge import judge
-from components.gate.objectives import Gate, load_gate
-from components.gate.sequential import look_errors
-from components.gate.sources import Samples
-from components.gate.verdict import Judgement, judge_samples
-from tests.components.gate.artifacts import DEPLOYMENT, World, make_artifacts
+from greenlight.core.errors import InputError
+from greenlight.gate.evidence import Pairs
+from greenlight.gate.judge import judge
+from greenlight.gate.measurements import Samples
+from greenlight.gate.objectives import Gate, load_gate
+from greenlight.gate.verdict import Judgement, judge_samples
+from greenlight.stats.sequential import look_errors
+from tests.gate.artifacts import DEPLOYMENT, World, make_artifacts
 
 GATE = """
 name: looks

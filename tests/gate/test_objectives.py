@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import InputError
-from components.gate.objectives import load_gate, shipped_gates
+from greenlight.core.errors import InputError
+from greenlight.gate.objectives import load_gate, shipped_gates
 
 GOOD = """
 name: mine

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from components.gate.calibration import calibrate
-from components.gate.estimates import proportion_difference
-from components.gate.latencies import share_over
-from components.gate.objectives import Gate, load_gate
-from components.gate.power import Need, plan
-from components.gate.sentences import cannot_see, explain, forecast
-from pipelines.cli import app
-from tests.components.gate.test_calibration import equal_runs
+from greenlight.cli.main import app
+from greenlight.gate.calibration import calibrate
+from greenlight.gate.objectives import Gate, load_gate
+from greenlight.gate.power import Need, plan
+from greenlight.gate.sentences import cannot_see, explain, forecast
+from greenlight.stats.estimates import proportion_difference
+from greenlight.stats.latencies import share_over
+from tests.gate.test_calibration import equal_runs
 
 
 def gate(*objectives: str, benchmark: str = "{pairs: 2400, looks: 5, throughput_blocks: 12}") -> Gate:

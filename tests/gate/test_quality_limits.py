@@ -1,8 +1,8 @@
 import pytest
 
-from components.errors import InputError
-from components.gate.limits import gate_of, quality_limits
-from components.gate.objectives import load_gate
+from greenlight.core.errors import InputError
+from greenlight.gate.objectives import load_gate
+from greenlight.gate.quality_limits import gate_of, quality_limits
 
 LATENCY_ONLY = "{name: fast, confidence: 0.95, objectives: [{metric: ttft, statistic: p50, scope: vs_live, max: 1.1}, {metric: bits_per_byte, max: 2}]}"
 

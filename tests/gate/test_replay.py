@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from components.errors import GreenlightError, InputError, IntegrityError
-from components.gate.judge import judge
-from components.gate.objectives import load_gate
-from components.gate.replay import differences, load_decision, replay
-from components.gate.sentences import explain
-from components.records import Decision
-from pipelines.cli import app
-from tests.components.gate.artifacts import DEPLOYMENT, World, make_artifacts
+from greenlight.cli.main import app
+from greenlight.core.errors import GreenlightError, InputError, IntegrityError
+from greenlight.core.records import Decision
+from greenlight.gate.judge import judge
+from greenlight.gate.objectives import load_gate
+from greenlight.gate.replay import differences, load_decision, replay
+from greenlight.gate.sentences import explain
+from tests.gate.artifacts import DEPLOYMENT, World, make_artifacts
 
 LOOKS = """
 name: looks

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.errors import InputError
-from components.frames import Frames, load_frames
-from components.gate.objectives import Gate, load_gate
-from components.gate.resample import bootstrap
-from tests.components.gate.artifacts import World
-from tests.components.gate.test_backtest import recorded
+from greenlight.core.errors import InputError
+from greenlight.gate.objectives import Gate, load_gate
+from greenlight.gate.resample import bootstrap
+from greenlight.report.frames import Frames, load_frames
+from tests.gate.artifacts import World
+from tests.gate.test_backtest import recorded
 
 GATE = """
 name: every kind

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.evaluate.bootstrap import quantile_of_clusters
-from components.gate.judge import judge_quality
-from components.gate.objectives import load_gate
-from components.records import Evaluation, Metric, ObjectiveResult
-from tests.components.gate.artifacts import World, make_artifacts
+from greenlight.core.records import Evaluation, Metric, ObjectiveResult
+from greenlight.gate.judge import judge_quality
+from greenlight.gate.objectives import load_gate
+from greenlight.stats.bootstrap import quantile_of_clusters
+from tests.gate.artifacts import World, make_artifacts
 
 
 @pytest.fixture

@@ -8,15 +8,15 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import optimize, stats
 
-from components.evaluate.answers import Answered, compared, write_both
-from components.gate.calibration import judged_by
-from components.gate.judge import judge, judge_quality
-from components.gate.objectives import Gate, load_gate
-from components.gate.power import planned
-from components.gate.sentences import explain
-from components.gate.verdict import Samples, judge_samples
-from components.records import Evaluation, ObjectiveResult
-from tests.components.gate.artifacts import DEPLOYMENT, World, lenient_gate, make_artifacts
+from greenlight.core.records import Evaluation, ObjectiveResult
+from greenlight.evaluate.answers import Answered, compared, write_both
+from greenlight.gate.calibration import judged_by
+from greenlight.gate.judge import judge, judge_quality
+from greenlight.gate.objectives import Gate, load_gate
+from greenlight.gate.power import planned
+from greenlight.gate.sentences import explain
+from greenlight.gate.verdict import Samples, judge_samples
+from tests.gate.artifacts import DEPLOYMENT, World, lenient_gate, make_artifacts
 
 ITEMS = 400
 

@@ -7,7 +7,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from pipelines.runners.settings import CloudOptions, kubeflow_settings
+from greenlight.pipelines.runners.settings import CloudOptions, kubeflow_settings
 
 ROOT = Path(str(files("k8s")))
 DOCUMENTS = list(yaml.safe_load_all((ROOT / "kubeflow" / "service-account.yaml").read_text()))

@@ -15,8 +15,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from serving.metrics import Metrics
-from serving.settings import Settings
+from greenlight.serving.metrics import Metrics
+from greenlight.serving.settings import Settings
 
 Object = dict[str, Any]
 

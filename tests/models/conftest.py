@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.components.download.hub_server import HubServer
+from tests.models.hub_server import HubServer
 
 
 @pytest.fixture(autouse=True)

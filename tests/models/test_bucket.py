@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from components.download.bucket import BucketSource
-from components.download.integrity import verify_model
-from components.download.sources import check_source, parse_source
-from components.download.work import download_model
-from components.errors import InputError, IntegrityError
-from components.records import Model
-from tests.components.download.conftest import TAKEN
-from tests.components.download.hub_server import folder_files
+from greenlight.core.errors import InputError, IntegrityError
+from greenlight.core.records import Model
+from greenlight.models.bucket import BucketSource
+from greenlight.models.download import download_model
+from greenlight.models.integrity import verify_model
+from greenlight.models.source import check_source, parse_source
 from tests.gcs import bucket, gcs_server  # noqa: F401  fixtures
+from tests.models.conftest import TAKEN
+from tests.models.hub_server import folder_files
 
 ROOT = Path(__file__).parents[3]
 SHARD = "model-00002-of-00003.safetensors"
@@ -89,7 +89,7 @@ def test_pickles_are_refused(bucket) -> None:  # noqa: F811
 
 
 def test_large_objects_come_in_ranges(model: str, sharded: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.download.bucket.CHUNK", 30_000)
+    monkeypatch.setattr("greenlight.models.bucket.CHUNK", 30_000)
     bring(model, tmp_path)
     assert folder_files(tmp_path / "model")[SHARD] == sharded[SHARD]
 
@@ -97,9 +97,9 @@ def test_large_objects_come_in_ranges(model: str, sharded: dict[str, bytes], tmp
 def test_a_killed_download_goes_on_where_it_was(model: str, sharded: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = """
 import sys, time
-from components.download import bucket
-from components.download.sources import parse_source
-from components.download.work import download_model
+from greenlight.components.download import bucket
+from greenlight.models.source import parse_source
+from greenlight.models.download import download_model
 bucket.CHUNK = 2000
 source = parse_source(sys.argv[1])
 download_model(source, source.resolve(), sys.argv[2])

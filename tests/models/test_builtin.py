@@ -5,8 +5,9 @@ import math
 
 import pytest
 
-from components.download.builtin import CALIBRATION, HELDOUT, PROMPTS, TINY
-from components.download.builtin.text import SEED, calibration, prompts, split
+from greenlight.benchmark.prompts import BUILTIN as PROMPTS
+from greenlight.models.builtin import CALIBRATION, HELDOUT, TINY
+from greenlight.models.builtin.language_reference import SEED, calibration, prompts, split
 
 
 def lines(path, key: str) -> list[str]:
@@ -76,7 +77,7 @@ def test_it_has_learned_and_rounding_its_weights_does_damage(loaded) -> None:
     """Round to nearest, a scale for 64 weights: 4 bits must cost clearly more than 8."""
     import torch
 
-    from components.download.builtin.train import perplexity
+    from greenlight.models.builtin.train import perplexity
 
     model, tokenizer = loaded
     documents = lines(HELDOUT, "text")

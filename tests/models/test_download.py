@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from components.download.folder import FolderSource
-from components.download.integrity import verify_model
-from components.download.sources import parse_source
-from components.download.work import download_model
-from components.errors import GreenlightError, InputError, IntegrityError
-from components.records import Model
-from tests.components.download.conftest import TAKEN, safetensors
-from tests.components.download.hub_server import COMMIT, HubServer, folder_files
+from greenlight.core.errors import GreenlightError, InputError, IntegrityError
+from greenlight.core.records import Model
+from greenlight.models.download import download_model
+from greenlight.models.folder import FolderSource
+from greenlight.models.integrity import verify_model
+from greenlight.models.source import parse_source
+from tests.models.conftest import TAKEN, safetensors
+from tests.models.hub_server import COMMIT, HubServer, folder_files
 
 SHARD = "model-00002-of-00003.safetensors"
 ROOT = Path(__file__).parents[3]
@@ -160,7 +160,7 @@ def test_progress_is_logged(hub: HubServer, tmp_path: Path, caplog: pytest.LogCa
 
 PROGRAM = """
 import sys; from huggingface_hub import constants; constants.DOWNLOAD_CHUNK_SIZE = 16384
-from components.download.sources import parse_source; from components.download.work import download_model
+from greenlight.models.source import parse_source; from greenlight.models.download import download_model
 source = parse_source(sys.argv[1]); download_model(source, source.resolve(), sys.argv[2]).save(sys.argv[2])
 """
 

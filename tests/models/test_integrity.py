@@ -2,10 +2,10 @@ import hashlib
 
 import pytest
 
-from components.download.builtin import TINY
-from components.download.integrity import content_digest, describe_files, verify_model
-from components.errors import IntegrityError
-from components.records import Model
+from greenlight.core.errors import IntegrityError
+from greenlight.core.records import Model
+from greenlight.models.builtin import TINY
+from greenlight.models.integrity import content_digest, describe_files, verify_model
 
 
 @pytest.fixture

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from components.download.bucket import BucketSource
-from components.download.builtin import TINY
-from components.download.folder import FolderSource
-from components.download.hub import HubSource
-from components.download.integrity import content_digest, describe_files
-from components.download.sources import check_source, parse_source
-from components.errors import GreenlightError, InputError
-from tests.components.download.conftest import TAKEN, safetensors
-from tests.components.download.hub_server import COMMIT, HubServer
+from greenlight.core.errors import GreenlightError, InputError
+from greenlight.models.bucket import BucketSource
+from greenlight.models.builtin import TINY
+from greenlight.models.folder import FolderSource
+from greenlight.models.hub import HubSource
+from greenlight.models.integrity import content_digest, describe_files
+from greenlight.models.source import check_source, parse_source
+from tests.models.conftest import TAKEN, safetensors
+from tests.models.hub_server import COMMIT, HubServer
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_an_adapter_and_another_format_are_named(folder: Path) -> None:
 def test_a_local_check_is_quick_and_imports_nothing_heavy() -> None:
     heavy = ("torch", "transformers", "numpy", "requests", "httpx", "huggingface_hub", "google.cloud.storage", "kfp")
     program = (
-        "import sys; from components.download.sources import check_source, parse_source\n"
+        "import sys; from greenlight.models.source import check_source, parse_source\n"
         "check_source('builtin:tiny'); parse_source('builtin:tiny').resolve()\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )

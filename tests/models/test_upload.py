@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from components import storage
-from components.deploy_green.upload import in_bucket
-from components.download.bucket import ArtifactSource
-from components.errors import InputError, IntegrityError
-from components.records import RECORD_FILE, Model
+from greenlight.core import storage
+from greenlight.core.errors import InputError, IntegrityError
+from greenlight.core.records import RECORD_FILE, Model
+from greenlight.models.bucket import ArtifactSource
+from greenlight.models.upload import in_bucket
 from tests.gcs import bucket, gcs_server  # noqa: F401  fixtures
 from tests.rollout.stage import make_model
 

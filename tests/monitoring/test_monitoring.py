@@ -32,8 +32,8 @@ WORDS = {"sum", "by", "rate", "and", "or", "vector", "max", "le", "avg_over_time
 
 def exported() -> set[str]:
     """Series of a server's /metrics, as Prometheus stores them."""
-    from serving.metrics import Metrics
-    from serving.service import GAUGES
+    from greenlight.serving.admission import GAUGES
+    from greenlight.serving.metrics import Metrics
 
     found = set()
     for family in Metrics("r", "m", {name: (text, lambda: 0.0) for name, text in GAUGES.items()}, lambda: 0).registry.collect():
@@ -67,7 +67,7 @@ def test_every_metric_is_exported(where: str, query: str) -> None:
 
 
 def test_a_real_servers_labels_are_those_that_are_asked_for() -> None:
-    from serving.metrics import TTFT_BUCKETS
+    from greenlight.serving.metrics import TTFT_BUCKETS
 
     used = {name for _, query in queries() for part in re.findall(r"greenlight_\w+\{([^}]*)\}", query) for name in re.findall(r"(\w+)=", part)}
     assert used == {"status", "le"} and 2.5 in TTFT_BUCKETS

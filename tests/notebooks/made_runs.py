@@ -5,17 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
-from components.benchmark.looks import Looks
-from components.benchmark.run import run_benchmark
-from components.benchmark.workload import Workload
-from components.gate.judge import judge
-from components.gate.objectives import load_gate
-from components.history import save_move
-from components.records import Deployment, Evaluation, Promotion, Record, Resolution
-from tests.components.benchmark.conftest import StartStub
-from tests.components.benchmark.test_run import deployment_of
-from tests.components.gate.artifacts import World, documents, write_evaluation
-from tests.components.report.run_factory import RunFactory
+from greenlight.benchmark.run import run_benchmark
+from greenlight.benchmark.workload import Workload
+from greenlight.core.history import save_move
+from greenlight.core.records import Deployment, Evaluation, Promotion, Record, Resolution
+from greenlight.gate.judge import judge
+from greenlight.gate.looks import Looks
+from greenlight.gate.objectives import load_gate
+from tests.benchmark.conftest import StartStub
+from tests.benchmark.test_run import deployment_of
+from tests.gate.artifacts import World, documents, write_evaluation
+from tests.report.run_factory import RunFactory
 
 SERVICE, MEASURED = "llm-inference", "promotion-20261125103000"
 LOCAL = "runs/promotion-2026-11-25-10-30-00-000000/{task}/{output}"

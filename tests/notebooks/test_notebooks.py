@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tests.components.benchmark.conftest import StartStub, prompts, start_stub  # noqa: F401  fixtures
+from tests.benchmark.conftest import StartStub, prompts, start_stub  # noqa: F401  fixtures
 from tests.gcs import bucket, gcs_server  # noqa: F401  fixtures
 from tests.notebooks.executed import NOTEBOOKS, Executed
 from tests.notebooks.made_runs import LOCAL, MEASURED, VERTEX, make_runs

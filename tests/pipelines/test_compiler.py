@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from components.errors import InputError
-from components.resolve.parameters import Parameters
-from pipelines.compiler import Backend, Build, compile_for, compile_promotion, steps
-from pipelines.resources import ALL_STEPS, Accelerator, load_resources
+from greenlight.core.errors import InputError
+from greenlight.pipelines.compiler import Backend, Build, compile_for, compile_promotion, steps
+from greenlight.pipelines.resources import ALL_STEPS, Accelerator, load_resources
+from greenlight.resolve.parameters import Parameters
 
 IMAGE = f"registry.example.com/components@sha256:{'ab' * 32}"
 DEFAULTS = Parameters(target="projects/p/locations/l/clusters/c", history="gs://b/greenlight", bits=4)

@@ -16,7 +16,7 @@ def test_it_is_described(components_image: ComponentsImage) -> None:
 
 def test_it_holds_what_it_needs_and_no_more(components_image: ComponentsImage) -> None:
     root = components_image.root
-    assert sorted(path.name for path in (root / "app").iterdir()) == ["components", "k8s", "pipelines", "rollout", "serving"]
+    assert sorted(path.name for path in (root / "app").iterdir()) == ["components", "greenlight", "k8s", "pipelines", "serving"]
     found = {path.name for folder in ("bin", "usr/bin", "usr/local/bin") for path in (root / folder).iterdir()}
     assert set(LAUNCHER_NEEDS) <= found and not found & {"cc", "gcc", "g++", "clang", "make", "ld"}
     assert not (root / "root/.cache").exists() and not list((root / "tmp").iterdir())
@@ -28,12 +28,12 @@ def test_it_holds_what_it_needs_and_no_more(components_image: ComponentsImage) -
 
 def test_its_code_is_that_of_the_compiled_pipeline(components_image: ComponentsImage) -> None:
     """Else every run would be of other code than its parameter `code_version` says."""
-    from components.code import code_version
+    from greenlight.core.code import code_version
 
     with components_image.running():
         python = ("python", "-c")
-        assert components_image.run(*python, "from components.code import code_version; print(code_version())").stdout.strip() == code_version()
-        look = "from components.quantize.methods import check_installed, methods; [check_installed(name) for name in methods()]"
+        assert components_image.run(*python, "from greenlight.core.code import code_version; print(code_version())").stdout.strip() == code_version()
+        look = "from greenlight.quantize.methods import check_installed, methods; [check_installed(name) for name in methods()]"
         assert components_image.run(*python, look).stdout == ""
         assert "recover" in components_image.run("greenlight", "--help").stdout
 

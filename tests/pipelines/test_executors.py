@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from components.download.builtin import TINY
-from components.history import load_run
-from components.resolve.parameters import Parameters
-from pipelines.compiler import Build, compile_for
-from pipelines.resources import load_resources
+from greenlight.core.history import load_run
+from greenlight.models.builtin import TINY
+from greenlight.pipelines.compiler import Build, compile_for
+from greenlight.pipelines.resources import load_resources
+from greenlight.resolve.parameters import Parameters
 from tests.end_to_end.conftest import SMALL_GATE
 from tests.gcs import running_server
 from tests.pipelines.backend import Backend, Task
@@ -58,7 +58,7 @@ def cloud(components_image: ComponentsImage) -> Iterator[Cloud]:
         patch.setenv("STORAGE_EMULATOR_HOST", emulator)
         from google.cloud import storage as google
 
-        from components import storage
+        from greenlight.core import storage
 
         storage._client.cache_clear()
         cloud = Cloud(components_image, emulator, google.Client().create_bucket("cloud"))

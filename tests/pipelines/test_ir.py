@@ -10,9 +10,9 @@ import pytest
 import yaml
 from kfp import compiler, dsl
 
-from components.resolve.parameters import Parameters
-from pipelines.compiler import Build, compile_for, compile_promotion
-from pipelines.resources import load_resources
+from greenlight.pipelines.compiler import Build, compile_for, compile_promotion
+from greenlight.pipelines.resources import load_resources
+from greenlight.resolve.parameters import Parameters
 from tests.pipelines.demands import CACHED, VERTEX_RULES, Spec, breaches
 
 PLAIN: dict[str, Any] = {"base_image": "image", "packages_to_install": [], "install_kfp_package": False}

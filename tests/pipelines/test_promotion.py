@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import yaml
 
-from components.code import code_version
-from components.resolve.parameters import Parameters
-from pipelines.compiler import compile_promotion
+from greenlight.core.code import code_version
+from greenlight.pipelines.compiler import compile_promotion
+from greenlight.resolve.parameters import Parameters
 
 
 @pytest.fixture(scope="module")

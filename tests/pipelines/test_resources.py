@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import InputError
-from pipelines.resources import ALL_STEPS, load_resources
+from greenlight.core.errors import InputError
+from greenlight.pipelines.resources import ALL_STEPS, load_resources
 
 GOOD = "defaults: {cpu: 2, memory: 8Gi, timeout_minutes: 60, retries: {attempts: 0}}\nsteps: {quantize: {cpu: 8}}\n"
 

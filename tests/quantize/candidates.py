@@ -3,9 +3,9 @@
 import functools
 from pathlib import Path
 
-from components.download.builtin import CALIBRATION, HELDOUT, TINY
-from components.quantize.calibration import Calibration
-from components.quantize.work import quantize_model
+from greenlight.models.builtin import CALIBRATION, HELDOUT, TINY
+from greenlight.quantize.calibration_text import Calibration
+from greenlight.quantize.candidate import quantize_model
 
 CALIBRATION_SAMPLES = 8
 HELDOUT_DOCUMENTS = 8

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.components.quantize.candidates import Candidates, shared_candidates
+from tests.quantize.candidates import Candidates, shared_candidates
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from components.download.builtin import TINY
+from greenlight.models.builtin import TINY
 
 SIZE = {
     "vocab_size": 2048,

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.download.builtin import CALIBRATION, TINY
-from components.errors import InputError
-from components.evaluate.tokens import load_tokenizer
-from components.quantize.calibration import Calibration, check_calibration, token_ids
+from greenlight.core.errors import InputError
+from greenlight.evaluate.windows import load_tokenizer
+from greenlight.models.builtin import CALIBRATION, TINY
+from greenlight.quantize.calibration_text import Calibration, check_calibration, token_ids
 
 CHAT = [{"role": "user", "content": "What is a list?"}, {"role": "assistant", "content": "A mutable sequence."}]
 

@@ -16,14 +16,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from components.download.builtin import TINY
-from components.download.integrity import verify_model
-from components.errors import GreenlightError, InputError, IntegrityError
-from components.quantize.calibration import Calibration
-from components.quantize.methods import methods
-from components.quantize.work import quantize_model
-from components.records import Model
-from tests.components.quantize.candidates import Candidates
+from greenlight.core.errors import GreenlightError, InputError, IntegrityError
+from greenlight.core.records import Model
+from greenlight.models.builtin import TINY
+from greenlight.models.integrity import verify_model
+from greenlight.quantize.calibration_text import Calibration
+from greenlight.quantize.candidate import quantize_model
+from greenlight.quantize.methods import methods
+from tests.quantize.candidates import Candidates
 
 EVERY = [("none", 16), ("bnb", 4), ("bnb", 8), ("gptq", 4), ("gptq", 8), ("awq", 4), ("w8a8", 8), ("optimum", 4), ("optimum", 8)]
 COMPANIONS = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
@@ -128,7 +128,7 @@ def test_failed_library_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.slow
 def test_killed_run_leaves_nothing_to_take_for_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     output = tmp_path / "out"
-    code = f"from components.quantize.work import quantize_model; quantize_model({str(TINY)!r}, {str(output)!r}, 'bnb', 8)"
+    code = f"from greenlight.quantize.candidate import quantize_model; quantize_model({str(TINY)!r}, {str(output)!r}, 'bnb', 8)"
     process = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 120
     while not (children := psutil.Process(process.pid).children()) or not (tmp_path / ".out.partial/scratch/output.log").is_file():

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import InputError
-from components.quantize import hardware
-from components.quantize.hardware import Gpu, check_accelerator, check_here
-from components.quantize.methods import check_in_cloud, check_machine, methods
+from greenlight.core.errors import InputError
+from greenlight.quantize import hardware
+from greenlight.quantize.hardware import Gpu, check_accelerator, check_here
+from greenlight.quantize.methods import check_in_cloud, check_machine, methods
 
 NEEDS = Gpu(8.9, "only these do it", instead="w8a8")
 
@@ -55,9 +55,9 @@ def test_what_needs_no_gpu_runs_here() -> None:
 
 
 def test_a_cloud_run_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
-    from components.resolve.parameters import Parameters
-    from pipelines.cloud_commands import compiled
-    from pipelines.runners.settings import CloudOptions
+    from greenlight.cli.cloud_commands import compiled
+    from greenlight.pipelines.runners.settings import CloudOptions
+    from greenlight.resolve.parameters import Parameters
 
     options = CloudOptions(runner="vertex", components_image="r/i@sha256:" + "0" * 64)
     with pytest.raises(InputError, match="the step quantize has no accelerator"):

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from components.download.builtin import TINY
-from components.evaluate.scorers import load_scorer, silence
-from components.quantize.checkpoint import open_checkpoint
-from components.quantize.compressor import OFFLOADED, _as_saved_on_gpu, _load
-from components.quantize.methods import methods
-from components.quantize.methods.fp8 import Fp8
-from tests.components.quantize.candidates import Candidates
+from greenlight.evaluate.scorers import load_scorer, silence
+from greenlight.models.builtin import TINY
+from greenlight.models.checkpoint import open_checkpoint
+from greenlight.quantize.llm_compressor import OFFLOADED, _as_saved_on_gpu, _load
+from greenlight.quantize.methods import methods
+from greenlight.quantize.methods.fp8 import Fp8
+from tests.quantize.candidates import Candidates
 
 pytestmark = pytest.mark.slow
 IDS = list(range(5, 40))
@@ -76,7 +76,9 @@ def test_on_a_gpu_the_model_predicts_what_is_saved(tmp_path: Path, monkeypatch: 
 
 
 def _divide_in_32_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    from compressed_tensors.quantization.lifecycle.forward_helpers import round_to_quantized_type_args
+    from compressed_tensors.quantization.lifecycle.forward_helpers import (
+        round_to_quantized_type_args,
+    )
     from compressed_tensors.utils.impl_backend import ImplBackend
 
     def kernel(x: Any, scale: Any, zero_point: Any, q_min: Any, q_max: Any, args: Any, dtype: Any = None, global_scale: Any = None) -> Any:

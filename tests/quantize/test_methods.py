@@ -5,10 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import GreenlightError, InputError
-from components.quantize.methods import capabilities, check_engine, check_installed, check_method, methods
-from components.quantize.openvino import environment
-from components.records import WITHOUT_BITS
+from greenlight.core.errors import GreenlightError, InputError
+from greenlight.core.records import WITHOUT_BITS
+from greenlight.quantize.methods import (
+    capabilities,
+    check_engine,
+    check_installed,
+    check_method,
+    methods,
+)
+from greenlight.quantize.openvino import environment
 
 
 def test_every_module_is_a_method() -> None:
@@ -33,7 +39,7 @@ def test_table_has_a_row_for_each_method_and_bits() -> None:
 
 
 def test_engines_are_those_that_load_the_format() -> None:
-    registry = pytest.importorskip("serving.engines.registry")
+    registry = pytest.importorskip("greenlight.serving.engines.registry")
     for row in capabilities():
         assert set(row.engines) == {kind.name for kind in registry.ENGINES.values() if row.format in kind.formats}
 
@@ -89,7 +95,7 @@ def test_refused_engine(method: str, engine: str, field: str, says: str) -> None
 
 
 def test_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.quantize.methods.base.find_spec", lambda name: None)
+    monkeypatch.setattr("greenlight.quantize.methods.base.find_spec", lambda name: None)
     with pytest.raises(GreenlightError, match=r"needs bitsandbytes.*pip install"):
         check_installed("bnb")
 
@@ -105,11 +111,11 @@ def test_export_environment_is_found_by_its_variable(monkeypatch: pytest.MonkeyP
 def test_checks_import_no_library() -> None:
     code = """
 import sys
-from components.quantize.methods import check_engine, check_installed, check_method, methods
+from greenlight.quantize.methods import check_engine, check_installed, check_method, methods
 check_method("optimum", 8), check_engine("gptq", "auto"), check_installed("bnb")
-from components.evaluate.text import check_text
+from greenlight.evaluate.text_files import check_text
 check_text("builtin")
-import components.quantize.work
+import greenlight.quantize.candidate
 print(sorted({"torch", "transformers", "openvino", "bitsandbytes", "numpy", "scipy", "pandas", "pyarrow", "tokenizers"} & set(sys.modules)))
 """
     started = time.monotonic()

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from components.download.builtin import TINY
-from components.errors import GreenlightError, IntegrityError
-from components.evaluate.scorers import load_scorer, silence
-from components.quantize import hardware
-from components.quantize.checkpoint import open_checkpoint
-from components.quantize.methods import methods
-from components.quantize.methods.base import Job
-from components.quantize.reload import KEPT_FILE, check_reload, compare, keep, write_probe
-from components.quantize.work import quantize_model
-from components.records import Model
-from tests.components.evaluate.test_work import damaged, rerecord
-from tests.components.quantize.candidates import Candidates
+from greenlight.core.errors import GreenlightError, IntegrityError
+from greenlight.core.records import Model
+from greenlight.evaluate.scorers import load_scorer, silence
+from greenlight.models.builtin import TINY
+from greenlight.models.checkpoint import open_checkpoint
+from greenlight.quantize import hardware
+from greenlight.quantize.candidate import quantize_model
+from greenlight.quantize.methods import methods
+from greenlight.quantize.methods.base import Job
+from greenlight.quantize.reload_check import KEPT_FILE, check_reload, compare, keep, write_probe
+from tests.evaluate.test_evaluation import damaged, rerecord
+from tests.quantize.candidates import Candidates
 
 pytestmark = pytest.mark.slow
 

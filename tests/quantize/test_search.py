@@ -2,8 +2,8 @@
 
 import pytest
 
-from components.quantize.search import BUDGET, Scheme, search
-from components.records import Trial
+from greenlight.core.records import Trial
+from greenlight.quantize.search import BUDGET, Scheme, search
 
 OVERHEAD = {-1: 0.0, 128: 0.03, 64: 0.06, 32: 0.12}  # of the scales, as a share of the weights in 4 bits
 DAMAGE = {-1: 0.021, 128: 0.018, 64: 0.015, 32: 0.012}  # of everything in 4 bits, in nats: as of the built-in model

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from components.download.builtin import TINY
-from components.download.checks import shards_in
-from components.download.integrity import verify_model
-from components.download.selection import INDEX
-from components.quantize.calibration import Calibration
-from components.quantize.methods import methods
-from components.quantize.methods.base import SHARD_BYTES
-from components.quantize.work import quantize_model
-from tests.components.quantize.candidates import Candidates
+from greenlight.models.builtin import TINY
+from greenlight.models.checkpoint_checks import shards_in
+from greenlight.models.file_selection import INDEX
+from greenlight.models.integrity import verify_model
+from greenlight.quantize.calibration_text import Calibration
+from greenlight.quantize.candidate import quantize_model
+from greenlight.quantize.methods import methods
+from greenlight.quantize.methods.base import SHARD_BYTES
+from tests.quantize.candidates import Candidates
 
 SMALL = 1_000_000
 EMBEDDINGS = 2048 * 256 * 2

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from components.download.builtin import TINY
-from components.errors import GreenlightError, InputError
-from components.evaluate.reference import make_reference
-from components.evaluate.work import evaluate_model
-from components.quantize.calibration import Calibration
-from components.quantize.work import quantize_model
-from components.records import Model
-from tests.components.quantize.candidates import Candidates
+from greenlight.core.errors import GreenlightError, InputError
+from greenlight.core.records import Model
+from greenlight.evaluate.evaluation import evaluate_model
+from greenlight.evaluate.reference import make_reference
+from greenlight.models.builtin import TINY
+from greenlight.quantize.calibration_text import Calibration
+from greenlight.quantize.candidate import quantize_model
+from tests.quantize.candidates import Candidates
 
 LIMIT = 0.03
 """Of mean KL. Everything in 4 bits with a scale a channel keeps it, so the search ends with its first trial."""

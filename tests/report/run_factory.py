@@ -9,10 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from components.benchmark.samples import BLOCKS, REQUESTS, Block, CountedBlock, Request, file_digest, write_parquet
-from components.benchmark.summary import percentiles
-from components.benchmark.workload import ROLES, Role, Slo, Workload
-from components.records import (
+from greenlight.benchmark.samples import (
+    BLOCKS,
+    REQUESTS,
+    Block,
+    CountedBlock,
+    Request,
+    file_digest,
+    write_parquet,
+)
+from greenlight.benchmark.summary import percentiles
+from greenlight.benchmark.workload import ROLES, Role, Slo, Workload
+from greenlight.core.records import (
     BenchmarkResult,
     ColorSummary,
     Contender,

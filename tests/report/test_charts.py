@@ -5,10 +5,17 @@ import math
 
 import pytest
 
-from components.records import Look
-from components.report.charts import drawable, latency_chart, looks_chart, objectives_chart, throughput_chart, used
-from components.report.samples import CURVE_POINTS, Curve, ThroughputBlock
-from tests.components.report.run_factory import objective, passing
+from greenlight.core.records import Look
+from greenlight.report.chart_data import CURVE_POINTS, Curve, ThroughputBlock
+from greenlight.report.charts import (
+    drawable,
+    latency_chart,
+    looks_chart,
+    objectives_chart,
+    throughput_chart,
+    used,
+)
+from tests.report.run_factory import objective, passing
 
 LOOKS = [(720, 2.4), (1260, 1.2), (2400, 0.9)]
 COLORS = {"candidate": "green", "live": "blue"}
@@ -85,7 +92,7 @@ def test_the_switch_is_marked() -> None:
 def test_a_curve_is_the_distribution() -> None:
     import numpy as np
 
-    from components.report.samples import _curve
+    from greenlight.report.chart_data import _curve
 
     values = np.random.default_rng(1).lognormal(size=5000)
     values[:50] = np.inf

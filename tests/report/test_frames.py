@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.errors import InputError, IntegrityError
-from components.frames import load_frames
-from components.history import save_move
-from components.records import Promotion
-from tests.components.report.run_factory import START, RunFactory
+from greenlight.core.errors import InputError, IntegrityError
+from greenlight.core.history import save_move
+from greenlight.core.records import Promotion
+from greenlight.report.frames import load_frames
+from tests.report.run_factory import START, RunFactory
 
 
 @pytest.fixture

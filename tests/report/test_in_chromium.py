@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from components.report.work import write_report
+from greenlight.report.write import write_report
 from tests.browser import CHROMIUM, Visit, visit
-from tests.components.report.run_factory import RunFactory
+from tests.report.run_factory import RunFactory
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
 

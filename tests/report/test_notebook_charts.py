@@ -1,8 +1,8 @@
 """The report's charts outside its page."""
 
-from components.report.charts import objectives_chart
-from components.report.figures import drawn
-from tests.components.report.run_factory import passing
+from greenlight.report.charts import objectives_chart
+from greenlight.report.notebook_charts import drawn
+from tests.report.run_factory import passing
 
 
 def test_the_colors_of_the_page_are_filled_in() -> None:

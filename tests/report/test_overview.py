@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import InputError
-from components.history import load_run
-from components.overview import compare, find_run, line_of, read_runs, unit_of
-from components.records import Instance
-from components.report.scalars import scalars_of
-from tests.components.report.run_factory import START, RunFactory, objective
+from greenlight.core.errors import InputError
+from greenlight.core.history import load_run
+from greenlight.core.records import Instance
+from greenlight.report.overview import compare, find_run, line_of, read_runs, unit_of
+from greenlight.report.scalars import scalars_of
+from tests.report.run_factory import START, RunFactory, objective
 
 
 def test_a_line_says_what_the_records_say(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from components.history import STEPS
-from components.records import BakeResult, Evaluation, ReportSummary, TaskResult
-from components.report.work import write_report
-from tests.components.report.page_parser import Page
-from tests.components.report.run_factory import START, RunFactory, objective, passing
+from greenlight.core.history import STEPS
+from greenlight.core.records import BakeResult, Evaluation, ReportSummary, TaskResult
+from greenlight.report.write import write_report
+from tests.report.page_parser import Page
+from tests.report.run_factory import START, RunFactory, objective, passing
 
 LIMIT = 5_000_000
 PLAIN = {"builtin:tiny"}
@@ -303,7 +303,7 @@ def test_a_quick_end_imports_nothing_heavy(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from components.report.work import write_report
+from greenlight.report.write import write_report
 write_report({str(tmp_path)!r}, {factory.run_id!r}, Path({str(tmp_path / "report.html")!r}), None)
 print([name for name in ("numpy", "pandas", "pyarrow", "plotly", "kfp", "requests", "google.cloud.storage") if name in sys.modules])
 """

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import InputError
-from components.resolve.parameters import Parameters
-from components.resolve.work import candidate_build, fingerprint, planned, reference_build
+from greenlight.core.errors import InputError
+from greenlight.resolve.parameters import Parameters
+from greenlight.resolve.plan import candidate_build, fingerprint, planned, reference_build
 
 BASE = Parameters()
 

@@ -9,10 +9,10 @@ import signal
 import sys
 from pathlib import Path
 
-from components.records import Decision
-from rollout import bluegreen
-from rollout.local.target import LocalTarget
-from rollout.releases import Source
+from greenlight.core.records import Decision
+from greenlight.rollout import bluegreen
+from greenlight.rollout.local.target import LocalTarget
+from greenlight.rollout.releases import Source
 from tests.rollout.stage import PROMPTS, QUICK, TIMINGS
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from kfp import dsl
 
-from components.deploy_green.component import deploy_green
-from components.promote.component import promote, retire
-from rollout.local import target as local
+from greenlight.components.deploy_green.component import deploy_green
+from greenlight.components.promote.component import promote, retire
+from greenlight.rollout.local import target as local
 from tests.rollout.stage import QUICK
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import psutil
 
-from components.download.integrity import content_digest, describe_files
-from components.records import Decision, Deployment, Model, ObjectiveResult, Promotion
-from rollout import bluegreen
-from rollout.local.ports import is_free
-from rollout.local.target import LocalTarget
-from rollout.releases import Source
-from rollout.target import Timings
+from greenlight.core.records import Decision, Deployment, Model, ObjectiveResult, Promotion
+from greenlight.models.integrity import content_digest, describe_files
+from greenlight.rollout import bluegreen
+from greenlight.rollout.local.ports import is_free
+from greenlight.rollout.local.target import LocalTarget
+from greenlight.rollout.releases import Source
+from greenlight.rollout.target import Timings
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

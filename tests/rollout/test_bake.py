@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from components.errors import DeployError
-from components.records import BakeReference, Decision, Instance, Promotion
-from pipelines.outcome import show_status
-from rollout import bluegreen
+from greenlight.cli.outcome import show_status
+from greenlight.core.errors import DeployError
+from greenlight.core.records import BakeReference, Decision, Instance, Promotion
+from greenlight.rollout import bluegreen
 from tests.rollout.stage import Stage, decision_on
 
 COMPARED = {"probes_per_second": 25, "max_slower": 1.12, "confidence": 0.99, "largest_ratio": 1.3}

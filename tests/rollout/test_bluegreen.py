@@ -9,9 +9,15 @@ import time
 import psutil
 import pytest
 
-from components.errors import ConflictError, DeployError, GreenlightError, InputError, IntegrityError
-from components.records import Deployment, Instance
-from rollout import bluegreen
+from greenlight.core.errors import (
+    ConflictError,
+    DeployError,
+    GreenlightError,
+    InputError,
+    IntegrityError,
+)
+from greenlight.core.records import Deployment, Instance
+from greenlight.rollout import bluegreen
 from tests.rollout.stage import HERE, Stage, decision_on
 
 

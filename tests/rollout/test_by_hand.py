@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from components.errors import DeployError, GreenlightError
-from components.records import Release, utc_now
-from rollout import bluegreen
-from rollout.releases import Source
+from greenlight.core.errors import DeployError, GreenlightError
+from greenlight.core.records import Release, utc_now
+from greenlight.rollout import bluegreen
+from greenlight.rollout.releases import Source
 from tests.rollout.stage import PROMPTS, Stage, decision_on
 
 

@@ -4,9 +4,9 @@ from typing import get_args
 
 import pytest
 
-from components.records import Promotion
-from rollout import bluegreen
-from rollout.points import Point
+from greenlight.core.records import Promotion
+from greenlight.rollout import bluegreen
+from greenlight.rollout.points import Point
 from tests.rollout.stage import Stage, decision_on
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from components.errors import InputError
-from rollout import bluegreen
-from rollout.local.ports import SERVING_PORTS, free_port
-from rollout.local.processes import Processes, _ended
-from rollout.local.target import LocalTarget
-from rollout.target import open_target
+from greenlight.core.errors import InputError
+from greenlight.rollout import bluegreen
+from greenlight.rollout.local.ports import SERVING_PORTS, free_port
+from greenlight.rollout.local.processes import Processes, _ended
+from greenlight.rollout.local.target import LocalTarget
+from greenlight.rollout.target import open_target
 from tests.rollout.stage import ROOT, TIMINGS, Load, Stage
 from tests.rollout.stage import free_port as endpoint_port
 
@@ -64,7 +64,7 @@ def test_a_child_whose_server_was_killed_is_ended_too(processes: Processes) -> N
 
 
 def test_a_process_that_does_not_listen_is_killed_in_the_end(tmp_path: Path) -> None:
-    from rollout.local import processes as module
+    from greenlight.rollout.local import processes as module
 
     quick = Processes(tmp_path, type(TIMINGS)(drain=0.5, poll=0.05))
     instance = start(quick, "blue", STUBBORN)
@@ -148,7 +148,7 @@ def test_a_check_is_cheap(tmp_path: Path) -> None:
     """Validation runs in every command: none of the heavy libraries, a fraction of a second."""
     code = f"""
 import sys, time
-from rollout.target import open_target
+from greenlight.rollout.target import open_target
 from rollout import bluegreen
 target = open_target("local", "llm", "default", {str(tmp_path)!r}, {endpoint_port()})
 target.check()

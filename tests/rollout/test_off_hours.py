@@ -2,9 +2,9 @@
 
 import pytest
 
-from components.errors import ConflictError, GreenlightError
-from components.records import utc_now
-from rollout import bluegreen, off_hours
+from greenlight.core.errors import ConflictError, GreenlightError
+from greenlight.core.records import utc_now
+from greenlight.rollout import bluegreen, off_hours
 from tests.rollout.stage import Stage
 from tests.rollout.test_bluegreen import assert_serving
 

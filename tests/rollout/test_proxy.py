@@ -11,11 +11,11 @@ from threading import Thread
 
 import pytest
 
-from components.records import Instance, Release
-from rollout.local.proxy import Follower
-from rollout.local.store import Store
-from rollout.local.target import LocalTarget
-from rollout.state import ServiceState
+from greenlight.core.records import Instance, Release
+from greenlight.rollout.local.proxy import Follower
+from greenlight.rollout.local.store import Store
+from greenlight.rollout.local.target import LocalTarget
+from greenlight.rollout.state import ServiceState
 from tests.rollout.stage import TIMINGS, free_port
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from components.download.builtin import HELDOUT, TINY
-from components.errors import DeployError
-from components.evaluate.reference import make_reference
-from components.evaluate.work import evaluate_model
-from components.records import Golden
-from rollout import bluegreen
-from rollout.local.target import LocalTarget
-from rollout.target import Timings
+from greenlight.core.errors import DeployError
+from greenlight.core.records import Golden
+from greenlight.evaluate.evaluation import evaluate_model
+from greenlight.evaluate.reference import make_reference
+from greenlight.models.builtin import HELDOUT, TINY
+from greenlight.rollout import bluegreen
+from greenlight.rollout.local.target import LocalTarget
+from greenlight.rollout.target import Timings
 from tests.rollout.stage import Load, Stage, decision_on, make_model
 
 pytestmark = pytest.mark.slow

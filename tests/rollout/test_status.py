@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from pipelines.outcome import show_status
-from rollout import bluegreen
-from rollout.state import Switch, decision_id
+from greenlight.cli.outcome import show_status
+from greenlight.rollout import bluegreen
+from greenlight.rollout.state import Switch, decision_id
 from tests.rollout.stage import Stage, decision_on
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import ConflictError, IntegrityError
-from rollout.local.store import Store
-from rollout.state import HISTORY_LIMIT, ServiceState
+from greenlight.core.errors import ConflictError, IntegrityError
+from greenlight.rollout.local.store import Store
+from greenlight.rollout.state import HISTORY_LIMIT, ServiceState
 
 
 def add_ten(folder: Path) -> int:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from rollout import bluegreen
+from greenlight.rollout import bluegreen
 from tests.rollout.stage import Load, Stage, decision_on
 
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from components.benchmark.workload import load_workload
-from components.errors import GreenlightError, Rejected
-from components.evaluate.answers import Answered, compared, write_both
-from components.evaluate.compare import Sums
-from components.evaluate.work import Scored, summarize, write_documents
-from components.gate.objectives import Gate, load_gate
-from components.records import Evaluation, Failure, ScoredCandidate, Selection, Speed
-from components.select.work import select_candidate
+from greenlight.benchmark.workload import load_workload
+from greenlight.core.errors import GreenlightError, Rejected
+from greenlight.core.records import Evaluation, Failure, ScoredCandidate, Selection, Speed
+from greenlight.evaluate.answers import Answered, compared, write_both
+from greenlight.evaluate.compare import Sums
+from greenlight.evaluate.evaluation import Scored, summarize, write_documents
+from greenlight.gate.objectives import Gate, load_gate
+from greenlight.select.choose import select_candidate
 
 GATE = """
 name: strict

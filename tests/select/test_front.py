@@ -2,8 +2,8 @@
 
 import pytest
 
-from components.records import Contender, Metric, Speed
-from components.select.front import AXES, best_of, front
+from greenlight.core.records import Contender, Metric, Speed
+from greenlight.select.front import AXES, best_of, front
 
 MB = 1_000_000
 

@@ -1,4 +1,4 @@
-"""A real `python -m serving` and what tests ask of it."""
+"""A real `python -m greenlight.serving` and what tests ask of it."""
 
 import http.client
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-TINY = ROOT / "components/download/builtin/tiny"
+TINY = ROOT / "greenlight/models/builtin/tiny"
 
 LONG = {"prompt": "The import statement", "max_length": 900, "temperature": 0, "ignore_eos": True, "stream": True}
 
@@ -40,13 +40,15 @@ class Answer:
 
 
 class Server:
-    """A running `python -m serving`."""
+    """A running `python -m greenlight.serving`."""
 
     def __init__(self, python: str | Path = sys.executable, /, **settings: object) -> None:
         environment = {name: value for name, value in os.environ.items() if name not in ("MODEL_ID", "PORT", "ENGINE")}
         environment |= {"PORT": "0", "NUM_THREADS": "1", **{name.upper(): str(value) for name, value in settings.items()}}
         self.log_lines: list[dict[str, Any]] = []
-        self.process = subprocess.Popen([python, "-m", "serving"], env=environment, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [python, "-m", "greenlight.serving"], env=environment, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         self.port = self.wait_for_log("listening")["port"]
 
     def wait_for_log(self, event: str) -> dict[str, Any]:

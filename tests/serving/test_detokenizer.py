@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from components.errors import InputError
-from serving.tokens import TextStream, Vocabulary
+from greenlight.core.errors import InputError
+from greenlight.serving.detokenizer import TextStream, Vocabulary
 from tests.serving.server_process import TINY
 
 PIECES = [bytes([byte]) for byte in range(256)] + ["é".encode(), "語".encode(), "🙂".encode(), b"END", b"EN", b"D", b"</", b"s>"]

@@ -1,6 +1,6 @@
 """The page of the server says what the server is."""
 
-from serving.settings import Settings
+from greenlight.serving.settings import Settings
 from tests.serving.server_process import ROOT
 
 

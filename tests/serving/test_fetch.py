@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from components.download.integrity import content_digest, describe_files
-from components.errors import GreenlightError, InputError, IntegrityError
-from components.records import Model
-from serving.artifact import Artifact
-from serving.fetch import main, on_this_machine
-from serving.settings import Settings
-from tests.components.download.hub_server import HubServer
+from greenlight.core.errors import GreenlightError, InputError, IntegrityError
+from greenlight.core.records import Model
+from greenlight.models.integrity import content_digest, describe_files
+from greenlight.serving.artifact import Artifact
+from greenlight.serving.fetch import main, on_this_machine
+from greenlight.serving.settings import Settings
 from tests.gcs import bucket, gcs_server  # noqa: F401  fixtures
+from tests.models.hub_server import HubServer
 from tests.serving.server_process import ROOT, TINY
 
 FILES = {path.name: path.read_bytes() for path in TINY.iterdir() if path.is_file()}
@@ -137,7 +137,7 @@ def test_an_init_container_links_to_a_mounted_bucket(artifact: str, tmp_path: Pa
     assert "is not what its record says" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [["serving"], ["serving.fetch", "model"]])
+@pytest.mark.parametrize("command", [["greenlight.serving"], ["greenlight.serving.fetch", "model"]])
 def test_sigterm_ends_what_still_fetches(tmp_path: Path, command: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         hub = {"HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}", "HF_HOME": str(tmp_path), "MODEL_CACHE": str(tmp_path), "PORT": "0"}

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from tests.components.download.hub_server import HubServer
+from tests.models.hub_server import HubServer
 from tests.serving.server_process import ROOT, TINY, Server
 
 BASE = "localhost/stand-in-python:bookworm"
 IMAGE = "localhost/greenlight-serving:test"
 LIMIT_MB = 900
 WITHOUT_BYTECODE = """
-import os, sys, serving.server, serving.service, serving.worker, components.download.hub, google.cloud.storage
+import os, sys, greenlight.serving.server, greenlight.serving.admission, greenlight.serving.worker, greenlight.models.hub, google.cloud.storage
 print([name for name, module in sys.modules.items() if getattr(module, "__cached__", None) and not os.path.exists(module.__cached__)])
 """
 GREEDY = {"prompt": "The import statement", "max_length": 16, "temperature": 0}
@@ -67,7 +67,7 @@ def test_the_requirements_of_the_cpu_image_fetch(environment: Path, tmp_path: Pa
     """What an init container does, from a hub; and what a bucket needs can be imported."""
     with HubServer({path.name: path.read_bytes() for path in TINY.iterdir()}) as hub:
         variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "MODEL_URI": "org/name", "PYTHONPATH": str(environment / "app")}
-        output(environment / "bin/python", "-m", "serving.fetch", tmp_path / "model", cwd=tmp_path, env=os.environ | variables)
+        output(environment / "bin/python", "-m", "greenlight.serving.fetch", tmp_path / "model", cwd=tmp_path, env=os.environ | variables)
     assert (tmp_path / "model/model/model.safetensors").stat().st_size == (TINY / "model.safetensors").stat().st_size
     output(environment / "bin/python", "-c", "import google.cloud.storage, google_crc32c", cwd=tmp_path)
 
@@ -123,7 +123,7 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
 
 def test_the_image_is_described(container: Container) -> None:
     config = container.config
-    assert config["User"] == "10001:10001" and config["Entrypoint"] == ["python", "-m", "serving"] and not config["Cmd"]
+    assert config["User"] == "10001:10001" and config["Entrypoint"] == ["python", "-m", "greenlight.serving"] and not config["Cmd"]
     assert config["Labels"]["org.opencontainers.image.title"] == "greenlight-serving"
 
 
@@ -134,7 +134,7 @@ def test_the_image_holds_what_it_needs_and_no_more(container: Container) -> None
     assert not (container.root / "root/.cache").exists() and not list((container.root / "tmp").iterdir())
     packages = next((container.root / "opt/greenlight/lib").glob("python3*/site-packages"))
     assert (packages / "openvino_genai").is_dir() and not (packages / "torch").exists() and not (packages / "pip").exists()
-    assert sorted(path.name for path in (container.root / "app").iterdir()) == ["components", "serving"]
+    assert sorted(path.name for path in (container.root / "app").iterdir()) == ["greenlight"]
     assert (container.root / "models").stat().st_uid == 10001, "a volume that Docker makes there takes its owner"
 
 

@@ -12,15 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from components.records import FileEntry, Model
-from serving.settings import Settings
+from greenlight.core.records import FileEntry, Model
+from greenlight.serving.settings import Settings
 from tests.serving.server_process import LONG, ROOT, TINY, Answer, Server, alive, eventually
 
 SHORT = {"prompt": "What is await?", "max_length": 4, "temperature": 0}
 
 
 def run(**settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "serving"], cwd=ROOT, env={"PATH": "", **settings}, capture_output=True, text=True, timeout=20, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "greenlight.serving"], cwd=ROOT, env={"PATH": "", **settings}, capture_output=True, text=True, timeout=20, check=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +88,7 @@ def test_a_port_in_use(folders: dict[str, Path]) -> None:
 
 
 def test_help_lists_every_setting() -> None:
-    text = subprocess.run([sys.executable, "-m", "serving", "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    text = subprocess.run([sys.executable, "-m", "greenlight.serving", "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert all(f"  {name.upper()} " in text for name in Settings.model_fields)
 
 
@@ -94,7 +96,9 @@ def test_a_plain_checkpoint_is_loaded_in_four_bits() -> None:
     server = Server(model_id=TINY, use_4bit=True, default_temperature=0).wait_ready()
     try:
         assert server.post(SHORT | {"ignore_eos": True}).json["usage"]["completion_tokens"] == 4
-        from serving.engines.transformers import load_model  # torch, which no other test here needs
+        from greenlight.serving.engines.transformers import (
+            load_model,  # torch, which no other test here needs
+        )
 
         plain, packed = load_model(TINY), load_model(TINY, four_bit=True)
         assert packed.get_memory_footprint() < 0.6 * plain.get_memory_footprint() and packed.is_loaded_in_4bit

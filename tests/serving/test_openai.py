@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serving.chat import ChatTemplate
+from greenlight.serving.chat import ChatTemplate
 from tests.serving.server_process import Server
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"

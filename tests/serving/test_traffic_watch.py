@@ -67,8 +67,8 @@ def test_connections_follow_the_traffic(start: Callable[..., Server], stable: St
 
 @pytest.mark.parametrize("url", ["https://a", "llm-inference", "http://a b"])
 def test_the_url_is_checked(url: str) -> None:
-    from components.errors import InputError
-    from serving.settings import Settings
+    from greenlight.core.errors import InputError
+    from greenlight.serving.settings import Settings
 
     with pytest.raises(InputError, match="STABLE_URL"):
         Settings.from_environment({"MODEL_ID": "m", "STABLE_URL": url})

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from serving.engines.registry import by_preference
+from greenlight.serving.engines.registry import by_preference
 from tests.serving.server_process import LONG, ROOT, TINY, Server, alive, eventually
 from tests.serving.test_generate import LENGTH, PROMPTS, REFERENCE, greedy
 

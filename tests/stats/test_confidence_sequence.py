@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from components.gate.confidence_sequence import Comparison, boundary, reference, too_many_errors
-from components.records import BakeReference
+from greenlight.core.records import BakeReference
+from greenlight.stats.confidence_sequence import Comparison, boundary, reference, too_many_errors
 
 LIMIT = 1.12
 ALPHA = 0.01

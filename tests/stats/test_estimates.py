@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from components.gate.estimates import proportion, proportion_difference, rate_ratio
+from greenlight.stats.estimates import proportion, proportion_difference, rate_ratio
 
 
 def test_proportion_is_clopper_pearson() -> None:

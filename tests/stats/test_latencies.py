@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from components.gate.latencies import latency, latency_ratio, share_over
+from greenlight.stats.latencies import latency, latency_ratio, share_over
 
 
 def paired(random: np.random.Generator, pairs: int = 100, tail: float = 0.02) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,17 @@
 """The typed records that pass from room to room: `base` says what one is, the others what there is."""
 
-from components.records.base import MODEL_FOLDER, RECORD_FILE, Action, Color, Format, Part, Record, Verdict, utc_now
-from components.records.decisions import (
+from greenlight.core.records.base import (
+    MODEL_FOLDER,
+    RECORD_FILE,
+    Action,
+    Color,
+    Format,
+    Part,
+    Record,
+    Verdict,
+    utc_now,
+)
+from greenlight.core.records.decisions import (
     BakeReference,
     BakeResult,
     BakeTest,
@@ -15,7 +25,7 @@ from components.records.decisions import (
     ReportSummary,
     Selection,
 )
-from components.records.models import (
+from greenlight.core.records.models import (
     WITHOUT_BITS,
     Evaluation,
     Failure,
@@ -33,7 +43,15 @@ from components.records.models import (
     Trial,
     recipe_name,
 )
-from components.records.serving import BenchmarkResult, ColorSummary, Deployment, GeneratorHealth, Instance, LatencySummary, Release
+from greenlight.core.records.serving import (
+    BenchmarkResult,
+    ColorSummary,
+    Deployment,
+    GeneratorHealth,
+    Instance,
+    LatencySummary,
+    Release,
+)
 
 __all__ = [
     "MODEL_FOLDER",

@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from components.errors import IntegrityError
+from greenlight.core.errors import IntegrityError
 
 RECORD_FILE = "record.json"
 MODEL_FOLDER = "model"

@@ -5,9 +5,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.records.base import Action, Part, Record, Verdict, utc_now
-from components.records.models import Metric, Speed
-from components.records.serving import Deployment, Release
+from greenlight.core.records.base import Action, Part, Record, Verdict, utc_now
+from greenlight.core.records.models import Metric, Speed
+from greenlight.core.records.serving import Deployment, Release
 
 
 class ObjectiveResult(Part):
@@ -134,7 +134,7 @@ class CalibratedObjective(Part):
 
     name: str
     phrase: str = Field(description="Metric and statistic in words: names the noise for other gates.")
-    noise: float | None = Field(description="See components.gate.power. None: it could not be measured.")
+    noise: float | None = Field(description="See greenlight.gate.power. None: it could not be measured.")
     needed: int | None = Field(None, description="Pairs, throughput blocks, or requests a color, with which an equal model passes as planned.")
     budget: int | None = Field(None, description="What the gate measures of them.")
     limit: float
@@ -184,7 +184,7 @@ class Promotion(Record):
 class ReportSummary(Record):
     """What a run came to, small: for KFP Metrics, and for lists of runs."""
 
-    outcome: str = Field(description="One of components.history.Outcome.")
+    outcome: str = Field(description="One of greenlight.core.history.Outcome.")
     headline: str = Field(description="The verdict in one line.")
     scalars: dict[str, float] = Field(description="Finite numbers only. A number that was not measured is not there.")
     unreadable: list[str] = Field(default_factory=list, description="What the report could not read, and why.")

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError
 
-from components.records.base import RECORD_FILE, Format, Part, Record, utc_now
+from greenlight.core.records.base import RECORD_FILE, Format, Part, Record, utc_now
 
 WITHOUT_BITS = ("none", "smallest")
 """Methods that leave no bits to choose."""

@@ -4,8 +4,8 @@ from datetime import datetime
 
 from pydantic import Field
 
-from components.records.base import Color, Part, Record, utc_now
-from components.records.models import Golden
+from greenlight.core.records.base import Color, Part, Record, utc_now
+from greenlight.core.records.models import Golden
 
 
 class Instance(Part):

@@ -1,4 +1,4 @@
-"""Makes the built-in model: `python -m components.download.builtin.train`, about 6 minutes on one AVX2 thread.
+"""Makes the built-in model: `python -m greenlight.models.builtin.train`, about 6 minutes on one AVX2 thread.
 
 A Llama of 4.2M parameters on 117k tokens. It knows little, but it is a real checkpoint: it loads everywhere a Llama loads, and its
 weights are trained, so that what quantization takes from them can be measured. More threads make it slower on a busy machine.
@@ -17,8 +17,15 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from components.download.builtin import CALIBRATION, HELDOUT, PROMPTS, TINY
-from components.download.builtin.text import SEED, calibration, prompts, split, write_lines
+from greenlight.benchmark.prompts import BUILTIN
+from greenlight.models.builtin import CALIBRATION, HELDOUT, TINY
+from greenlight.models.builtin.language_reference import (
+    SEED,
+    calibration,
+    prompts,
+    split,
+    write_lines,
+)
 
 log = logging.getLogger("greenlight.download")
 
@@ -177,7 +184,7 @@ def main(folder: Path = TINY) -> None:
     tokenizer.save_pretrained(folder)
     write_lines(HELDOUT, "text", documents)
     write_lines(CALIBRATION, "text", calibration(train))
-    write_lines(PROMPTS, "prompt", prompts(train, SEED))
+    write_lines(BUILTIN, "prompt", prompts(train, SEED))
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ import functools
 import importlib
 import pkgutil
 
-from components.errors import InputError
-from components.quantize.hardware import check_accelerator, check_here
-from components.quantize.methods.base import Capability, Method
+from greenlight.core.errors import InputError
+from greenlight.quantize.hardware import check_accelerator, check_here
+from greenlight.quantize.methods.base import Capability, Method
 
 __all__ = ["capabilities", "check_engine", "check_in_cloud", "check_installed", "check_machine", "check_method", "methods"]
 

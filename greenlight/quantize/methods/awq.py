@@ -5,7 +5,7 @@ Slow on CPU: it searches 20 scales for every layer, each by running the calibrat
 
 from typing import Any
 
-from components.quantize.compressor import KEPT, Compressor, weights_only
+from greenlight.quantize.llm_compressor import KEPT, Compressor, weights_only
 
 
 class Awq(Compressor):

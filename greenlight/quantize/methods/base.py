@@ -7,10 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from components.errors import GreenlightError
-from components.quantize.calibration import Calibration
-from components.quantize.hardware import Gpu
-from components.records import Format, Trial
+from greenlight.core.errors import GreenlightError
+from greenlight.core.records import Format, Trial
+from greenlight.quantize.calibration_text import Calibration
+from greenlight.quantize.hardware import Gpu
 
 SHARD_BYTES = 5_000_000_000
 """Most bytes of a file of weights, unless one tensor alone is larger: what copies, caches and mounts of buckets handle well. transformers writes 50 GB."""
@@ -39,7 +39,7 @@ class Job:
         bits: bits a weight.
         calibration: for methods that calibrate.
         scratch: folder for temporary files; it is removed afterwards.
-        limits: on quality, for methods that search; see `components.gate.limits`.
+        limits: on quality, for methods that search; see `greenlight.gate.quality_limits`.
         shard_bytes: most bytes of a file of weights, where the format can be split (OpenVINO is one file).
     """
 
@@ -86,7 +86,7 @@ class Method(ABC):
 
     @abstractmethod
     def quantize(self, job: Job) -> int:
-        """Write the quantized checkpoint to `job.output`, and `keep` what the model in memory predicts (components/quantize/reload.py).
+        """Write the quantized checkpoint to `job.output`, and `keep` what the model in memory predicts (greenlight/quantize/reload_check.py).
 
         Returns:
             The peak memory in bytes of the process that did it.

@@ -5,9 +5,9 @@ Embeddings and the output layer stay in full precision.
 
 from pathlib import Path
 
-from components.quantize.child import run_module
-from components.quantize.methods.base import Job, Method
-from components.quantize.reload import keep
+from greenlight.core.child_process import run_module
+from greenlight.quantize.methods.base import Job, Method
+from greenlight.quantize.reload_check import keep
 
 
 class BitsAndBytes(Method):

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from components.quantize.compressor import KEPT, Compressor
-from components.quantize.hardware import Gpu
+from greenlight.quantize.hardware import Gpu
+from greenlight.quantize.llm_compressor import KEPT, Compressor
 
 
 class Fp8(Compressor):

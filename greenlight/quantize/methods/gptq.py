@@ -6,7 +6,7 @@ and, saved through optimum, wrote checkpoints that were silently corrupt; compre
 
 from typing import Any
 
-from components.quantize.compressor import KEPT, Compressor, weights_only
+from greenlight.quantize.llm_compressor import KEPT, Compressor, weights_only
 
 
 class Gptq(Compressor):

@@ -2,8 +2,8 @@
 
 import shutil
 
-from components.download.selection import choose
-from components.quantize.methods.base import Job, Method
+from greenlight.models.file_selection import choose
+from greenlight.quantize.methods.base import Job, Method
 
 
 class Unchanged(Method):

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from components.quantize.methods.base import Job
-from components.quantize.openvino import EXPORT, OpenVINO
+from greenlight.quantize.methods.base import Job
+from greenlight.quantize.openvino import EXPORT, OpenVINO
 
 # A group size that a layer's width is no multiple of is made smaller for that layer. Layers that int4 cannot hold stay in int8.
 WEIGHTS = {
@@ -18,7 +18,7 @@ class Optimum(OpenVINO):
     bits = (4, 8)
 
     def quantize(self, job: Job) -> int:
-        peak_memory = self.run("components.quantize.openvino_export", [*EXPORT, "--model", str(job.model), *WEIGHTS[job.bits], str(job.output)], job)
+        peak_memory = self.run("greenlight.quantize.openvino_export", [*EXPORT, "--model", str(job.model), *WEIGHTS[job.bits], str(job.output)], job)
         _forget_paths(job.output / "openvino_config.json")
         return peak_memory
 

@@ -6,13 +6,13 @@ What is measured is what evaluation measures, judged as the gate judges it, but 
 import json
 from pathlib import Path
 
-from components.errors import GreenlightError, InputError
-from components.quantize.calibration import texts
-from components.quantize.child import run_module
-from components.quantize.methods.base import Job
-from components.quantize.openvino import EXPORT, OpenVINO
-from components.quantize.search import FULL_FOLDER, PATH_FILE, REFERENCE_FOLDER
-from components.records import Trial
+from greenlight.core.child_process import run_module
+from greenlight.core.errors import GreenlightError, InputError
+from greenlight.core.records import Trial
+from greenlight.quantize.calibration_text import texts
+from greenlight.quantize.methods.base import Job
+from greenlight.quantize.openvino import EXPORT, OpenVINO
+from greenlight.quantize.search import FULL_FOLDER, PATH_FILE, REFERENCE_FOLDER
 
 DOCUMENTS = 64
 TOKENS = 128
@@ -29,7 +29,7 @@ class Smallest(OpenVINO):
     searches = True
 
     def quantize(self, job: Job) -> int:
-        from components.gate.evidence import MIN_DOCUMENTS
+        from greenlight.gate.evidence import MIN_DOCUMENTS
 
         found = texts(job.calibration, job.model, DOCUMENTS, TOKENS)
         if len(found) < MIN_DOCUMENTS:
@@ -37,8 +37,8 @@ class Smallest(OpenVINO):
         (job.scratch / TEXTS_FILE).write_text("".join(json.dumps({"text": text}) + "\n" for text in found))
         peak_memory = run_module(__name__, [str(job.model), str(job.scratch)], job.scratch, "the baseline")
         exporting = [*EXPORT, "--model", str(job.model), "--weight-format", "fp32", str(job.scratch / FULL_FOLDER)]
-        peak_memory = max(peak_memory, self.run("components.quantize.openvino_export", exporting, job))
-        peak_memory = max(peak_memory, self.run("components.quantize.openvino_search", [str(job.output), job.limits], job))
+        peak_memory = max(peak_memory, self.run("greenlight.quantize.openvino_export", exporting, job))
+        peak_memory = max(peak_memory, self.run("greenlight.quantize.openvino_search", [str(job.output), job.limits], job))
         if not any(trial.passed for trial in self.path(job)):
             raise GreenlightError(f"No mix of 4 and 8 bits keeps the limits ({job.limits}). Of everything in 8 bits, {self.path(job)[-1].reason}")
         return peak_memory
@@ -49,7 +49,7 @@ class Smallest(OpenVINO):
 
 def work(model: str, scratch: str) -> None:
     """Runs in a process of its own: what the baseline predicts for the texts."""
-    from components.evaluate.reference import make_reference
+    from greenlight.evaluate.reference import make_reference
 
     folder = Path(scratch) / REFERENCE_FOLDER
     make_reference(model, folder, text=str(Path(scratch) / TEXTS_FILE)).save(folder)

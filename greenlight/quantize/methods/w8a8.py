@@ -5,7 +5,7 @@ Both factors of a matrix product are integers, which vLLM multiplies as such; tr
 
 from typing import Any
 
-from components.quantize.compressor import KEPT, Compressor
+from greenlight.quantize.llm_compressor import KEPT, Compressor
 
 SMOOTHING = 0.8
 """How much of the activations' outliers moves into the weights: alpha of the paper, as llm-compressor's own recipes for Llama have it."""

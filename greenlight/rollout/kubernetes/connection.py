@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
-from components.errors import GreenlightError, InputError
+from greenlight.core.errors import GreenlightError, InputError
 
 log = logging.getLogger("greenlight.rollout")
 

@@ -4,9 +4,9 @@ import hashlib
 import logging
 import time
 
-from components.errors import DeployError, InputError
-from rollout.kubernetes.connection import ApiError, Connection, Json
-from rollout.kubernetes.pods import last_lines
+from greenlight.core.errors import DeployError, InputError
+from greenlight.rollout.kubernetes.connection import ApiError, Connection, Json
+from greenlight.rollout.kubernetes.pods import last_lines
 
 log = logging.getLogger("greenlight.rollout")
 

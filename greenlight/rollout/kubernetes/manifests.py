@@ -4,9 +4,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from components.records import Release
-from rollout.kubernetes.connection import Json
-from rollout.kubernetes.store import PREFIX
+from greenlight.core.records import Release
+from greenlight.rollout.kubernetes.connection import Json
+from greenlight.rollout.kubernetes.store import PREFIX
 
 
 def load(name: str) -> Json:
@@ -19,7 +19,7 @@ def load(name: str) -> Json:
 
 @cache
 def _text(name: str) -> str:
-    return files("k8s").joinpath("rollout", name).read_text()
+    return files("greenlight.k8s").joinpath("rollout", name).read_text()
 
 
 def deployment(release: Release, name: str, stable_url: str, replicas: int) -> Json:

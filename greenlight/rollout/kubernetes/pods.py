@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from components.records import Color, Instance
-from rollout.kubernetes.connection import ApiError, Connection, Json
-from rollout.kubernetes.store import PREFIX
+from greenlight.core.records import Color, Instance
+from greenlight.rollout.kubernetes.connection import ApiError, Connection, Json
+from greenlight.rollout.kubernetes.store import PREFIX
 
 SERVER, PORT = "server", 8000
 LOG_LINES = 12

@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from components.errors import ConflictError, GreenlightError, InputError, IntegrityError
-from components.records import utc_now
-from rollout.kubernetes.connection import ApiError, Connection, Json
-from rollout.state import OTHER, Action, Event, Holder, ServiceState, who
+from greenlight.core.errors import ConflictError, GreenlightError, InputError, IntegrityError
+from greenlight.core.records import utc_now
+from greenlight.rollout.kubernetes.connection import ApiError, Connection, Json
+from greenlight.rollout.state import OTHER, Action, Event, Holder, ServiceState, who
 
 log = logging.getLogger("greenlight.rollout")
 

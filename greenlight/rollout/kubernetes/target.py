@@ -6,16 +6,25 @@ import time
 from contextlib import AbstractContextManager
 from typing import Any
 
-from components.errors import DeployError, GreenlightError, InputError, IntegrityError
-from components.records import Color, Instance, Release
-from rollout import client
-from rollout.kubernetes import manifests
-from rollout.kubernetes.connection import Connection, Json
-from rollout.kubernetes.jobs import run_job
-from rollout.kubernetes.pods import PORT, Pod, color_selector, gone_or_going, last_lines, owner, pods_of, preview
-from rollout.kubernetes.store import COLOR_KEY, PREFIX, Store
-from rollout.state import OTHER, Action, Holder, ServiceState
-from rollout.target import Answer, Served, Target, Timings
+from greenlight.core.errors import DeployError, GreenlightError, InputError, IntegrityError
+from greenlight.core.records import Color, Instance, Release
+from greenlight.rollout import server_client as client
+from greenlight.rollout.kubernetes import manifests
+from greenlight.rollout.kubernetes.connection import Connection, Json
+from greenlight.rollout.kubernetes.jobs import run_job
+from greenlight.rollout.kubernetes.pods import (
+    PORT,
+    Pod,
+    color_selector,
+    gone_or_going,
+    last_lines,
+    owner,
+    pods_of,
+    preview,
+)
+from greenlight.rollout.kubernetes.store import COLOR_KEY, PREFIX, Store
+from greenlight.rollout.state import OTHER, Action, Holder, ServiceState
+from greenlight.rollout.target import Answer, Served, Target, Timings
 
 log = logging.getLogger("greenlight.rollout")
 
@@ -71,7 +80,7 @@ class KubernetesTarget(Target):
 
     def check_files(self, release: Release) -> None:
         """Does the bucket still hold the artifact, by its record? The init container verifies every byte. A bucket that is away stops nothing here."""
-        from components.download.bucket import ArtifactSource
+        from greenlight.models.bucket import ArtifactSource
 
         uri = release.model_uri
         if not uri.startswith("gs://"):

@@ -7,8 +7,8 @@ from collections.abc import Collection
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from components.errors import DeployError, InputError
-from rollout.local.store import Store
+from greenlight.core.errors import DeployError, InputError
+from greenlight.rollout.local.store import Store
 
 HOST = "127.0.0.1"
 SELF_PATH = "/-/greenlight"

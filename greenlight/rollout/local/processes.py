@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.errors import DeployError
-from components.records import Instance
-from rollout.target import Timings
+from greenlight.core.errors import DeployError
+from greenlight.core.records import Instance
+from greenlight.rollout.target import Timings
 
 if TYPE_CHECKING:
     import psutil

@@ -1,7 +1,7 @@
 """The stable endpoint: a reverse proxy that asks the state file, at each request, where the traffic goes.
 
 A request in flight stays with the color it began on; the next one, on the same connection too, goes to what is live then.
-Run as `python -m rollout.local.proxy FOLDER SERVICE`, on HOST and PORT.
+Run as `python -m greenlight.rollout.local.proxy FOLDER SERVICE`, on HOST and PORT.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ from aiohttp import (
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from components.errors import IntegrityError
-from components.records import Release
-from rollout.client import COLOR_HEADER, RELEASE_HEADER
-from rollout.local.ports import SELF_PATH
-from rollout.local.store import Store
+from greenlight.core.errors import IntegrityError
+from greenlight.core.records import Release
+from greenlight.rollout.local.ports import SELF_PATH
+from greenlight.rollout.local.store import Store
+from greenlight.rollout.server_client import COLOR_HEADER, RELEASE_HEADER
 
 log = logging.getLogger("greenlight.proxy")
 

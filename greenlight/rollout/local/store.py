@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from components.errors import ConflictError, IntegrityError
-from rollout.state import Action, Holder, ServiceState, who
+from greenlight.core.errors import ConflictError, IntegrityError
+from greenlight.rollout.state import Action, Holder, ServiceState, who
 
 STATE_FILE = "state.json"
 LEASE_TRIES, LEASE_PAUSE_S = 10, 0.05

@@ -8,20 +8,20 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from components.errors import DeployError, InputError, IntegrityError
-from components.records import Color, Instance, Release
-from rollout import client
-from rollout.local.ports import HOST, check_port, free_port, is_own_proxy
-from rollout.local.processes import Processes
-from rollout.local.store import Store
-from rollout.state import Action, Holder, ServiceState
-from rollout.target import Answer, Served, Target, Timings
+from greenlight.core.errors import DeployError, InputError, IntegrityError
+from greenlight.core.records import Color, Instance, Release
+from greenlight.rollout import server_client as client
+from greenlight.rollout.local.ports import HOST, check_port, free_port, is_own_proxy
+from greenlight.rollout.local.processes import Processes
+from greenlight.rollout.local.store import Store
+from greenlight.rollout.state import Action, Holder, ServiceState
+from greenlight.rollout.target import Answer, Served, Target, Timings
 
 log = logging.getLogger("greenlight.rollout")
 
 PROXY = "proxy"
 PROXY_READY_S = 60.0
-SERVER: Sequence[str] = (sys.executable, "-m", "serving")
+SERVER: Sequence[str] = (sys.executable, "-m", "greenlight.serving")
 
 
 class LocalTarget(Target):
@@ -62,7 +62,7 @@ class LocalTarget(Target):
     # The colors.
 
     def check_files(self, release: Release) -> None:
-        from components.download.integrity import verify_model
+        from greenlight.models.integrity import verify_model
 
         folder = _folder(release)
         if not folder.is_dir():
@@ -166,7 +166,7 @@ class LocalTarget(Target):
         return self.port or self.read().port
 
     def _start_proxy(self, port: int) -> None:
-        command = (sys.executable, "-m", "rollout.local.proxy", str(self.folder), self.service)
+        command = (sys.executable, "-m", "greenlight.rollout.local.proxy", str(self.folder), self.service)
         proxy = self.processes.start(PROXY, PROXY, command, port, {"GRACE_SECONDS": f"{self.timings.drain:g}"})
         began = time.monotonic()
         while not is_own_proxy(self.folder, port):

@@ -9,9 +9,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from components import storage
-from components.resolve.parameters import Parameters
-from pipelines.runners.settings import CloudOptions
+from greenlight.core import storage
+from greenlight.pipelines.runners.settings import CloudOptions
+from greenlight.resolve.parameters import Parameters
 from tests.gcs import bucket, gcs_server
 from tests.pipelines.runners.fake_api import FakeKubeflow, FakeVertex
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from components.records import PlannedCandidate, Resolution
-from components.resolve.parameters import Parameters
-from components.step import StepEvent
-from pipelines.runners.follow import Patience, follow, patiently
-from pipelines.runners.interface import Away, CloudRun, Task, TaskState, merged
-from pipelines.runners.kubeflow import KubeflowRunner
-from pipelines.runners.settings import KubeflowSettings
-from tests.components.report.run_factory import RunFactory
+from greenlight.core.records import PlannedCandidate, Resolution
+from greenlight.core.step import StepEvent
+from greenlight.pipelines.runners.follow import Patience, follow, patiently
+from greenlight.pipelines.runners.interface import Away, CloudRun, Task, TaskState, merged
+from greenlight.pipelines.runners.kubeflow import KubeflowRunner
+from greenlight.pipelines.runners.settings import KubeflowSettings
+from greenlight.resolve.parameters import Parameters
+from tests.report.run_factory import RunFactory
 
 NOT_PATIENT = Patience(first=0.01, longest=0.01, total=0.03)
 

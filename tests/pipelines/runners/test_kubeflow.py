@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.errors import GreenlightError, InputError
-from pipelines.cloud_commands import compiled
-from pipelines.runners.follow import Patience, patiently
-from pipelines.runners.interface import Away, Timetable
-from pipelines.runners.kubeflow import KubeflowRunner
-from pipelines.runners.settings import CloudOptions, kubeflow_settings
+from greenlight.cli.cloud_commands import compiled
+from greenlight.core.errors import GreenlightError, InputError
+from greenlight.pipelines.runners.follow import Patience, patiently
+from greenlight.pipelines.runners.interface import Away, Timetable
+from greenlight.pipelines.runners.kubeflow import KubeflowRunner
+from greenlight.pipelines.runners.settings import CloudOptions, kubeflow_settings
 from tests.pipelines.runners.conftest import IMAGE, kubeflow_options, parameters
 from tests.pipelines.runners.fake_api import DROPPED, LOST, FakeKubeflow
 

@@ -4,9 +4,9 @@ import io
 
 import yaml
 
-from components.step import StepEvent
-from pipelines.compiler import compile_promotion
-from pipelines.runners.local import _EventStream, one_at_a_time
+from greenlight.core.step import StepEvent
+from greenlight.pipelines.compiler import compile_promotion
+from greenlight.pipelines.runners.local import _EventStream, one_at_a_time
 
 STARTED = '    {"time":"2026-11-23T19:13:53+00:00","severity":"INFO","run":"r","step":"quantize","event":"started","message":"","figure":""}\n'
 FAILED = STARTED.replace("started", "failed").replace('"message":""', '"message":"disk full"')

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.errors import GreenlightError, InputError
-from pipelines.cloud_commands import compiled
-from pipelines.runners.follow import Patience, patiently
-from pipelines.runners.interface import Away, Timetable
-from pipelines.runners.settings import CloudOptions, vertex_settings
-from pipelines.runners.vertex import VertexRunner
+from greenlight.cli.cloud_commands import compiled
+from greenlight.core.errors import GreenlightError, InputError
+from greenlight.pipelines.runners.follow import Patience, patiently
+from greenlight.pipelines.runners.interface import Away, Timetable
+from greenlight.pipelines.runners.settings import CloudOptions, vertex_settings
+from greenlight.pipelines.runners.vertex import VertexRunner
 from tests.pipelines.runners.conftest import ACCOUNT, IMAGE, parameters, vertex_options
 from tests.pipelines.runners.fake_api import DROPPED, LOST, FakeVertex
 

@@ -14,9 +14,9 @@ import pytest
 import yaml
 from google.auth.credentials import Credentials
 
-from components.errors import GreenlightError, InputError
-from rollout.kubernetes import connection as module
-from rollout.kubernetes.connection import ApiError, Connection
+from greenlight.core.errors import GreenlightError, InputError
+from greenlight.rollout.kubernetes import connection as module
+from greenlight.rollout.kubernetes.connection import ApiError, Connection
 
 GKE = "projects/p/locations/europe-west1/clusters/c"
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from components.errors import ConflictError, InputError, IntegrityError
-from components.records import Release
-from rollout.kubernetes import store as store_module
-from rollout.kubernetes.connection import ApiError, Connection, Json
-from rollout.kubernetes.store import HOLDER, NOBODY, STATE, Store
-from rollout.state import Holder, ServiceState, who
+from greenlight.core.errors import ConflictError, InputError, IntegrityError
+from greenlight.core.records import Release
+from greenlight.rollout.kubernetes import store as store_module
+from greenlight.rollout.kubernetes.connection import ApiError, Connection, Json
+from greenlight.rollout.kubernetes.store import HOLDER, NOBODY, STATE, Store
+from greenlight.rollout.state import Holder, ServiceState, who
 
 SERVICE = "/api/v1/namespaces/ns/services/llm"
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/ns/leases/llm-rollout"
