@@ -74,14 +74,21 @@ def _side_by_side(colors: Colors, max_tokens: int) -> None:
             places[color][0].info(colors.slots[color].problem)
 
 
-def _ask_both(slots: dict[Color, Slot], prompt: str, max_tokens: int, places: dict[Color, tuple]) -> dict[Color, Shown]:
+def _ask_both(
+    slots: dict[Color, Slot], prompt: str, max_tokens: int, places: dict[Color, tuple]
+) -> dict[Color, Shown]:
     """Both at the same time, each in a thread; only this one draws."""
     shown = {color: Shown() for color, slot in slots.items() if slot.url}
     pieces: queue.Queue[tuple[Color, str | None]] = queue.Queue()
 
     def ask(color: Color) -> None:
         try:
-            for text in answer(slots[color].url, [{"role": "user", "content": prompt}], max_tokens, shown[color].times):
+            for text in answer(
+                slots[color].url,
+                [{"role": "user", "content": prompt}],
+                max_tokens,
+                shown[color].times,
+            ):
                 pieces.put((color, text))
         except GreenlightError as error:
             shown[color].error = str(error)
@@ -110,7 +117,9 @@ def _show(shown: Shown, text, figures) -> None:  # type: ignore[no-untyped-def]
     rate = shown.times.tokens_per_second
     with figures.container():
         ttft, speed, tokens = st.columns(3)
-        ttft.metric("TTFT, ms", f"{1000 * shown.times.ttft:.0f}" if shown.times.ttft is not None else "…")
+        ttft.metric(
+            "TTFT, ms", f"{1000 * shown.times.ttft:.0f}" if shown.times.ttft is not None else "…"
+        )
         speed.metric("tokens/s", f"{rate:.0f}" if rate else "…")
         tokens.metric("tokens", shown.times.tokens or "…")
 
@@ -134,7 +143,9 @@ def _chat(colors: Colors, max_tokens: int) -> None:
                 st.error(str(error))
                 return
             if times.ttft is not None:
-                rate = f", {times.tokens_per_second:.0f} tokens/s" if times.tokens_per_second else ""
+                rate = (
+                    f", {times.tokens_per_second:.0f} tokens/s" if times.tokens_per_second else ""
+                )
                 st.caption(f"TTFT {1000 * times.ttft:.0f} ms{rate}")
         said.append({"role": "assistant", "content": str(text)})
 

@@ -16,7 +16,9 @@ TIMEOUT = httpx.Timeout(120, connect=5)
 
 @dataclass
 class Times:
-    """Of one answer. Seconds since it was sent; tokens as the server counted them, 0 where it does not say."""
+    """Of one answer. Seconds since it was sent; tokens as the server counted them, 0 where it does
+    not say.
+    """
 
     ttft: float | None = None
     seconds: float = 0.0
@@ -30,19 +32,36 @@ class Times:
         return (self.tokens - 1) / (self.seconds - self.ttft)
 
 
-def answer(url: str, messages: list[dict[str, str]], max_tokens: int, times: Times) -> Iterator[str]:
+def answer(
+    url: str, messages: list[dict[str, str]], max_tokens: int, times: Times
+) -> Iterator[str]:
     """The pieces of the answer as they come; `times` is filled on the way.
 
     Raises:
-        GreenlightError: the server cannot be reached, refuses, or breaks off. Says which URL, and what it answered.
+        GreenlightError: the server cannot be reached, refuses, or breaks off. Says which URL, and
+            what it answered.
     """
-    body = {"model": "", "messages": messages, "max_completion_tokens": max_tokens, "stream": True, "stream_options": {"include_usage": True}, "temperature": 0}
+    body = {
+        "model": "",
+        "messages": messages,
+        "max_completion_tokens": max_tokens,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "temperature": 0,
+    }
     client, key = _client(), os.environ.get("GREENLIGHT_API_KEY", "")
     began = time.perf_counter()
     try:
-        with client.stream("POST", f"{url}/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {key}"} if key else {}) as reply:
+        with client.stream(
+            "POST",
+            f"{url}/v1/chat/completions",
+            json=body,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+        ) as reply:
             if reply.status_code != httpx.codes.OK:
-                raise GreenlightError(f"{url} answered {reply.status_code}: {_message(reply.read())}")
+                raise GreenlightError(
+                    f"{url} answered {reply.status_code}: {_message(reply.read())}"
+                )
             for line in reply.iter_lines():
                 event = line.removeprefix("data: ")
                 if not line.startswith("data: ") or event == "[DONE]":
@@ -50,19 +69,28 @@ def answer(url: str, messages: list[dict[str, str]], max_tokens: int, times: Tim
                 told = json.loads(event)
                 times.seconds = time.perf_counter() - began
                 if told.get("error"):
-                    raise GreenlightError(f"{url} broke off: {told['error'].get('message', told['error'])}")
+                    raise GreenlightError(
+                        f"{url} broke off: {told['error'].get('message', told['error'])}"
+                    )
                 if usage := told.get("usage"):
                     times.tokens = usage["completion_tokens"]
-                if text := "".join(choice["delta"].get("content") or "" for choice in told["choices"]):
+                if text := "".join(
+                    choice["delta"].get("content") or "" for choice in told["choices"]
+                ):
                     times.ttft = times.ttft if times.ttft is not None else times.seconds
                     yield text
     except httpx.HTTPError as error:
-        raise GreenlightError(f"{url} cannot be reached or broke off ({type(error).__name__}). Is it up? `greenlight status` says.") from None
+        raise GreenlightError(
+            f"{url} cannot be reached or broke off ({type(error).__name__}). Is it up? `greenlight"
+            " status` says."
+        ) from None
 
 
 @cache
 def _client() -> httpx.Client:
-    """One for all: to make one takes a third of a second, which would be in the first time to first token."""
+    """One for all: to make one takes a third of a second, which would be in the first time to first
+    token.
+    """
     return httpx.Client(timeout=TIMEOUT)
 
 

@@ -1,1 +1,3 @@
-"""The Kubernetes manifests, as package data: applied by hand with `kubectl apply -k`, read by rollout/ as parsed objects. See README.md here."""
+"""The Kubernetes manifests, as package data: applied by hand with `kubectl apply -k`, read by
+rollout/ as parsed objects. See README.md here.
+"""

@@ -1,7 +1,8 @@
 """The compiled pipeline: the one thing that every runner runs.
 
-The local runner takes it as it is. For a cloud the same DAG gets its image, its machines, its tries and its defaults written into it, as KFP's own SDK
-would write them; what only Kubernetes knows goes into a second YAML document, which Vertex would refuse.
+The local runner takes it as it is. For a cloud the same DAG gets its image, its machines, its tries
+and its defaults written into it, as KFP's own SDK would write them; what only Kubernetes knows goes
+into a second YAML document, which Vertex would refuse.
 """
 
 import contextlib
@@ -27,7 +28,9 @@ Spec = dict[str, Any]
 
 DIGEST = re.compile(r"\S+@sha256:[0-9a-f]{64}")
 DEADLINE_GRACE_SECONDS = 300
-"""A step ends itself in time and says why. Kubernetes' own deadline comes later, for one that cannot."""
+"""A step ends itself in time and says why. Kubernetes' own deadline comes later, for one that
+cannot.
+"""
 GPU = "nvidia.com/gpu"
 SPOT = "cloud.google.com/gke-spot"
 
@@ -50,18 +53,34 @@ class Build:
 
     def __post_init__(self) -> None:
         if not self.image:
-            raise InputError("components_image", self.image, "give the image of the steps as REPOSITORY@sha256:DIGEST; the workflow `images` prints it")
+            raise InputError(
+                "components_image",
+                self.image,
+                "give the image of the steps as REPOSITORY@sha256:DIGEST; the workflow `images`"
+                " prints it",
+            )
         if not self.allow_tag and not DIGEST.fullmatch(self.image):
-            raise InputError("components_image", self.image, "name it by its digest, REPOSITORY@sha256:DIGEST, or add --allow-tag: a tag may move under a run")
+            raise InputError(
+                "components_image",
+                self.image,
+                "name it by its digest, REPOSITORY@sha256:DIGEST, or add --allow-tag: a tag may"
+                " move under a run",
+            )
 
 
 def compile_promotion() -> str:
-    """The pipeline's KFP intermediate representation as YAML text, the same bytes for the same code."""
+    """The pipeline's KFP intermediate representation as YAML text, the same bytes for the same
+    code.
+    """
     from kfp import compiler  # slow to import: 2-3 s
 
     from greenlight.pipelines.promotion import promotion
 
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
         path = Path(folder) / "promotion.yaml"
         compiler.Compiler().compile(promotion, str(path))
@@ -69,7 +88,9 @@ def compile_promotion() -> str:
 
 
 def compile_for(backend: Backend, build: Build) -> str:
-    """The pipeline for a cloud: one YAML document for Vertex, two for Kubeflow. The same bytes for the same arguments."""
+    """The pipeline for a cloud: one YAML document for Vertex, two for Kubeflow. The same bytes for
+    the same arguments.
+    """
     spec = yaml.safe_load(compile_promotion())
     for name, value in build.defaults.model_dump().items():
         spec["root"]["inputDefinitions"]["parameters"][name]["defaultValue"] = value
@@ -84,14 +105,22 @@ def compile_for(backend: Backend, build: Build) -> str:
     if backend == "kubeflow":
         return _dump(spec) + "---\n" + _dump(_platform(spec, build.resources))
     if spot := [step for step, _ in steps(spec) if build.resources[step].spot]:
-        raise InputError("resources", f"steps.{spot[0]}.spot", "Vertex runs no step of a pipeline on Spot; write false, or run on Kubeflow")
-    # A run's id on Vertex: the one that it was submitted with, and is known by everywhere. The other placeholder is a number that the API never tells.
+        raise InputError(
+            "resources",
+            f"steps.{spot[0]}.spot",
+            "Vertex runs no step of a pipeline on Spot; write false, or run on Kubeflow",
+        )
+    # A run's id on Vertex: the one that it was submitted with, and is known by everywhere. The
+    # other placeholder is a number that the API never tells.
     return _dump(spec).replace("{{$.pipeline_job_uuid}}", "{{$.pipeline_job_name}}")
 
 
 def steps(spec: Spec) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every step of the DAG and of the groups in it: its name, and its task."""
-    for dag in [spec["root"]["dag"], *(component["dag"] for component in spec["components"].values() if "dag" in component)]:
+    for dag in [
+        spec["root"]["dag"],
+        *(component["dag"] for component in spec["components"].values() if "dag" in component),
+    ]:
         for name, task in dag["tasks"].items():
             if "executorLabel" in spec["components"][task["componentRef"]["name"]]:
                 yield name.replace("-", "_"), task
@@ -106,7 +135,9 @@ def _label(spec: Spec, task: dict[str, Any]) -> str:
 
 
 def _machine(resources: StepResources, backend: Backend) -> dict[str, Any]:
-    """Limits, twice: as numbers, which Vertex reads, and as text, which Kubeflow reads since 2.4."""
+    """Limits, twice: as numbers, which Vertex reads, and as text, which Kubeflow reads since
+    2.4.
+    """
     machine: dict[str, Any] = {
         "cpuLimit": float(resources.cpu),
         "resourceCpuLimit": f"{resources.cpu:g}",
@@ -114,8 +145,16 @@ def _machine(resources: StepResources, backend: Backend) -> dict[str, Any]:
         "resourceMemoryLimit": resources.memory,
     }
     if accelerator := resources.accelerator:
-        kind, count = accelerator.vertex_type if backend == "vertex" else GPU, str(accelerator.count)
-        machine["accelerator"] = {"type": kind, "resourceType": kind, "count": count, "resourceCount": count}
+        kind, count = (
+            accelerator.vertex_type if backend == "vertex" else GPU,
+            str(accelerator.count),
+        )
+        machine["accelerator"] = {
+            "type": kind,
+            "resourceType": kind,
+            "count": count,
+            "resourceCount": count,
+        }
     return machine
 
 
@@ -139,11 +178,18 @@ def _retries(resources: StepResources) -> dict[str, Any] | None:
 
 
 def _platform(spec: Spec, resources: dict[str, StepResources]) -> Spec:
-    """What only Kubernetes knows: nodes, taints, Secrets, deadlines. Checked against kfp-kubernetes' own schema."""
+    """What only Kubernetes knows: nodes, taints, Secrets, deadlines. Checked against
+    kfp-kubernetes' own schema.
+    """
     from google.protobuf.json_format import MessageToDict, ParseDict
     from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
 
-    executors = {_label(spec, task): MessageToDict(ParseDict(_pod(resources[step]), KubernetesExecutorConfig())) for step, task in steps(spec)}
+    executors = {
+        _label(spec, task): MessageToDict(
+            ParseDict(_pod(resources[step]), KubernetesExecutorConfig())
+        )
+        for step, task in steps(spec)
+    }
     return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
 
 
@@ -155,8 +201,12 @@ def _pod(step: StepResources) -> dict[str, Any]:
         tolerations.append({"key": GPU, "operator": "Exists", "effect": "NoSchedule"})
     if step.spot:
         labels[SPOT] = "true"
-        tolerations.append({"key": SPOT, "operator": "Equal", "value": "true", "effect": "NoSchedule"})
-    pod: dict[str, Any] = {"activeDeadlineSeconds": step.timeout_minutes * 60 + DEADLINE_GRACE_SECONDS}
+        tolerations.append(
+            {"key": SPOT, "operator": "Equal", "value": "true", "effect": "NoSchedule"}
+        )
+    pod: dict[str, Any] = {
+        "activeDeadlineSeconds": step.timeout_minutes * 60 + DEADLINE_GRACE_SECONDS
+    }
     if labels:
         pod["nodeSelector"] = {"labels": labels}
     if tolerations:

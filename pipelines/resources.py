@@ -56,8 +56,12 @@ class Secret(_Part):
     env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
     kubernetes_secret: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
     key: Annotated[str, Field(min_length=1)]
-    secret_manager: Annotated[str, Field(pattern=r"^(projects/[^/]+/secrets/)?[A-Za-z0-9_-]+(/versions/[a-z0-9]+)?$")]
-    """A name in the pipeline's own project, or projects/P/secrets/NAME; a version may follow, else it is the latest."""
+    secret_manager: Annotated[
+        str, Field(pattern=r"^(projects/[^/]+/secrets/)?[A-Za-z0-9_-]+(/versions/[a-z0-9]+)?$")
+    ]
+    """A name in the pipeline's own project, or projects/P/secrets/NAME; a version may follow, else
+    it is the latest.
+    """
 
 
 class Toleration(_Part):
@@ -108,26 +112,51 @@ def load_resources(path: str = "") -> dict[str, StepResources]:
     """
     name = path or "resources.yaml"
     try:
-        text = Path(path).read_text() if path else (package.files("pipelines") / "resources.yaml").read_text()
+        text = (
+            Path(path).read_text()
+            if path
+            else (package.files("pipelines") / "resources.yaml").read_text()
+        )
         read = Resources.model_validate(yaml.safe_load(text) or {})
     except OSError as error:
-        raise InputError("resources", path, f"{error.strerror or error}; give the path of a YAML file like pipelines/resources.yaml") from None
+        raise InputError(
+            "resources",
+            path,
+            f"{error.strerror or error}; give the path of a YAML file like"
+            " pipelines/resources.yaml",
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError("resources", name, f"is not valid YAML; {' '.join(str(error).split())}") from None
+        raise InputError(
+            "resources", name, f"is not valid YAML; {' '.join(str(error).split())}"
+        ) from None
     except ValidationError as error:
         raise InputError("resources", name, _explain("", error)) from None
     if unknown := sorted(set(read.steps) - set(ALL_STEPS)):
-        raise InputError("resources", name, f"steps.{unknown[0]}: there is no such step; the steps are {', '.join(ALL_STEPS)}")
+        raise InputError(
+            "resources",
+            name,
+            f"steps.{unknown[0]}: there is no such step; the steps are {', '.join(ALL_STEPS)}",
+        )
     found = {}
-    for step in ("", *ALL_STEPS):  # the defaults by themselves first, so that a mistake there is named there
+    for step in (
+        "",
+        *ALL_STEPS,
+    ):  # the defaults by themselves first, so that a mistake there is named there
         own = read.steps.get(step) or {}
         try:
             found[step] = StepResources.model_validate({**read.defaults, **own})
         except ValidationError as error:
-            raise InputError("resources", name, _explain(f"steps.{step}." if step else "defaults.", error)) from None
+            raise InputError(
+                "resources", name, _explain(f"steps.{step}." if step else "defaults.", error)
+            ) from None
     for step in VERDICTS:
         if attempts := found[step].retries.attempts:
-            raise InputError("resources", name, f"steps.{step}.retries.attempts is {attempts}: write 0; this step gives a verdict, which is asked for once")
+            raise InputError(
+                "resources",
+                name,
+                f"steps.{step}.retries.attempts is {attempts}: write 0; this step gives a verdict,"
+                " which is asked for once",
+            )
     del found[""]
     return found
 
@@ -137,7 +166,9 @@ def _explain(prefix: str, error: ValidationError) -> str:
     first = error.errors()[0]
     where = prefix + ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"{where}: no such key; remove it, or see pipelines/resources.yaml for those there are"
+        return (
+            f"{where}: no such key; remove it, or see pipelines/resources.yaml for those there are"
+        )
     if first["type"] == "missing":
         return f"{where}: is missing; add it"
     return f"{where} is {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"

@@ -42,16 +42,26 @@ def main() -> int:
 
 
 def engine_config(settings: Settings, artifact: Artifact, kind: EngineKind) -> EngineConfig:
-    """What the engine is told. Raises InputError when a setting does not suit the artifact, or the KV cache would not hold a single context."""
+    """What the engine is told. Raises InputError when a setting does not suit the artifact, or the
+    KV cache would not hold a single context.
+    """
     if settings.use_4bit and (artifact.format, kind.name) != ("safetensors", "transformers"):
-        raise InputError("USE_4BIT", settings.use_4bit, f"is for plain checkpoints on the transformers engine, and this is a {artifact.format} model; unset it")
+        raise InputError(
+            "USE_4BIT",
+            settings.use_4bit,
+            f"is for plain checkpoints on the transformers engine, and this is a {artifact.format}"
+            " model; unset it",
+        )
     wanted = settings.max_running * artifact.context
     limit = settings.kv_cache_mb * 1_000_000 or available_memory() // 4
     fits = int(limit / (max(1, artifact.kv_numbers) * kind.kv_bytes))
     if fits < artifact.context:
         needed = artifact.context * artifact.kv_numbers * kind.kv_bytes / 1e6
         raise InputError(
-            "KV_CACHE_MB", settings.kv_cache_mb, f"a context of {artifact.context} tokens needs {needed:.0f}; raise it, or the memory of this machine"
+            "KV_CACHE_MB",
+            settings.kv_cache_mb,
+            f"a context of {artifact.context} tokens needs {needed:.0f}; raise it, or the memory of"
+            " this machine",
         )
     return EngineConfig(
         engine=kind.name,
@@ -68,15 +78,26 @@ def engine_config(settings: Settings, artifact: Artifact, kind: EngineKind) -> E
 def listen(host: str, port: int) -> socket.socket:
     """Take the port before anything is loaded. Raises InputError."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
         listener = socket.socket(family)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(2048)
     except socket.gaierror:
-        raise InputError("HOST", host, "is no address of this machine; 127.0.0.1 is this machine alone, 0.0.0.0 everywhere") from None
+        raise InputError(
+            "HOST",
+            host,
+            "is no address of this machine; 127.0.0.1 is this machine alone, 0.0.0.0 everywhere",
+        ) from None
     except OSError as error:
-        raise InputError("PORT", port, f"cannot be listened on at {host} ({error.strerror}); choose a free port, or end what uses it") from None
+        raise InputError(
+            "PORT",
+            port,
+            f"cannot be listened on at {host} ({error.strerror}); choose a free port, or end what"
+            " uses it",
+        ) from None
     return listener
 
 

@@ -1,4 +1,6 @@
-"""What the routes share: the engine, the limits of admission, and whether requests are welcome at all."""
+"""What the routes share: the engine, the limits of admission, and whether requests are welcome at
+all.
+"""
 
 import asyncio
 import hashlib
@@ -20,7 +22,9 @@ from greenlight.serving.metrics import Metrics
 from greenlight.serving.settings import Settings
 
 SMALLEST = 1e-6  # of temperature and top_p: engines compute in 32 bits, where less may become 0
-LONG_PROMPT = 20_000  # characters that are tokenized beside the event loop, so that no stream stalls
+LONG_PROMPT = (
+    20_000  # characters that are tokenized beside the event loop, so that no stream stalls
+)
 
 
 GAUGES = {
@@ -41,8 +45,15 @@ class Service:
         taken: when the latest request was taken, as time.monotonic().
     """
 
-    def __init__(self, settings: Settings, artifact: Artifact, engine_name: str, engine: EngineProcess) -> None:
-        self.settings, self.artifact, self.engine_name, self.engine = settings, artifact, engine_name, engine
+    def __init__(
+        self, settings: Settings, artifact: Artifact, engine_name: str, engine: EngineProcess
+    ) -> None:
+        self.settings, self.artifact, self.engine_name, self.engine = (
+            settings,
+            artifact,
+            engine_name,
+            engine,
+        )
         self.vocabulary = Vocabulary(artifact.folder, artifact.vocabulary)
         self.chat = ChatTemplate(artifact.folder)
         self.model = os.path.basename(os.path.normpath(settings.model_id))
@@ -51,18 +62,31 @@ class Service:
         self.taken = 0.0
         self.generations: set[Generation] = set()
         self.release_header = (b"x-release-id", settings.release_id.encode())
-        self._keys = [_digest(key.strip().encode()) for key in settings.api_keys.get_secret_value().split(",") if key.strip()]
-        self.longest_prompt = min(settings.max_prompt_tokens or artifact.context, artifact.context - 1)
+        self._keys = [
+            _digest(key.strip().encode())
+            for key in settings.api_keys.get_secret_value().split(",")
+            if key.strip()
+        ]
+        self.longest_prompt = min(
+            settings.max_prompt_tokens or artifact.context, artifact.context - 1
+        )
         read: dict[str, Callable[[], float]] = {
             "running_requests": lambda: min(engine.requests, settings.max_running),
             "queued_requests": lambda: max(0, engine.requests - settings.max_running),
             "ready": lambda: float(not self.unready()),
         }
-        self.metrics = Metrics(settings.release_id, self.model, {name: (GAUGES[name], read[name]) for name in GAUGES}, lambda: engine.process.pid)
+        self.metrics = Metrics(
+            settings.release_id,
+            self.model,
+            {name: (GAUGES[name], read[name]) for name in GAUGES},
+            lambda: engine.process.pid,
+        )
 
     @property
     def closing(self) -> bool:
-        """Whether responses end their connection, so that clients connect anew, to whoever is live then."""
+        """Whether responses end their connection, so that clients connect anew, to whoever is live
+        then.
+        """
         return self.draining or self.demoted
 
     def unready(self) -> str:
@@ -88,17 +112,31 @@ class Service:
             raise ApiError(400, message, param="prompt", code="context_length_exceeded")
         longest = self.settings.max_new_tokens or self.artifact.context
         if order.max_new_tokens is not None and order.max_new_tokens > longest:
-            message = f"{order.length_field}: is {order.max_new_tokens}, and this server gives {longest} tokens at most"
+            message = (
+                f"{order.length_field}: is {order.max_new_tokens}, and this server gives {longest}"
+                " tokens at most"
+            )
             raise ApiError(400, message, param=order.length_field, code="too_many_tokens")
         if order.max_new_tokens is not None and order.max_new_tokens > room:
-            message = f"is {order.max_new_tokens}, but the prompt's {count} tokens leave {room} of the context of {self.artifact.context}"
-            raise ApiError(400, f"{order.length_field}: {message}", param=order.length_field, code="context_length_exceeded")
+            message = (
+                f"is {order.max_new_tokens}, but the prompt's {count} tokens leave {room} of the"
+                f" context of {self.artifact.context}"
+            )
+            raise ApiError(
+                400,
+                f"{order.length_field}: {message}",
+                param=order.length_field,
+                code="context_length_exceeded",
+            )
         self._check_open()  # the queue may have filled while a long prompt was tokenized
-        temperature = self.settings.default_temperature if order.temperature is None else order.temperature
+        temperature = (
+            self.settings.default_temperature if order.temperature is None else order.temperature
+        )
         stream = self.engine.submit(
             tokens,
             hold=not (order.stream or order.stops),
-            max_new_tokens=order.max_new_tokens or min(self.settings.default_max_length, longest, room),
+            max_new_tokens=order.max_new_tokens
+            or min(self.settings.default_max_length, longest, room),
             temperature=temperature if temperature >= SMALLEST else 0.0,
             top_p=max(order.top_p or 1.0, SMALLEST),
             top_k=order.top_k or 0,
@@ -107,44 +145,82 @@ class Service:
         )
         self.taken = time.monotonic()
         self.metrics.prompt_tokens.inc(count)
-        return Generation(self.engine, stream, TextStream(self.vocabulary.pieces, order.stops), count, self.metrics, started)
+        return Generation(
+            self.engine,
+            stream,
+            TextStream(self.vocabulary.pieces, order.stops),
+            count,
+            self.metrics,
+            started,
+        )
 
     def check_key(self, authorization: str) -> None:
-        """Where keys are set, a request must bear one. Every key is compared, and in constant time. Raises ApiError."""
+        """Where keys are set, a request must bear one. Every key is compared, and in constant time.
+        Raises ApiError.
+        """
         if not self._keys:
             return
-        given = _digest(authorization.removeprefix("Bearer ").encode("latin-1"))  # the bytes of the header
+        given = _digest(
+            authorization.removeprefix("Bearer ").encode("latin-1")
+        )  # the bytes of the header
         if not sum([hmac.compare_digest(given, key) for key in self._keys]):
-            raise ApiError(401, "Send `Authorization: Bearer KEY` with a key of this server.", code="invalid_api_key")
+            raise ApiError(
+                401,
+                "Send `Authorization: Bearer KEY` with a key of this server.",
+                code="invalid_api_key",
+            )
 
     def chat_prompt(self, messages: list[dict[str, str]]) -> str:
         """The prompt for a conversation. Raises ApiError."""
         if not self.chat:
-            raise ApiError(400, "messages: this model has no chat template; use /v1/completions", param="messages", code="no_chat_template")
+            raise ApiError(
+                400,
+                "messages: this model has no chat template; use /v1/completions",
+                param="messages",
+                code="no_chat_template",
+            )
         try:
             return self.chat.render(messages)
         except ValueError as error:
-            raise ApiError(400, f"messages: the model's chat template refuses them: {error}", param="messages", code="invalid_value") from None
+            raise ApiError(
+                400,
+                f"messages: the model's chat template refuses them: {error}",
+                param="messages",
+                code="invalid_value",
+            ) from None
 
     def _check_open(self) -> None:
         if self.engine.fault or not self.engine.ready or self.refusing:
             reason = "the server is shutting down" if self.refusing else self.unready()
-            raise ApiError(503, f"Not ready: {reason}", "service_unavailable", code="not_ready", retry_after=1)
+            raise ApiError(
+                503, f"Not ready: {reason}", "service_unavailable", code="not_ready", retry_after=1
+            )
         limit = self.settings.max_running + self.settings.max_queue
         if self.engine.requests >= limit:
             raise ApiError(
-                429, f"The queue is full: {limit} requests are running or waiting. Try again later.", "rate_limit_error", code="queue_full", retry_after=1
+                429,
+                f"The queue is full: {limit} requests are running or waiting. Try again later.",
+                "rate_limit_error",
+                code="queue_full",
+                retry_after=1,
             )
 
     async def _encode(self, order: Order) -> list[int]:
         prompt = order.prompt
         if not isinstance(prompt, str):
             if max(prompt) >= self.vocabulary.size:
-                raise ApiError(400, f"prompt: has a token id beyond the vocabulary of {self.vocabulary.size}", param="prompt", code="invalid_value")
+                raise ApiError(
+                    400,
+                    f"prompt: has a token id beyond the vocabulary of {self.vocabulary.size}",
+                    param="prompt",
+                    code="invalid_value",
+                )
             return prompt
         if len(prompt) < LONG_PROMPT:
             return self.vocabulary.encode(prompt, order.special)
-        return await asyncio.get_running_loop().run_in_executor(None, self.vocabulary.encode, prompt, order.special)
+        return await asyncio.get_running_loop().run_in_executor(
+            None, self.vocabulary.encode, prompt, order.special
+        )
 
 
 def _digest(key: bytes) -> bytes:

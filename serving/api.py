@@ -41,14 +41,28 @@ class GenerateRequest(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
     prompt: str = Field(min_length=1)
-    max_length: int | None = Field(None, ge=1, le=1_000_000, description="New tokens at most. DEFAULT_MAX_LENGTH when left out.")
-    temperature: float | None = Field(None, ge=0, le=2, description="0 is greedy. DEFAULT_TEMPERATURE when left out.")
-    stream: bool | None = Field(None, description="Answer with Server-Sent Events. STREAMING_MODE when left out.")
+    max_length: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="New tokens at most. DEFAULT_MAX_LENGTH when left out.",
+    )
+    temperature: float | None = Field(
+        None, ge=0, le=2, description="0 is greedy. DEFAULT_TEMPERATURE when left out."
+    )
+    stream: bool | None = Field(
+        None, description="Answer with Server-Sent Events. STREAMING_MODE when left out."
+    )
     top_p: float | None = Field(None, gt=0, le=1)
     top_k: int | None = Field(None, ge=0, le=1_000_000, description="0 is off.")
-    seed: int | None = Field(None, ge=0, lt=2**63, description="Drawn for each request when left out.")
+    seed: int | None = Field(
+        None, ge=0, lt=2**63, description="Drawn for each request when left out."
+    )
     stop: Stops | None = Field(None, description="Text ends before the first of these.")
-    ignore_eos: bool | None = Field(False, description="Go on after the model's end token: makes the lengths of a benchmark equal.")
+    ignore_eos: bool | None = Field(
+        False,
+        description="Go on after the model's end token: makes the lengths of a benchmark equal.",
+    )
 
     def order(self, streaming_mode: bool) -> Order:
         return Order(
@@ -109,14 +123,36 @@ class ApiError(Exception):
     """
 
     def __init__(
-        self, status: int, message: str, kind: str = "invalid_request_error", param: str | None = None, code: str | None = None, retry_after: int = 0
+        self,
+        status: int,
+        message: str,
+        kind: str = "invalid_request_error",
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: int = 0,
     ) -> None:
         super().__init__(message)
-        self.status, self.message, self.kind, self.param, self.code, self.retry_after = status, message, kind, param, code, retry_after
+        self.status, self.message, self.kind, self.param, self.code, self.retry_after = (
+            status,
+            message,
+            kind,
+            param,
+            code,
+            retry_after,
+        )
 
     @property
     def body(self) -> bytes:
-        return orjson.dumps({"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}})
+        return orjson.dumps(
+            {
+                "error": {
+                    "message": self.message,
+                    "type": self.kind,
+                    "param": self.param,
+                    "code": self.code,
+                }
+            }
+        )
 
     @property
     def headers(self) -> dict[str, str]:
@@ -125,7 +161,9 @@ class ApiError(Exception):
 
 
 class Chunk(NamedTuple):
-    """A piece of a generated text. `tokens` is how many it took; the last piece has a finish reason."""
+    """A piece of a generated text. `tokens` is how many it took; the last piece has a finish
+    reason.
+    """
 
     text: str
     tokens: int
@@ -136,14 +174,26 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 
 def parse(schema: type[Schema], body: bytes | dict[str, str]) -> Schema:
-    """Validate a request's body, or the parameters of its query. Raises ApiError that names the field and what is expected, without repeating the value."""
+    """Validate a request's body, or the parameters of its query. Raises ApiError that names the
+    field and what is expected, without repeating the value.
+    """
     try:
-        return schema.model_validate_json(body) if isinstance(body, bytes) else schema.model_validate_strings(body)
+        return (
+            schema.model_validate_json(body)
+            if isinstance(body, bytes)
+            else schema.model_validate_strings(body)
+        )
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = str(first["loc"][0]) if first["loc"] else first.get("ctx", {}).get("field")
-        message = f"{field}: {first['msg']}" if field else f"The body is not a JSON object of the right form: {first['msg']}"
-        raise ApiError(400, message, param=field, code="invalid_value" if field else "invalid_json") from None
+        message = (
+            f"{field}: {first['msg']}"
+            if field
+            else f"The body is not a JSON object of the right form: {first['msg']}"
+        )
+        raise ApiError(
+            400, message, param=field, code="invalid_value" if field else "invalid_json"
+        ) from None
 
 
 def stop_strings(stop: str | list[str] | None) -> tuple[str, ...]:
@@ -160,7 +210,9 @@ class Events(Protocol):
     def piece(self, chunk: Chunk) -> bytes: ...
     def last(self, finish_reason: str, prompt_tokens: int, completion_tokens: int) -> bytes: ...
     def error(self, error: ApiError) -> bytes: ...
-    def whole(self, text: str, finish_reason: str, prompt_tokens: int, completion_tokens: int) -> bytes: ...
+    def whole(
+        self, text: str, finish_reason: str, prompt_tokens: int, completion_tokens: int
+    ) -> bytes: ...
 
 
 class GenerateEvents:
@@ -173,19 +225,33 @@ class GenerateEvents:
         return b'data: {"text": %b, "tokens": %d}\n\n' % (orjson.dumps(chunk.text), chunk.tokens)
 
     def last(self, finish_reason: str, prompt_tokens: int, completion_tokens: int) -> bytes:
-        end = {"text": "", "tokens": 0, "finish_reason": finish_reason, "usage": usage(prompt_tokens, completion_tokens)}
+        end = {
+            "text": "",
+            "tokens": 0,
+            "finish_reason": finish_reason,
+            "usage": usage(prompt_tokens, completion_tokens),
+        }
         return b"data: %b\n\n" % orjson.dumps(end) + DONE
 
     def error(self, error: ApiError) -> bytes:
         return b"data: %b\n\n" % error.body + DONE
 
-    def whole(self, text: str, finish_reason: str, prompt_tokens: int, completion_tokens: int) -> bytes:
-        answer: dict[str, Any] = {"text": text, "finish_reason": finish_reason, "usage": usage(prompt_tokens, completion_tokens), "release_id": self.release_id}
+    def whole(
+        self, text: str, finish_reason: str, prompt_tokens: int, completion_tokens: int
+    ) -> bytes:
+        answer: dict[str, Any] = {
+            "text": text,
+            "finish_reason": finish_reason,
+            "usage": usage(prompt_tokens, completion_tokens),
+            "release_id": self.release_id,
+        }
         return orjson.dumps(answer)
 
 
 class BrowserEvents(GenerateEvents):
-    """The same for a browser's EventSource, which connects again when a stream ends. With an id in its events it then says so, and can be told to stop."""
+    """The same for a browser's EventSource, which connects again when a stream ends. With an id in
+    its events it then says so, and can be told to stop.
+    """
 
     def piece(self, chunk: Chunk) -> bytes:
         return b"id: 0\n" + super().piece(chunk)

@@ -1,4 +1,6 @@
-"""What lies in the folder that is to be served: its format, its limits, and which engine can load it."""
+"""What lies in the folder that is to be served: its format, its limits, and which engine can load
+it.
+"""
 
 import json
 from dataclasses import dataclass
@@ -40,20 +42,35 @@ class Artifact:
         """
         root = Path(model_id)
         if not root.is_dir():
-            raise InputError("MODEL_ID", model_id, "there is no such folder; give the path of a model folder or of a Model artifact")
+            raise InputError(
+                "MODEL_ID",
+                model_id,
+                "there is no such folder; give the path of a model folder or of a Model artifact",
+            )
         record = Model.load(root) if (root / RECORD_FILE).is_file() else None
         folder = root / MODEL_FOLDER if record else root
         for name in ("config.json", "tokenizer.json"):
             if not (folder / name).is_file():
-                raise InputError("MODEL_ID", model_id, f"holds no {name}; give the path of a complete model folder")
+                raise InputError(
+                    "MODEL_ID",
+                    model_id,
+                    f"holds no {name}; give the path of a complete model folder",
+                )
         try:
             config = json.loads((folder / "config.json").read_text())
             generation = folder / "generation_config.json"
             defaults = json.loads(generation.read_text()) if generation.is_file() else {}
         except ValueError as error:
-            raise InputError("MODEL_ID", model_id, f"config.json or generation_config.json is not JSON ({error}); download the model again") from None
+            raise InputError(
+                "MODEL_ID",
+                model_id,
+                f"config.json or generation_config.json is not JSON ({error}); download the model"
+                " again",
+            ) from None
         text_config = config.get("text_config") or config
-        eos = defaults.get("eos_token_id", text_config.get("eos_token_id", config.get("eos_token_id")))
+        eos = defaults.get(
+            "eos_token_id", text_config.get("eos_token_id", config.get("eos_token_id"))
+        )
         return cls(
             folder=folder,
             format=_format(model_id, folder, config),
@@ -66,7 +83,8 @@ class Artifact:
         )
 
     def choose_engine(self, wanted: str) -> EngineKind:
-        """The engine named `wanted`, or with `auto` the first that loads this format and is installed.
+        """The engine named `wanted`, or with `auto` the first that loads this format and is
+        installed.
 
         Raises:
             InputError: no such engine can load this artifact here. Names those that can.
@@ -76,14 +94,21 @@ class Artifact:
         hint = f"a {self.format} model is loaded by: {', '.join(kind.name for kind in able)}"
         if wanted == "auto":
             if not installed:
-                raise InputError("ENGINE", wanted, f"no engine here can load this artifact; {hint}, install {able[0].missing()}")
+                raise InputError(
+                    "ENGINE",
+                    wanted,
+                    f"no engine here can load this artifact; {hint}, install {able[0].missing()}",
+                )
             return installed[0]
         kind = ENGINES[wanted]
         if kind not in able:
             raise InputError("ENGINE", wanted, f"cannot load this artifact; {hint}")
         if missing := kind.missing():
             raise InputError(
-                "ENGINE", wanted, f"is not installed here; install {missing}, or use one of: {', '.join(k.name for k in installed) or 'none is installed'}"
+                "ENGINE",
+                wanted,
+                f"is not installed here; install {missing}, or use one of:"
+                f" {', '.join(k.name for k in installed) or 'none is installed'}",
             )
         return kind
 
@@ -93,7 +118,10 @@ def _format(model_id: str, folder: Path, config: dict[str, Any]) -> Format:
         return "openvino"
     if not any(folder.glob("*.safetensors")):
         raise InputError(
-            "MODEL_ID", model_id, "holds neither *.safetensors nor openvino_model.xml; pickled weights are not loaded, convert them to safetensors"
+            "MODEL_ID",
+            model_id,
+            "holds neither *.safetensors nor openvino_model.xml; pickled weights are not loaded,"
+            " convert them to safetensors",
         )
     method = (config.get("quantization_config") or {}).get("quant_method")
     if method is None:
@@ -104,7 +132,8 @@ def _format(model_id: str, folder: Path, config: dict[str, Any]) -> Format:
     raise InputError(
         "MODEL_ID",
         model_id,
-        f"is quantized with {method}, which no engine here loads; quantize it with a method of this project",
+        f"is quantized with {method}, which no engine here loads; quantize it with a method of this"
+        " project",
     )
 
 
@@ -112,11 +141,17 @@ def _context(model_id: str, config: dict[str, Any]) -> int:
     for name in ("max_position_embeddings", "n_positions", "seq_length"):
         if isinstance(config.get(name), int):
             return config[name]
-    raise InputError("MODEL_ID", model_id, "config.json does not say how long the context is; add max_position_embeddings")
+    raise InputError(
+        "MODEL_ID",
+        model_id,
+        "config.json does not say how long the context is; add max_position_embeddings",
+    )
 
 
 def _kv_numbers(config: dict[str, Any]) -> int:
     """Keys and values of all layers for one token. 0 where the config does not tell."""
     heads = config.get("num_attention_heads") or 1
     size = config.get("head_dim") or config.get("hidden_size", 0) // heads
-    return 2 * config.get("num_hidden_layers", 0) * (config.get("num_key_value_heads") or heads) * size
+    return (
+        2 * config.get("num_hidden_layers", 0) * (config.get("num_key_value_heads") or heads) * size
+    )

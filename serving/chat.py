@@ -13,12 +13,19 @@ from greenlight.serving.logs import log
 
 
 class ChatTemplate:
-    """Renders as transformers does: the same sandbox, the same functions, no code from the model's folder."""
+    """Renders as transformers does: the same sandbox, the same functions, no code from the model's
+    folder.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Look for a template in `folder`. A model without one, or with one that cannot be read, completes texts but does not chat."""
+        """Look for a template in `folder`. A model without one, or with one that cannot be read,
+        completes texts but does not chat.
+        """
         config = _json(folder / "tokenizer_config.json")
-        self._tokens = {name: _token(config.get(name)) for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
+        self._tokens = {
+            name: _token(config.get(name))
+            for name in ("bos_token", "eos_token", "pad_token", "unk_token")
+        }
         source = _source(folder, config)
         self._template: jinja2.Template | None = None
         if source is not None:
@@ -31,16 +38,26 @@ class ChatTemplate:
         return self._template is not None
 
     def render(self, messages: list[dict[str, Any]], ask: bool = True) -> str:
-        """The prompt that asks for the assistant's next message, or without `ask` the chat as it is. Raises ValueError: the template refuses the messages."""
+        """The prompt that asks for the assistant's next message, or without `ask` the chat as it
+        is. Raises ValueError: the template refuses the messages.
+        """
         assert self._template
         try:
-            return self._template.render(messages=messages, add_generation_prompt=ask, tools=None, documents=None, **self._tokens)
+            return self._template.render(
+                messages=messages,
+                add_generation_prompt=ask,
+                tools=None,
+                documents=None,
+                **self._tokens,
+            )
         except (jinja2.TemplateError, TypeError) as error:
             raise ValueError(str(error)) from None
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+    )
 
     def raise_exception(message: str) -> None:
         raise jinja2.TemplateError(message)
@@ -55,13 +72,17 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 
 def _source(folder: Path, config: dict[str, Any]) -> str | None:
-    """The template's text: a file of its own, or in tokenizer_config.json as a text or as a list of named ones."""
+    """The template's text: a file of its own, or in tokenizer_config.json as a text or as a list of
+    named ones.
+    """
     path = folder / "chat_template.jinja"
     if path.is_file():
         return path.read_text()
     template = config.get("chat_template")
     if isinstance(template, list):
-        template = next((entry["template"] for entry in template if entry.get("name") == "default"), None)
+        template = next(
+            (entry["template"] for entry in template if entry.get("name") == "default"), None
+        )
     return template
 
 

@@ -19,7 +19,9 @@ class Vocabulary:
     """
 
     def __init__(self, folder: Path, size: int) -> None:
-        """Read `tokenizer.json`. `size` is the model's vocabulary, which may be padded beyond the tokenizer's. Raises InputError."""
+        """Read `tokenizer.json`. `size` is the model's vocabulary, which may be padded beyond the
+        tokenizer's. Raises InputError.
+        """
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -34,7 +36,8 @@ class Vocabulary:
 class TextStream:
     """Turns the tokens of one request into text as they come.
 
-    A piece is held back while it ends inside a UTF-8 character, or with what may become a stop string.
+    A piece is held back while it ends inside a UTF-8 character, or with what may become a stop
+    string.
 
     Attributes:
         stopped: a stop string was found; the text ended before it, and no more tokens are wanted.
@@ -65,7 +68,9 @@ class TextStream:
         return text
 
     def finish(self) -> str:
-        """What was held back and turned out to be text. A character that the model left unfinished becomes U+FFFD, as in the tokenizer's own decode."""
+        """What was held back and turned out to be text. A character that the model left unfinished
+        becomes U+FFFD, as in the tokenizer's own decode.
+        """
         if self.stopped:
             return ""
         rest = self._decoder.decode(b"", True)
@@ -78,30 +83,54 @@ class TextStream:
             self.stopped, self._held = True, ""
             return text[: min(found)]
         longest = min(len(text), max(map(len, self._stops)) - 1)
-        keep = next((size for size in range(longest, 0, -1) if any(stop.startswith(text[-size:]) for stop in self._stops)), 0)
+        keep = next(
+            (
+                size
+                for size in range(longest, 0, -1)
+                if any(stop.startswith(text[-size:]) for stop in self._stops)
+            ),
+            0,
+        )
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
 
 
 def _pieces(tokenizer: Tokenizer, size: int) -> list[bytes]:
-    """The table from id to bytes. Two families cover the models served: byte-level BPE, and SentencePiece with byte fallback."""
+    """The table from id to bytes. Two families cover the models served: byte-level BPE, and
+    SentencePiece with byte fallback.
+    """
     spec = json.loads(tokenizer.to_str())
     decoder = spec.get("decoder") or {}
     kinds = {part["type"] for part in [decoder, *decoder.get("decoders", [])] if part}
     added = tokenizer.get_added_tokens_decoder()
-    pieces = [b""] * max(size, tokenizer.get_vocab_size(with_added_tokens=True), max(added, default=0) + 1)
+    pieces = [b""] * max(
+        size, tokenizer.get_vocab_size(with_added_tokens=True), max(added, default=0) + 1
+    )
     if "ByteLevel" in kinds:
         alphabet = _byte_alphabet()
 
         def piece(token: str) -> bytes:
-            return bytes(alphabet[char] for char in token) if all(char in alphabet for char in token) else token.encode()
+            return (
+                bytes(alphabet[char] for char in token)
+                if all(char in alphabet for char in token)
+                else token.encode()
+            )
+
     elif kinds & {"ByteFallback", "Metaspace"}:
 
         def piece(token: str) -> bytes:
             is_byte = len(token) == 6 and token.startswith("<0x") and token.endswith(">")
-            return bytes([int(token[3:5], 16)]) if is_byte else token.replace("\u2581", " ").encode()
+            return (
+                bytes([int(token[3:5], 16)]) if is_byte else token.replace("\u2581", " ").encode()
+            )
+
     else:
-        raise InputError("MODEL_ID", "tokenizer.json", f"has the decoder {decoder.get('type')!r}; byte-level and SentencePiece tokenizers are served")
+        raise InputError(
+            "MODEL_ID",
+            "tokenizer.json",
+            f"has the decoder {decoder.get('type')!r}; byte-level and SentencePiece tokenizers are"
+            " served",
+        )
     for token, number in tokenizer.get_vocab(with_added_tokens=True).items():
         pieces[number] = piece(token)
     for number, addition in added.items():
@@ -113,4 +142,6 @@ def _byte_alphabet() -> dict[str, int]:
     """GPT-2's printable stand-ins for the 256 bytes."""
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in plain]
-    return {chr(byte): byte for byte in plain} | {chr(256 + n): byte for n, byte in enumerate(others)}
+    return {chr(byte): byte for byte in plain} | {
+        chr(256 + n): byte for n, byte in enumerate(others)
+    }

@@ -1,4 +1,6 @@
-"""The HTTP side of the engine's process: starts it, hands it requests, and gives each request its stream of tokens."""
+"""The HTTP side of the engine's process: starts it, hands it requests, and gives each request its
+stream of tokens.
+"""
 
 import asyncio
 import itertools
@@ -18,7 +20,9 @@ from greenlight.serving.engines.base import EngineConfig, Request
 from greenlight.serving.logs import log
 from greenlight.serving.settings import SECRETS
 
-ANSWER_SECONDS = 30  # a step over long prompts may take seconds; an engine that is silent for longer is stuck
+ANSWER_SECONDS = (
+    30  # a step over long prompts may take seconds; an engine that is silent for longer is stuck
+)
 
 
 class EngineFault(Exception):
@@ -30,7 +34,9 @@ class RequestRefused(Exception):
 
 
 class TokenStream:
-    """The tokens of one request, as far as they have come. Tokens that come while the reader is busy are handed over together."""
+    """The tokens of one request, as far as they have come. Tokens that come while the reader is
+    busy are handed over together.
+    """
 
     __slots__ = ("_finish", "_tokens", "_waiter", "arrived", "held", "id")
 
@@ -51,7 +57,9 @@ class TokenStream:
             self._waiter.set_result(None)
 
     async def get(self) -> tuple[list[int], str | None]:
-        """Tokens since the last call and, with the last of them, `stop` or `length`. Raises EngineFault or RequestRefused."""
+        """Tokens since the last call and, with the last of them, `stop` or `length`. Raises
+        EngineFault or RequestRefused.
+        """
         if not self._tokens and self._finish is None:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
@@ -66,7 +74,8 @@ class EngineProcess(asyncio.Protocol):
     """The engine's process as its parent sees it.
 
     Attributes:
-        process: started by the constructor, so that the model loads while the HTTP side is still importing.
+        process: started by the constructor, so that the model loads while the HTTP side is still
+            importing.
         ready: the model is loaded.
         fault: why the engine is lost, empty while it is well.
     """
@@ -85,10 +94,20 @@ class EngineProcess(asyncio.Protocol):
         self._socket, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "greenlight.serving.worker", str(theirs.fileno()), str(os.getpid()), json.dumps(asdict(config))],
+                [
+                    sys.executable,
+                    "-m",
+                    "greenlight.serving.worker",
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                    json.dumps(asdict(config)),
+                ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env={name: value for name, value in os.environ.items() if name.lower() not in SECRETS} | _quiet(config.threads),
+                env={
+                    name: value for name, value in os.environ.items() if name.lower() not in SECRETS
+                }
+                | _quiet(config.threads),
             )
 
     async def connect(self) -> None:
@@ -100,7 +119,9 @@ class EngineProcess(asyncio.Protocol):
         return len(self._streams)
 
     def submit(self, tokens: list[int], hold: bool, **sampling: Any) -> TokenStream:
-        """Hand a request to the engine; `sampling` holds the other fields of a Request. With `hold` all tokens come together at the end."""
+        """Hand a request to the engine; `sampling` holds the other fields of a Request. With `hold`
+        all tokens come together at the end.
+        """
         stream = TokenStream(next(self._numbers), hold)
         self._streams[stream.id] = stream
         self._send("add", asdict(Request(id=stream.id, tokens=tokens, **sampling)), hold)
@@ -112,7 +133,9 @@ class EngineProcess(asyncio.Protocol):
             self._send("cancel", stream.id)
 
     def silent_seconds(self) -> float:
-        """How long the engine has owed an answer. Asks it again if it has answered: meant to be called by each readiness probe."""
+        """How long the engine has owed an answer. Asks it again if it has answered: meant to be
+        called by each readiness probe.
+        """
         if self._unanswered:
             return time.monotonic() - self._unanswered
         self._unanswered = time.monotonic()
@@ -136,7 +159,9 @@ class EngineProcess(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         now = time.perf_counter()
-        *lines, self._received = (self._received + data).split(b"\n") if self._received else data.split(b"\n")
+        *lines, self._received = (
+            (self._received + data).split(b"\n") if self._received else data.split(b"\n")
+        )
         for line in lines:
             kind, *content = orjson.loads(line)
             if kind == "step":
@@ -180,7 +205,9 @@ class EngineProcess(asyncio.Protocol):
 
     def _fail(self, reason: str, details: str = "") -> None:
         self.fault, self.ready = reason, False
-        fields = {"reason": reason, "requests_lost": len(self._streams)} | ({"traceback": details} if details else {})
+        fields = {"reason": reason, "requests_lost": len(self._streams)} | (
+            {"traceback": details} if details else {}
+        )
         log.critical("engine_failed", extra={"fields": fields})
         streams, self._streams = self._streams, {}
         for stream in streams.values():
@@ -189,7 +216,9 @@ class EngineProcess(asyncio.Protocol):
 
 
 def _quiet(threads: int) -> dict[str, str]:
-    """Environment of the engine's process: libraries that stay silent and offline, and thread pools that do not spin."""
+    """Environment of the engine's process: libraries that stay silent and offline, and thread pools
+    that do not spin.
+    """
     return {
         "BITSANDBYTES_NOWELCOME": "1",
         "CI": "true",  # else each import of openvino is reported to Google Analytics
@@ -203,7 +232,8 @@ def _quiet(threads: int) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "TORCH_CPP_LOG_LEVEL": "ERROR",
         "TRANSFORMERS_VERBOSITY": "error",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else two servers on one machine share the same cores
+        # else two servers on one machine share the same cores
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_HOST_IP": "127.0.0.1",
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_LOGGING_STREAM": "ext://sys.stderr",

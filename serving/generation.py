@@ -28,7 +28,15 @@ class Generation:
 
     __slots__ = ("_engine", "_metrics", "_started", "_stream", "prompt_tokens", "text")
 
-    def __init__(self, engine: EngineProcess, stream: TokenStream, text: TextStream, prompt_tokens: int, metrics: Metrics, started: float) -> None:
+    def __init__(
+        self,
+        engine: EngineProcess,
+        stream: TokenStream,
+        text: TextStream,
+        prompt_tokens: int,
+        metrics: Metrics,
+        started: float,
+    ) -> None:
         self._engine, self._stream, self._metrics, self._started = engine, stream, metrics, started
         self.text, self.prompt_tokens = text, prompt_tokens
 
@@ -36,7 +44,8 @@ class Generation:
         """The text as it comes. The last piece has the finish reason.
 
         Raises:
-            ApiError: the engine failed, refused the request, or the server has to end before it is done.
+            ApiError: the engine failed, refused the request, or the server has to end before it is
+                done.
             Abandoned: the client is gone.
         """
         stream, text, itl = self._stream, self.text, self._metrics.itl
@@ -61,9 +70,19 @@ class Generation:
                     return
                 yield Chunk(new, count)
         except EngineFault as fault:
-            raise ApiError(500, f"The engine failed while it generated: {fault}", "engine_error", code="engine_failed") from None
+            raise ApiError(
+                500,
+                f"The engine failed while it generated: {fault}",
+                "engine_error",
+                code="engine_failed",
+            ) from None
         except RequestRefused as refusal:
-            raise ApiError(500, f"The engine could not finish this request: {refusal}", "engine_error", code="request_refused") from None
+            raise ApiError(
+                500,
+                f"The engine could not finish this request: {refusal}",
+                "engine_error",
+                code="request_refused",
+            ) from None
         finally:
             self._engine.cancel(stream)
             self._metrics.output_tokens.inc(text.tokens)
@@ -86,7 +105,14 @@ class Generation:
 
     def expire(self, seconds: float) -> None:
         """It has taken too long: end with an error that the client is told."""
-        self._end(ApiError(408, f"The text was not done within REQUEST_TIMEOUT of this server, {seconds:g} s. Ask for fewer tokens.", code="request_timeout"))
+        self._end(
+            ApiError(
+                408,
+                f"The text was not done within REQUEST_TIMEOUT of this server, {seconds:g} s. Ask"
+                " for fewer tokens.",
+                code="request_timeout",
+            )
+        )
 
     @property
     def seconds(self) -> float:

@@ -1,4 +1,6 @@
-"""Log lines of the server: one JSON object an event, on stderr. Prompts and outputs are never logged."""
+"""Log lines of the server: one JSON object an event, on stderr. Prompts and outputs are never
+logged.
+"""
 
 import logging
 from datetime import UTC, datetime
@@ -9,7 +11,9 @@ log = logging.getLogger("greenlight.serving")
 
 
 class JsonFormatter(logging.Formatter):
-    """`log.info("event", extra={"fields": {…}})` becomes {"time", "severity", "event", …}, the names Cloud Logging knows."""
+    """`log.info("event", extra={"fields": {…}})` becomes {"time", "severity", "event", …}, the
+    names Cloud Logging knows.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         line = {

@@ -1,4 +1,6 @@
-"""What /metrics shows. Counting a token must cost next to nothing, so the token histograms count in plain lists."""
+"""What /metrics shows. Counting a token must cost next to nothing, so the token histograms count in
+plain lists.
+"""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
@@ -9,14 +11,47 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-TTFT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-ITL_BUCKETS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 2.0, 4.0)
+TTFT_BUCKETS = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)
+ITL_BUCKETS = (
+    0.0005,
+    0.001,
+    0.002,
+    0.004,
+    0.008,
+    0.016,
+    0.032,
+    0.064,
+    0.128,
+    0.256,
+    0.512,
+    1.0,
+    2.0,
+    4.0,
+)
 
 disable_created_metrics()  # a third of the lines, and nobody reads them
 
 
 class Histogram:
-    """Counts of values under bucket bounds, in seconds. A tenth of what prometheus_client's own costs an observation."""
+    """Counts of values under bucket bounds, in seconds. A tenth of what prometheus_client's own
+    costs an observation.
+    """
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -45,18 +80,34 @@ class Metrics(Collector):
         engine_pid: reads the pid of the engine's process, 0 when it is gone.
     """
 
-    def __init__(self, release: str, model: str, gauges: dict[str, tuple[str, Callable[[], float]]], engine_pid: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        release: str,
+        model: str,
+        gauges: dict[str, tuple[str, Callable[[], float]]],
+        engine_pid: Callable[[], int],
+    ) -> None:
         self._labels = {"release": release, "model": model}
         self._gauges, self._engine_pid = gauges, engine_pid
         self.registry = CollectorRegistry()
         self.ttft = Histogram(TTFT_BUCKETS)
         self.itl = Histogram(ITL_BUCKETS)
-        self.prompt_tokens = self._counter("greenlight_prompt_tokens", "Tokens of the prompts taken")
+        self.prompt_tokens = self._counter(
+            "greenlight_prompt_tokens", "Tokens of the prompts taken"
+        )
         self.output_tokens = self._counter("greenlight_output_tokens", "Tokens generated")
         self._requests = Counter(
-            "greenlight_requests", "Requests by route and status code, counted when they end", ["release", "model", "route", "status"], registry=self.registry
+            "greenlight_requests",
+            "Requests by route and status code, counted when they end",
+            ["release", "model", "route", "status"],
+            registry=self.registry,
         )
-        self._errors = Counter("greenlight_errors", "Requests that failed, by kind", ["release", "model", "kind"], registry=self.registry)
+        self._errors = Counter(
+            "greenlight_errors",
+            "Requests that failed, by kind",
+            ["release", "model", "kind"],
+            registry=self.registry,
+        )
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
 
@@ -72,12 +123,24 @@ class Metrics(Collector):
             gauge = GaugeMetricFamily(f"greenlight_{name}", text, labels=names)
             gauge.add_metric(values, read())
             yield gauge
-        memory = GaugeMetricFamily("greenlight_engine_resident_memory_bytes", "Resident memory of the engine's process", labels=names)
+        memory = GaugeMetricFamily(
+            "greenlight_engine_resident_memory_bytes",
+            "Resident memory of the engine's process",
+            labels=names,
+        )
         memory.add_metric(values, resident_bytes(self._engine_pid()))
         yield memory
         for name, text, histogram in (
-            ("greenlight_time_to_first_token_seconds", "Arrival of a request to its first token, streamed requests", self.ttft),
-            ("greenlight_inter_token_seconds", "Time between two tokens of a request, streamed requests", self.itl),
+            (
+                "greenlight_time_to_first_token_seconds",
+                "Arrival of a request to its first token, streamed requests",
+                self.ttft,
+            ),
+            (
+                "greenlight_inter_token_seconds",
+                "Time between two tokens of a request, streamed requests",
+                self.itl,
+            ),
         ):
             family = HistogramMetricFamily(name, text, labels=names)
             family.add_metric(values, histogram.cumulative(), histogram.total)
@@ -87,7 +150,9 @@ class Metrics(Collector):
         return generate_latest(self.registry)
 
     def _counter(self, name: str, text: str) -> Counter:
-        return Counter(name, text, list(self._labels), registry=self.registry).labels(**self._labels)
+        return Counter(name, text, list(self._labels), registry=self.registry).labels(
+            **self._labels
+        )
 
 
 def resident_bytes(pid: int) -> float:

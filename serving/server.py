@@ -1,4 +1,6 @@
-"""The life of the HTTP process: listens at once, ready when the engine is, drains on SIGTERM, fails when the engine does."""
+"""The life of the HTTP process: listens at once, ready when the engine is, drains on SIGTERM, fails
+when the engine does.
+"""
 
 import asyncio
 import contextlib
@@ -16,8 +18,12 @@ from greenlight.serving.app import ClosesConnections, create_app
 from greenlight.serving.logs import log
 from greenlight.serving.traffic_watch import watch
 
-KEEP_ALIVE_SECONDS = 620  # longer than any load balancer keeps an idle connection (Google's: 600 s), so that only they close first
-QUIET_SECONDS = 0.5  # a drain ends when nothing was in flight for so long: clients on kept-alive connections get one last answer
+# longer than any load balancer keeps an idle connection (Google's: 600 s), so that only they close
+# first
+KEEP_ALIVE_SECONDS = 620
+# a drain ends when nothing was in flight for so long: clients on kept-alive connections get one
+# last answer
+QUIET_SECONDS = 0.5
 FAREWELL_SECONDS = 1  # for errors to reach the clients of a failed engine
 
 
@@ -62,11 +68,18 @@ class Lifecycle:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._terminate)
         address = self.listener.getsockname()
-        log.info("listening", extra={"fields": {"host": address[0], "port": address[1], "pid": os.getpid()}})
+        log.info(
+            "listening",
+            extra={"fields": {"host": address[0], "port": address[1], "pid": os.getpid()}},
+        )
         service.engine.on_ready = self._engine_ready
         service.engine.on_fault = self._engine_failed
         await service.engine.connect()
-        watching = asyncio.ensure_future(watch(service, service.settings.stable_url)) if service.settings.stable_url else None
+        watching = (
+            asyncio.ensure_future(watch(service, service.settings.stable_url))
+            if service.settings.stable_url
+            else None
+        )
         try:
             await self.web.serve(sockets=[self.listener])
         finally:
@@ -77,26 +90,43 @@ class Lifecycle:
 
     def _engine_ready(self) -> None:
         service = self.service
-        fields = {"engine": service.engine_name, "model": service.model, "context": service.artifact.context, **service.engine.facts}
-        log.info("ready", extra={"fields": fields | {"seconds": round(time.time() - service.started, 3)}})
+        fields = {
+            "engine": service.engine_name,
+            "model": service.model,
+            "context": service.artifact.context,
+            **service.engine.facts,
+        }
+        log.info(
+            "ready", extra={"fields": fields | {"seconds": round(time.time() - service.started, 3)}}
+        )
 
     def _engine_failed(self, reason: str) -> None:
         self.exit_code = 1
-        asyncio.get_running_loop().call_later(0.1, self._end)  # the answers of the requests in flight are being written
+        asyncio.get_running_loop().call_later(
+            0.1, self._end
+        )  # the answers of the requests in flight are being written
 
     def _terminate(self) -> None:
         if self._drain is not None:
-            log.warning("ended_by_second_signal", extra={"fields": {"requests_lost": len(self.service.generations)}})
+            log.warning(
+                "ended_by_second_signal",
+                extra={"fields": {"requests_lost": len(self.service.generations)}},
+            )
             self.service.engine.stop()
             os._exit(128 + signal.SIGTERM)
         self._drain = asyncio.ensure_future(self._drain_and_end())
 
     async def _drain_and_end(self) -> None:
-        """Let go of the clients. For half of the grace period new requests are still taken: traffic only stops coming a moment after SIGTERM."""
+        """Let go of the clients. For half of the grace period new requests are still taken: traffic
+        only stops coming a moment after SIGTERM.
+        """
         service, grace = self.service, self.service.settings.grace_seconds
         started = time.monotonic()
         service.draining = True
-        log.info("draining", extra={"fields": {"in_flight": len(service.generations), "grace_seconds": grace}})
+        log.info(
+            "draining",
+            extra={"fields": {"in_flight": len(service.generations), "grace_seconds": grace}},
+        )
         quiet_since = started
         while (now := time.monotonic()) < started + grace:
             service.refusing = now > started + grace / 2
@@ -106,8 +136,18 @@ class Lifecycle:
                 break
             await asyncio.sleep(0.05)
         for generation in list(service.generations):
-            generation.cut(f"The server ends; GRACE_SECONDS ({grace:g}) were over before this text was done.")
-        log.info("drained", extra={"fields": {"cut": len(service.generations), "seconds": round(time.monotonic() - started, 3)}})
+            generation.cut(
+                f"The server ends; GRACE_SECONDS ({grace:g}) were over before this text was done."
+            )
+        log.info(
+            "drained",
+            extra={
+                "fields": {
+                    "cut": len(service.generations),
+                    "seconds": round(time.monotonic() - started, 3),
+                }
+            },
+        )
         self._end()
 
     def _end(self) -> None:

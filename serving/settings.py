@@ -1,4 +1,6 @@
-"""The server's settings: read from the environment once, validated at start, listed by `python -m greenlight.serving --help`."""
+"""The server's settings: read from the environment once, validated at start, listed by `python -m
+greenlight.serving --help`.
+"""
 
 import math
 import os
@@ -14,54 +16,168 @@ from greenlight.core.errors import InputError
 
 
 class Settings(BaseModel):
-    """Every field is an environment variable of the same name in capitals. An empty variable counts as unset."""
+    """Every field is an environment variable of the same name in capitals. An empty variable counts
+    as unset.
+    """
 
     model_config = ConfigDict(frozen=True)
 
-    model_id: str = Field(min_length=1, description="Hub id, gs:// prefix, or path of a model folder or a Model artifact (record.json and model/).")
+    model_id: str = Field(
+        min_length=1,
+        description=(
+            "Hub id, gs:// prefix, or path of a model folder or a Model artifact (record.json and"
+            " model/)."
+        ),
+    )
     model_revision: str = Field("", description="Branch, tag or commit of a hub model.")
-    model_cache: str = Field("~/.cache/greenlight/models", description="Folder that models of the hub or a bucket are fetched to; what is whole there is kept.")
-    hf_token: SecretStr = Field(SecretStr(""), description="Reads private and gated models of the hub.")
-    use_4bit: bool = Field(False, description="Load a plain checkpoint with bitsandbytes in 4 bits (nf4). For the transformers engine.")
-    engine: Literal["auto", "openvino", "transformers", "vllm"] = Field("auto", description="auto takes the engine that suits the artifact.")
+    model_cache: str = Field(
+        "~/.cache/greenlight/models",
+        description=(
+            "Folder that models of the hub or a bucket are fetched to; what is whole there is kept."
+        ),
+    )
+    hf_token: SecretStr = Field(
+        SecretStr(""), description="Reads private and gated models of the hub."
+    )
+    use_4bit: bool = Field(
+        False,
+        description=(
+            "Load a plain checkpoint with bitsandbytes in 4 bits (nf4). For the transformers"
+            " engine."
+        ),
+    )
+    engine: Literal["auto", "openvino", "transformers", "vllm"] = Field(
+        "auto", description="auto takes the engine that suits the artifact."
+    )
     host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0 takes a free one; the log says which.")
-    default_max_length: int = Field(128, ge=1, le=1_000_000, description="New tokens when a request does not say. Shortened to what the context has left.")
-    default_temperature: float = Field(0.7, ge=0, le=2, allow_inf_nan=False, description="Temperature when a request does not say. 0 is greedy.")
-    streaming_mode: bool = Field(False, description="Whether /generate streams when a request does not say.")
-    api_keys: SecretStr = Field(SecretStr(""), description="Keys separated by commas; requests must bear one (Authorization: Bearer KEY). Empty: open to all.")
-    cors_origins: str = Field("", description="Origins separated by commas whose web pages may read answers; * for any.")
-    release_id: str = Field("", pattern=r"^[!-~]{0,200}$", description="What /version, the metrics and the header X-Release-Id report as the release.")
+    port: int = Field(
+        8000,
+        ge=0,
+        le=65535,
+        description="Port to listen on. 0 takes a free one; the log says which.",
+    )
+    default_max_length: int = Field(
+        128,
+        ge=1,
+        le=1_000_000,
+        description=(
+            "New tokens when a request does not say. Shortened to what the context has left."
+        ),
+    )
+    default_temperature: float = Field(
+        0.7,
+        ge=0,
+        le=2,
+        allow_inf_nan=False,
+        description="Temperature when a request does not say. 0 is greedy.",
+    )
+    streaming_mode: bool = Field(
+        False, description="Whether /generate streams when a request does not say."
+    )
+    api_keys: SecretStr = Field(
+        SecretStr(""),
+        description=(
+            "Keys separated by commas; requests must bear one (Authorization: Bearer KEY). Empty:"
+            " open to all."
+        ),
+    )
+    cors_origins: str = Field(
+        "", description="Origins separated by commas whose web pages may read answers; * for any."
+    )
+    release_id: str = Field(
+        "",
+        pattern=r"^[!-~]{0,200}$",
+        description="What /version, the metrics and the header X-Release-Id report as the release.",
+    )
     stable_url: str = Field(
         "",
         pattern=r"^(http://[!-~]+)?$",
-        description="URL of the stable endpoint. A server that lost the traffic to another release there ends kept-alive connections.",
+        description=(
+            "URL of the stable endpoint. A server that lost the traffic to another release there"
+            " ends kept-alive connections."
+        ),
     )
-    model_digest: str = Field("", description="What /version reports when the artifact has no record.json.")
-    max_running: int = Field(64, ge=1, le=4096, description="Requests that the engine decodes together.")
-    max_queue: int = Field(256, ge=0, le=100_000, description="Requests that wait for a place. One more is answered 429.")
-    max_prompt_tokens: int = Field(0, ge=0, description="Longest prompt in tokens. 0: as long as the model's context allows.")
-    max_new_tokens: int = Field(0, ge=0, description="Most new tokens a request may ask for. 0: as many as the model's context leaves.")
-    request_timeout: float = Field(600, gt=0, le=86_400, allow_inf_nan=False, description="Seconds a request may take, waiting included. Then it is cut: 408.")
-    max_body_bytes: int = Field(4 << 20, ge=1024, description="Longest request body in bytes. One longer is answered 413.")
-    grace_seconds: float = Field(30, ge=0, le=3600, allow_inf_nan=False, description="How long streams in flight may go on after SIGTERM.")
-    num_threads: int = Field(0, ge=0, le=1024, description="Threads of the engine. 0: as many as this process may use cores.")
-    kv_cache_mb: int = Field(0, ge=0, description="Memory for the KV cache in MB. 0: what MAX_RUNNING full contexts need, at most a quarter of the memory.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug adds a line a request. Prompts and outputs are never logged.")
+    model_digest: str = Field(
+        "", description="What /version reports when the artifact has no record.json."
+    )
+    max_running: int = Field(
+        64, ge=1, le=4096, description="Requests that the engine decodes together."
+    )
+    max_queue: int = Field(
+        256,
+        ge=0,
+        le=100_000,
+        description="Requests that wait for a place. One more is answered 429.",
+    )
+    max_prompt_tokens: int = Field(
+        0, ge=0, description="Longest prompt in tokens. 0: as long as the model's context allows."
+    )
+    max_new_tokens: int = Field(
+        0,
+        ge=0,
+        description=(
+            "Most new tokens a request may ask for. 0: as many as the model's context leaves."
+        ),
+    )
+    request_timeout: float = Field(
+        600,
+        gt=0,
+        le=86_400,
+        allow_inf_nan=False,
+        description="Seconds a request may take, waiting included. Then it is cut: 408.",
+    )
+    max_body_bytes: int = Field(
+        4 << 20, ge=1024, description="Longest request body in bytes. One longer is answered 413."
+    )
+    grace_seconds: float = Field(
+        30,
+        ge=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="How long streams in flight may go on after SIGTERM.",
+    )
+    num_threads: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Threads of the engine. 0: as many as this process may use cores.",
+    )
+    kv_cache_mb: int = Field(
+        0,
+        ge=0,
+        description=(
+            "Memory for the KV cache in MB. 0: what MAX_RUNNING full contexts need, at most a"
+            " quarter of the memory."
+        ),
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="debug adds a line a request. Prompts and outputs are never logged."
+    )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Raises InputError that names the variable, its value and what to write instead."""
-        given = {name: environment[name.upper()] for name in cls.model_fields if environment.get(name.upper(), "") != ""}
+        given = {
+            name: environment[name.upper()]
+            for name in cls.model_fields
+            if environment.get(name.upper(), "") != ""
+        }
         try:
             return cls.model_validate(given)
         except ValidationError as error:
             name = str(error.errors()[0]["loc"][0])
             shown = "(hidden)" if name in SECRETS else given.get(name, "")
-            raise InputError(name.upper(), shown, f"set it to {_expected(cls.model_fields[name])}. {cls.model_fields[name].description}".rstrip(".")) from None
+            raise InputError(
+                name.upper(),
+                shown,
+                f"set it to {_expected(cls.model_fields[name])}."
+                f" {cls.model_fields[name].description}".rstrip("."),
+            ) from None
 
 
-SECRETS = tuple(name for name, field in Settings.model_fields.items() if field.annotation is SecretStr)
+SECRETS = tuple(
+    name for name, field in Settings.model_fields.items() if field.annotation is SecretStr
+)
 
 
 def _expected(field: FieldInfo) -> str:
@@ -73,7 +189,11 @@ def _expected(field: FieldInfo) -> str:
     if field.annotation in (str, SecretStr):
         if field.description and field.description.startswith("URL"):
             return "a URL that starts with http://"
-        return "a text without spaces" if any(hasattr(item, "pattern") for item in field.metadata) else "a text"
+        return (
+            "a text without spaces"
+            if any(hasattr(item, "pattern") for item in field.metadata)
+            else "a text"
+        )
     bounds = {type(item).__name__.lower(): item for item in field.metadata}
     low = getattr(bounds.get("ge"), "ge", getattr(bounds.get("gt"), "gt", None))
     high = getattr(bounds.get("le"), "le", None)
@@ -85,38 +205,59 @@ def help_text() -> str:
     def default(field: FieldInfo) -> str:
         return "required" if field.is_required() else f"default {str(field.default) or 'empty'}"
 
-    lines = ["Usage: MODEL_ID=<folder> python -m greenlight.serving", "", "Serves one model over HTTP. Settings come from the environment:", ""]
+    lines = [
+        "Usage: MODEL_ID=<folder> python -m greenlight.serving",
+        "",
+        "Serves one model over HTTP. Settings come from the environment:",
+        "",
+    ]
     for name, field in Settings.model_fields.items():
         lines.append(f"  {name.upper():<20} {_expected(field)}, {default(field)}")
-        lines += textwrap.wrap(str(field.description), 100, initial_indent=" " * 23, subsequent_indent=" " * 23)
+        lines += textwrap.wrap(
+            str(field.description), 100, initial_indent=" " * 23, subsequent_indent=" " * 23
+        )
     lines += [
         "",
-        "SIGTERM drains: not ready at once, streams in flight finish within GRACE_SECONDS, then exit 0. A second one exits at once.",
-        "Exit codes: 0 drained, 1 the engine failed, 2 a setting is unusable, 143 ended by a second SIGTERM, or by one before it served.",
+        (
+            "SIGTERM drains: not ready at once, streams in flight finish within GRACE_SECONDS, then"
+            " exit 0. A second one exits at once."
+        ),
+        (
+            "Exit codes: 0 drained, 1 the engine failed, 2 a setting is unusable, 143 ended by a"
+            " second SIGTERM, or by one before it served."
+        ),
     ]
     return "\n".join(lines)
 
 
 def available_cores() -> int:
-    """Cores that this process may use: its affinity, and below that the CPU limit of its container."""
+    """Cores that this process may use: its affinity, and below that the CPU limit of its
+    container.
+    """
     cores = len(os.sched_getaffinity(0))
     quota, period = _cgroup_numbers("cpu.max", "cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")
     return max(1, min(cores, math.ceil(quota / period))) if quota and period else cores
 
 
 def available_memory() -> int:
-    """Bytes that this process and its children may use: the machine's memory, and below that the limit of its container."""
+    """Bytes that this process and its children may use: the machine's memory, and below that the
+    limit of its container.
+    """
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit, _ = _cgroup_numbers("memory.max", "memory/memory.limit_in_bytes")
     return min(memory, limit) if limit else memory
 
 
 def _cgroup_numbers(v2: str, *v1: str) -> tuple[int, int]:
-    """The numbers of a limit, of cgroups v2 (one file) or v1 (one file a number). (0, 0) where there is no limit."""
+    """The numbers of a limit, of cgroups v2 (one file) or v1 (one file a number). (0, 0) where
+    there is no limit.
+    """
     root = Path("/sys/fs/cgroup")
     for files in ((v2,), v1):
         try:
-            words: list[Any] = [word for file in files for word in (root / file).read_text().split()]
+            words: list[Any] = [
+                word for file in files for word in (root / file).read_text().split()
+            ]
         except OSError:
             continue
         if not all(word.isdigit() for word in words):  # `max` in v2, -1 in v1

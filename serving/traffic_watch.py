@@ -1,8 +1,11 @@
-"""Whether this server has the traffic, learned where its clients learn it: from the stable endpoint.
+"""Whether this server has the traffic, learned where its clients learn it: from the stable
+endpoint.
 
-A Kubernetes Service routes new connections only. Clients that keep theirs alive would stay with a color that lost the traffic for as long as it is kept
-warm. So each server asks the stable endpoint, on a connection of its own, which release answers there. One that had the traffic and sees another release in
-its place ends every connection after the response in flight, until it has the traffic again. Nobody has to tell it: whoever switched may be dead.
+A Kubernetes Service routes new connections only. Clients that keep theirs alive would stay with a
+color that lost the traffic for as long as it is kept warm. So each server asks the stable endpoint,
+on a connection of its own, which release answers there. One that had the traffic and sees another
+release in its place ends every connection after the response in flight, until it has the traffic
+again. Nobody has to tell it: whoever switched may be dead.
 """
 
 import asyncio
@@ -12,12 +15,17 @@ from urllib.parse import urlsplit
 from greenlight.serving.admission import Service
 from greenlight.serving.logs import log
 
-LIVE_SECONDS, IDLE_SECONDS = 0.1, 0.5  # between two looks: a live server must notice fast, one that was never live may take its time
+LIVE_SECONDS, IDLE_SECONDS = (
+    0.1,
+    0.5,
+)  # between two looks: a live server must notice fast, one that was never live may take its time
 ANSWER_SECONDS = 2.0
 
 
 async def watch(service: Service, url: str) -> None:
-    """Keep `service.demoted` true to what the stable endpoint says, for as long as the process lives."""
+    """Keep `service.demoted` true to what the stable endpoint says, for as long as the process
+    lives.
+    """
     own = service.settings.release_id
     was_live = False
     while True:
@@ -27,7 +35,10 @@ async def watch(service: Service, url: str) -> None:
         demoted = was_live and release not in (own, "") if release else service.demoted
         if demoted != service.demoted:
             service.demoted = demoted
-            log.info("demoted" if demoted else "live_again", extra={"fields": {"release": own, "live": release}})
+            log.info(
+                "demoted" if demoted else "live_again",
+                extra={"fields": {"release": own, "live": release}},
+            )
         await asyncio.sleep(LIVE_SECONDS if was_live else IDLE_SECONDS)
 
 
@@ -38,9 +49,13 @@ async def _release_behind(url: str) -> str:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
-            writer.write(f"GET /version HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode())
+            writer.write(
+                f"GET /version HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode()
+            )
             head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-            return str(json.loads(body)["release_id"]) if b" 200 " in head.split(b"\r\n", 1)[0] else ""
+            return (
+                str(json.loads(body)["release_id"]) if b" 200 " in head.split(b"\r\n", 1)[0] else ""
+            )
     except (OSError, ValueError, KeyError, TypeError):
         return ""
     finally:

@@ -1,9 +1,12 @@
-"""The engine's own process: drains commands, steps, and sends one packed message a step for all requests.
+"""The engine's own process: drains commands, steps, and sends one packed message a step for all
+requests.
 
 Both directions of the socket carry lines of JSON, each a list that begins with its kind.
 
-Commands: `["add", {Request}, hold]`, `["cancel", id]`, `["ping", n]`. With `hold` the tokens are sent together at the end.
-Messages: `["ready", {facts}]`, `["step", [[id, tokens, finish or null], …]]`, `["refused", id, why]`, `["pong", n]`, `["fault", why, traceback]`.
+Commands: `["add", {Request}, hold]`, `["cancel", id]`, `["ping", n]`. With `hold` the tokens are
+    sent together at the end.
+Messages: `["ready", {facts}]`, `["step", [[id, tokens, finish or null], …]]`, `["refused", id,
+    why]`, `["pong", n]`, `["fault", why, traceback]`.
 """
 
 import contextlib
@@ -87,9 +90,22 @@ class Worker:
 
 
 def warm_up(engine: Engine) -> None:
-    """Decode a few tokens, greedy and not: what a library puts off until its first batch must not delay the first request."""
+    """Decode a few tokens, greedy and not: what a library puts off until its first batch must not
+    delay the first request.
+    """
     for temperature in (0.0, 1.0):
-        engine.add(Request(id=0, tokens=[1, 1], max_new_tokens=2, temperature=temperature, top_p=1.0, top_k=0, seed=0, ignore_eos=True))
+        engine.add(
+            Request(
+                id=0,
+                tokens=[1, 1],
+                max_new_tokens=2,
+                temperature=temperature,
+                top_p=1.0,
+                top_k=0,
+                seed=0,
+                ignore_eos=True,
+            )
+        )
         while engine.busy:
             engine.step()
 
@@ -107,7 +123,10 @@ def die_with(parent: int) -> None:
 
 def main(fd: int, parent: int, config: EngineConfig) -> int:
     die_with(parent)
-    for number in (signal.SIGTERM, signal.SIGINT):  # sent to the whole group by terminals; the HTTP process says when to end
+    for number in (
+        signal.SIGTERM,
+        signal.SIGINT,
+    ):  # sent to the whole group by terminals; the HTTP process says when to end
         signal.signal(number, signal.SIG_IGN)
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -115,7 +134,9 @@ def main(fd: int, parent: int, config: EngineConfig) -> int:
     link = socket.socket(fileno=fd)
     try:
         started = time.monotonic()
-        with contextlib.redirect_stderr(io.StringIO()):  # progress bars; what a crash prints goes around it
+        with contextlib.redirect_stderr(
+            io.StringIO()
+        ):  # progress bars; what a crash prints goes around it
             engine = load(config)
             warm_up(engine)
         send(link, ["ready", {"load_seconds": round(time.monotonic() - started, 3)}])
@@ -129,8 +150,9 @@ def main(fd: int, parent: int, config: EngineConfig) -> int:
 
 
 if __name__ == "__mp_main__":
-    # In a process that vLLM has started: multiprocessing imports there what its parent runs. It must not outlive the worker, nor
-    # be stopped by a terminal's Ctrl-C while streams drain, nor print.
+    # In a process that vLLM has started: multiprocessing imports there what its parent runs. It
+    # must not outlive the worker, nor be stopped by a terminal's Ctrl-C while streams drain, nor
+    # print.
     die_with(os.getppid())
     os.setsid()
     logging.disable(logging.WARNING)

@@ -1,4 +1,5 @@
-"""A real object store for the tests: fake-gcs-server, built once a machine by tests/cluster/build.sh.
+"""A real object store for the tests: fake-gcs-server, built once a machine by
+tests/cluster/build.sh.
 
 Use it by importing the fixtures: `from tests.gcs import bucket, gcs_server`.
 """
@@ -20,7 +21,9 @@ READY_SECONDS = 20
 
 
 def build() -> Path:
-    """The server's binary, built when it is not there yet (about a minute). Skips the test where it cannot be."""
+    """The server's binary, built when it is not there yet (about a minute). Skips the test where it
+    cannot be.
+    """
     built = subprocess.run([BUILD, "fake-gcs-server"], capture_output=True, text=True, check=False)
     if built.returncode == CANNOT:
         pytest.skip(f"fake-gcs-server cannot be built: {built.stderr.strip().splitlines()[-1]}")
@@ -36,11 +39,29 @@ def running_server(host: str) -> Iterator[str]:
         probe.bind((host, 0))
         address = f"{host}:{probe.getsockname()[1]}"
     port = address.rpartition(":")[2]
-    process = subprocess.Popen([binary, "-scheme", "http", "-host", host, "-port", port, "-public-host", address, "-backend", "memory", "-log-level", "error"])
+    process = subprocess.Popen(
+        [
+            binary,
+            "-scheme",
+            "http",
+            "-host",
+            host,
+            "-port",
+            port,
+            "-public-host",
+            address,
+            "-backend",
+            "memory",
+            "-log-level",
+            "error",
+        ]
+    )
     try:
         deadline = time.monotonic() + READY_SECONDS
         while True:
-            assert process.poll() is None and time.monotonic() < deadline, "fake-gcs-server did not start"
+            assert process.poll() is None and time.monotonic() < deadline, (
+                "fake-gcs-server did not start"
+            )
             try:
                 socket.create_connection((host, int(port)), timeout=1).close()
                 break
@@ -61,7 +82,9 @@ def gcs_server() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(gcs_server: str, monkeypatch: pytest.MonkeyPatch):
-    """A bucket of its own, as a google-cloud-storage Bucket; clients made in the test find it by themselves."""
+    """A bucket of its own, as a google-cloud-storage Bucket; clients made in the test find it by
+    themselves.
+    """
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server)
     from google.cloud import storage as google
 

@@ -14,14 +14,22 @@ TERRAFORM = ROOT / "terraform"
 
 def test_outputs_and_variables_exist() -> None:
     outputs = set(re.findall(r'^output "(\w+)"', (TERRAFORM / "outputs.tf").read_text(), re.M))
-    named = set(re.findall(r"output (?:-raw )?(\w+)\)", PAGE)) | set(re.findall(r"`terraform output (\w+)`", PAGE))
+    named = set(re.findall(r"output (?:-raw )?(\w+)\)", PAGE)) | set(
+        re.findall(r"`terraform output (\w+)`", PAGE)
+    )
     assert {"target", "docker_registry", "model_storage_bucket"} <= named <= outputs
-    variables = set(re.findall(r'^variable "(\w+)"', (TERRAFORM / "variables.tf").read_text(), re.M))
+    variables = set(
+        re.findall(r'^variable "(\w+)"', (TERRAFORM / "variables.tf").read_text(), re.M)
+    )
     assert set(re.findall(r"-var (\w+)=", PAGE)) <= variables
-    assert {path.name for path in (TERRAFORM / "modules").iterdir()} <= set(re.findall(r"^\| `(\w+)` \|", PAGE, re.M))
+    assert {path.name for path in (TERRAFORM / "modules").iterdir()} <= set(
+        re.findall(r"^\| `(\w+)` \|", PAGE, re.M)
+    )
 
 
-@pytest.mark.parametrize("line", [line for line in PAGE.splitlines() if line.startswith(".venv/bin/greenlight ")])
+@pytest.mark.parametrize(
+    "line", [line for line in PAGE.splitlines() if line.startswith(".venv/bin/greenlight ")]
+)
 def test_commands_take_these_options(line: str) -> None:
     from greenlight.cli.main import app
 
@@ -38,7 +46,10 @@ def test_variables_are_read() -> None:
     from greenlight.pipelines.runners.settings import CloudOptions
     from greenlight.resolve.parameters import Parameters
 
-    known = {f"GREENLIGHT_{name.upper()}" for name in [*CloudOptions.model_fields, *Parameters.model_fields]} | {TOKEN, "GREENLIGHT_API_KEY", "GREENLIGHT_"}
+    known = {
+        f"GREENLIGHT_{name.upper()}"
+        for name in [*CloudOptions.model_fields, *Parameters.model_fields]
+    } | {TOKEN, "GREENLIGHT_API_KEY", "GREENLIGHT_"}
     assert set(re.findall(r"GREENLIGHT_[A-Z_]*", PAGE)) <= known
 
 
@@ -50,7 +61,11 @@ def test_the_workflows_variables_are_explained() -> None:
 
 
 def test_the_sums_add_up() -> None:
-    rows = [[cell.strip(" *") for cell in line.split("|")[1:-1]] for line in PAGE.split("leave it running")[1].splitlines() if line.startswith("| ")][1:]
+    rows = [
+        [cell.strip(" *") for cell in line.split("|")[1:-1]]
+        for line in PAGE.split("leave it running")[1].splitlines()
+        if line.startswith("| ")
+    ][1:]
 
     def amount(cell: str) -> int:
         return int(cell.split(":")[-1].strip(" *").replace(",", ""))
@@ -61,6 +76,13 @@ def test_the_sums_add_up() -> None:
     hours = 730
     dev = {row[0]: amount(row[2]) for row in rows}
     prod = {row[0]: amount(row[3]) for row in rows}
-    assert (dev["cluster"], dev["CPU pool"], prod["CPU pool"]) == (round(hours * 0.10), round(hours * 0.134), round(3 * hours * 0.3885))
+    assert (dev["cluster"], dev["CPU pool"], prod["CPU pool"]) == (
+        round(hours * 0.10),
+        round(hours * 0.134),
+        round(3 * hours * 0.3885),
+    )
     assert (dev["NAT"], prod["NAT"]) == (round(hours * 0.0064), round(hours * 0.0092))
-    assert (dev["one live server"], prod["one live server"]) == (round(hours * 0.155) + 10, round(hours * 0.854) + 20)
+    assert (dev["one live server"], prod["one live server"]) == (
+        round(hours * 0.155) + 10,
+        round(hours * 0.854) + 20,
+    )

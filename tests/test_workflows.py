@@ -1,4 +1,6 @@
-"""The workflows: what actionlint says, that nothing runs whose bytes may change, and that each job may do only what it needs."""
+"""The workflows: what actionlint says, that nothing runs whose bytes may change, and that each job
+may do only what it needs.
+"""
 
 import os
 import re
@@ -13,7 +15,16 @@ import yaml
 FOLDER = Path(__file__).parents[1] / ".github" / "workflows"
 WORKFLOWS = sorted(FOLDER.glob("*.yml"))
 ACTIONLINT = "1.7.12"
-SECRETS = {"GCP_PROJECT_ID", "GCP_REGISTRY", "GCP_SA_KEY", "GCS_BUCKET", "GKE_CLUSTER_NAME", "GKE_ZONE", "GREENLIGHT_API_KEY", "HF_TOKEN"}
+SECRETS = {
+    "GCP_PROJECT_ID",
+    "GCP_REGISTRY",
+    "GCP_SA_KEY",
+    "GCS_BUCKET",
+    "GKE_CLUSTER_NAME",
+    "GKE_ZONE",
+    "GREENLIGHT_API_KEY",
+    "HF_TOKEN",
+}
 
 Document = dict[Any, Any]  # YAML reads the key `on` as true
 
@@ -24,7 +35,12 @@ def load(name: str) -> Document:
 
 
 def test_there_are_these_workflows() -> None:
-    assert [path.name for path in WORKFLOWS] == ["ci.yml", "deploy-model.yml", "images.yml", "terraform.yml"]
+    assert [path.name for path in WORKFLOWS] == [
+        "ci.yml",
+        "deploy-model.yml",
+        "images.yml",
+        "terraform.yml",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -35,20 +51,30 @@ def actionlint() -> Path:
         if not shutil.which("go"):
             pytest.skip("neither actionlint nor Go, which builds it, is here")
         command = ["go", "install", f"github.com/rhysd/actionlint/cmd/actionlint@v{ACTIONLINT}"]
-        built = subprocess.run(command, env={**os.environ, "GOBIN": str(folder)}, capture_output=True, text=True, check=False)
+        built = subprocess.run(
+            command,
+            env={**os.environ, "GOBIN": str(folder)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if built.returncode:
             pytest.skip(f"actionlint cannot be built: {built.stderr.strip()[-200:]}")
     return folder / "actionlint"
 
 
 def test_actionlint_finds_nothing(actionlint: Path) -> None:
-    result = subprocess.run([str(actionlint), *map(str, WORKFLOWS)], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [str(actionlint), *map(str, WORKFLOWS)], capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_actions_are_pinned(path: Path) -> None:
-    """By the commit, with the release it is beside it: a tag can be moved to other code, and has been."""
+    """By the commit, with the release it is beside it: a tag can be moved to other code, and has
+    been.
+    """
     uses = re.findall(r"uses: (.+)", path.read_text())
     assert uses
     for action in uses:
@@ -56,7 +82,11 @@ def test_actions_are_pinned(path: Path) -> None:
 
 
 def test_an_action_has_one_version() -> None:
-    uses = {match for path in WORKFLOWS for match in re.findall(r"uses: ([\w./-]+)@(\w+)", path.read_text())}
+    uses = {
+        match
+        for path in WORKFLOWS
+        for match in re.findall(r"uses: ([\w./-]+)@(\w+)", path.read_text())
+    }
     assert len(uses) == len({name for name, _ in uses})
 
 
@@ -65,7 +95,10 @@ def test_permissions_are_few(path: Path) -> None:
     document = load(path.name)
     assert document["permissions"] == {}
     for job in document["jobs"].values():
-        assert job["permissions"] in ({"contents": "read"}, {"contents": "read", "id-token": "write"})
+        assert job["permissions"] in (
+            {"contents": "read"},
+            {"contents": "read", "id-token": "write"},
+        )
         assert job["timeout-minutes"] <= 240
         for step in job["steps"]:
             if step.get("uses", "").startswith("actions/checkout@"):
@@ -73,12 +106,18 @@ def test_permissions_are_few(path: Path) -> None:
 
 
 def test_pull_requests_get_no_identity_that_writes() -> None:
-    assert all(job["permissions"] == {"contents": "read"} for job in load("ci.yml")["jobs"].values())
+    assert all(
+        job["permissions"] == {"contents": "read"} for job in load("ci.yml")["jobs"].values()
+    )
     for name in ("deploy-model.yml", "images.yml"):
         assert not {"pull_request", "pull_request_target"} & load(name)[True].keys()
     terraform = load("terraform.yml")["jobs"]
-    assert "PLAN_SERVICE_ACCOUNT" in str(terraform["plan"]) and "APPLY_SERVICE_ACCOUNT" not in str(terraform["plan"])
-    assert "github.event_name == 'push'" in terraform["apply"]["if"] and terraform["apply"]["environment"].startswith("infrastructure-")
+    assert "PLAN_SERVICE_ACCOUNT" in str(terraform["plan"]) and "APPLY_SERVICE_ACCOUNT" not in str(
+        terraform["plan"]
+    )
+    assert "github.event_name == 'push'" in terraform["apply"]["if"] and terraform["apply"][
+        "environment"
+    ].startswith("infrastructure-")
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -99,15 +138,23 @@ def test_a_model_is_deployed_by_hand_and_on_main() -> None:
     document = load("deploy-model.yml")
     assert document[True]["push"]["branches"] == ["main"]
     inputs = document[True]["workflow_dispatch"]["inputs"]
-    assert inputs["method"]["options"] == ["optimum", "gptq", "bnb", "none"] and inputs["bits"]["options"] == ["8", "4"]
+    assert inputs["method"]["options"] == ["optimum", "gptq", "bnb", "none"] and inputs["bits"][
+        "options"
+    ] == ["8", "4"]
     assert inputs["model"]["required"]
     assert document["concurrency"]["cancel-in-progress"] is False
 
 
 @pytest.mark.parametrize(("code", "promoted"), [(0, True), (3, False)])
-def test_a_run_that_the_gate_stops_ends_the_job_red(code: int, promoted: bool, tmp_path: Path) -> None:
+def test_a_run_that_the_gate_stops_ends_the_job_red(
+    code: int, promoted: bool, tmp_path: Path
+) -> None:
     """The step's own script, as GitHub runs it, with a command that ends as the pipeline does."""
-    (step,) = (step for step in load("deploy-model.yml")["jobs"]["deploy"]["steps"] if step.get("id") == "run")
+    (step,) = (
+        step
+        for step in load("deploy-model.yml")["jobs"]["deploy"]["steps"]
+        if step.get("id") == "run"
+    )
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     command = tmp_path / ".venv" / "bin" / "greenlight"
     command.write_text(f'#!/bin/sh\nprintf "%s " "$@"\nexit {code}\n')
@@ -120,10 +167,20 @@ def test_a_run_that_the_gate_stops_ends_the_job_red(code: int, promoted: bool, t
         "GREENLIGHT_NAMESPACE": "llm-serving",
     }
     script = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
-    result = subprocess.run(script, cwd=tmp_path, env={**os.environ, **given, "GCS_BUCKET": "B"}, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        script,
+        cwd=tmp_path,
+        env={**os.environ, **given, "GCS_BUCKET": "B"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (result.returncode == 0) is promoted, result.stderr
     expected = (
-        "run --model org/name; exit 0 --method gptq --bits 4 --target projects/P/locations/L/clusters/C --namespace llm-serving --history gs://B/greenlight "
+        "run --model org/name; exit 0 --method gptq --bits 4 --target"
+        " projects/P/locations/L/clusters/C --namespace llm-serving --history gs://B/greenlight "
     )
     assert result.stdout == expected == (tmp_path / "run.txt").read_text()
-    assert load("deploy-model.yml")["defaults"]["run"]["shell"] == "bash", "only by its name GitHub runs it with pipefail"
+    assert load("deploy-model.yml")["defaults"]["run"]["shell"] == "bash", (
+        "only by its name GitHub runs it with pipefail"
+    )

@@ -1,4 +1,6 @@
-"""The cases. Each begins with release `one` live on blue and release `two` proven beside it on green, or the other way round after a promotion."""
+"""The cases. Each begins with release `one` live on blue and release `two` proven beside it on
+green, or the other way round after a promotion.
+"""
 
 import json
 import subprocess
@@ -26,7 +28,9 @@ ROLLBACK = [point for point in get_args(Point) if point.startswith("rollback.")]
 
 @dataclass
 class Case:
-    """One thing that goes wrong. `run` does it and says what was not as it should be; `ends` is the release that must be live then."""
+    """One thing that goes wrong. `run` does it and says what was not as it should be; `ends` is the
+    release that must be live then.
+    """
 
     name: str
     run: Callable[["World"], str]
@@ -54,9 +58,19 @@ class World:
     deployment: Deployment | None = None
     decisions: int = 0
 
-    def act(self, action: str, *arguments: str, point: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run an action in a process of its own, as a runner does. With `check`, raises GreenlightError when it fails."""
-        done = subprocess.run(self.stage.command(action, *arguments, point=point), capture_output=True, text=True, timeout=400, check=False)
+    def act(
+        self, action: str, *arguments: str, point: str = "", check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run an action in a process of its own, as a runner does. With `check`, raises
+        GreenlightError when it fails.
+        """
+        done = subprocess.run(
+            self.stage.command(action, *arguments, point=point),
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
         if check and done.returncode != 0:
             raise GreenlightError(f"{action} failed: {done.stderr[-1500:]}")
         return done
@@ -67,7 +81,12 @@ class World:
         return "" if said["outcome"] == "promoted" else f"{said['outcome']}: {said['reason']}"
 
     def start(self, action: str, *arguments: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(self.stage.command(action, *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            self.stage.command(action, *arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def deploy(self) -> None:
         """Both releases up; `one` becomes live where nothing is."""
@@ -82,14 +101,19 @@ class World:
         self.decisions += 1
         state = self.stage.target.read()
         assert state.blue and state.green
-        made = decision_on(Deployment(candidate=state.green, live=state.blue), bake_seconds=bake_seconds)
+        made = decision_on(
+            Deployment(candidate=state.green, live=state.blue), bake_seconds=bake_seconds
+        )
         folder = Path(tempfile.mkdtemp(prefix="greenlight-chaos-"))
         made.model_copy(update={"reason": f"as tested, {self.decisions}"}).save(folder)
         return str(folder)
 
     def name(self, release_id: str) -> str:
         assert self.deployment
-        return {self.deployment.live.release_id: "one", self.deployment.candidate.release_id: "two"}.get(release_id, release_id or "nobody")
+        return {
+            self.deployment.live.release_id: "one",
+            self.deployment.candidate.release_id: "two",
+        }.get(release_id, release_id or "nobody")
 
     def live(self) -> str:
         release = self.stage.target.read().live_release
@@ -110,7 +134,9 @@ class World:
         """What is half done; empty when nothing is."""
         target = self.stage.target
         state = target.read()
-        selected = self.stage.get(f"api/v1/{{ns}}/services/{SERVICE}")["spec"]["selector"].get("version")
+        selected = self.stage.get(f"api/v1/{{ns}}/services/{SERVICE}")["spec"]["selector"].get(
+            "version"
+        )
         if selected != state.live or state.live is None:
             return f"the Service selects {selected}, the state says {state.live}"
         if state.switch or target.holder():
@@ -140,7 +166,11 @@ def killed(point: str) -> Case:
         world.act(action, *arguments)
         return ""
 
-    return Case(f"runner killed at {point}", run, *(("two", "one") if action == "promote" else ("one", "two")))
+    return Case(
+        f"runner killed at {point}",
+        run,
+        *(("two", "one") if action == "promote" else ("one", "two")),
+    )
 
 
 def api_server_restarts(world: World) -> str:
@@ -162,7 +192,9 @@ def kubelet_stops(world: World) -> str:
 
 
 def pods_of_green_are_deleted(world: World) -> str:
-    """The benchmark is not complete, which promotes nothing. A decision made before stands: the new pods are of the same build, and are validated."""
+    """The benchmark is not complete, which promotes nothing. A decision made before stands: the new
+    pods are of the same build, and are validated.
+    """
     assert world.deployment
     decision = world.decision()
     state, results = world.stage.target.read(), list[BenchmarkResult]()
@@ -170,7 +202,11 @@ def pods_of_green_are_deleted(world: World) -> str:
     deployment = Deployment(candidate=state.green, live=state.blue)
     plan = Plan(pairs=400, throughput_blocks=0, timeout=10)
     with tempfile.TemporaryDirectory() as folder:
-        measuring = threading.Thread(target=lambda: results.append(run_benchmark(deployment, [], [], folder, plan, Workload())))
+        measuring = threading.Thread(
+            target=lambda: results.append(
+                run_benchmark(deployment, [], [], folder, plan, Workload())
+            )
+        )
         measuring.start()
         time.sleep(4)
         for instance in world.stage.target.running("green"):
@@ -184,13 +220,20 @@ def pods_of_green_are_deleted(world: World) -> str:
 def second_run(world: World) -> str:
     """Two promotions at once: one wins, the other fails and names the holder."""
     decision, ends = world.decision(LONG_BAKE_SECONDS), list[subprocess.CompletedProcess[str]]()
-    threads = [threading.Thread(target=lambda: ends.append(world.act("promote", decision, check=False))) for _ in range(2)]
+    threads = [
+        threading.Thread(target=lambda: ends.append(world.act("promote", decision, check=False)))
+        for _ in range(2)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     losers = [end for end in ends if end.returncode != 0]
-    return "" if len(losers) == 1 and "is being rolled out by run acted" in losers[0].stderr else f"{len(losers)} failed: {ends[-1].stderr[-300:]}"
+    return (
+        ""
+        if len(losers) == 1 and "is being rolled out by run acted" in losers[0].stderr
+        else f"{len(losers)} failed: {ends[-1].stderr[-300:]}"
+    )
 
 
 def service_is_annotated(world: World) -> str:
@@ -199,16 +242,23 @@ def service_is_annotated(world: World) -> str:
     number = 0
     while running.poll() is None:
         number += 1
-        world.stage.admin.merge(world.stage.target.store.path, {"metadata": {"annotations": {"somebody.else/counter": str(number)}}})
+        world.stage.admin.merge(
+            world.stage.target.store.path,
+            {"metadata": {"annotations": {"somebody.else/counter": str(number)}}},
+        )
     _, errors = running.communicate(timeout=300)
     return "" if running.returncode == 0 else errors[-500:]
 
 
 def service_is_pointed_back(world: World) -> str:
-    """While a promotion bakes, somebody points the Service at the old color. The bake notices, and that is where the traffic stays."""
+    """While a promotion bakes, somebody points the Service at the old color. The bake notices, and
+    that is where the traffic stays.
+    """
     running = world.start("promote", world.decision(LONG_BAKE_SECONDS))
     wait_until(lambda: world.stage.target.read().live == "green", "the switch", 60)
-    world.stage.admin.merge(world.stage.target.store.path, {"spec": {"selector": {"version": "blue"}}})
+    world.stage.admin.merge(
+        world.stage.target.store.path, {"spec": {"selector": {"version": "blue"}}}
+    )
     output, errors = running.communicate(timeout=300)
     return "" if '"rolled_back"' in output else errors[-500:]
 
@@ -222,7 +272,9 @@ def image_of_green_is_missing(world: World) -> str:
     path = f"{world.stage.target.apps}/{SERVICE}-green"
 
     def use(image: str) -> None:
-        patch = {"spec": {"template": {"spec": {"containers": [{"name": "server", "image": image}]}}}}
+        patch = {
+            "spec": {"template": {"spec": {"containers": [{"name": "server", "image": image}]}}}
+        }
         world.stage.admin.call("PATCH", path, patch, "application/strategic-merge-patch+json")
 
     use("localhost/no-such-image:1")
@@ -234,7 +286,11 @@ def image_of_green_is_missing(world: World) -> str:
 
 def _does_not_come_up(world: World, candidate: str, reason: str) -> str:
     done = world.act("deploy_green", candidate, world.uris["one"], check=False)
-    return "" if done.returncode != 0 and reason in done.stderr else f"expected {reason}: exit code {done.returncode}: {done.stderr[-500:]}"
+    return (
+        ""
+        if done.returncode != 0 and reason in done.stderr
+        else f"expected {reason}: exit code {done.returncode}: {done.stderr[-500:]}"
+    )
 
 
 def all_cases() -> Iterator[Case]:

@@ -10,7 +10,9 @@ from greenlight.gate.verdict import decide
 from greenlight.stats.latencies import quantile
 
 SIGNIFICANT = 0.01
-"""One-sided level at which canary judges (Kayenta's NetflixACAJudge, 98% two-sided) call a metric high."""
+"""One-sided level at which canary judges (Kayenta's NetflixACAJudge, 98% two-sided) call a metric
+high.
+"""
 
 
 def ours(samples: Samples, gate: Gate) -> tuple[str, int]:
@@ -20,21 +22,31 @@ def ours(samples: Samples, gate: Gate) -> tuple[str, int]:
 
 
 def threshold(samples: Samples) -> bool:
-    """Promotes when the point estimates keep the same limits: p50 within 1.05, p95 within 1.10 of live."""
+    """Promotes when the point estimates keep the same limits: p50 within 1.05, p95 within 1.10 of
+    live.
+    """
     assert samples.pairs is not None
     found = samples.pairs.latencies
     return all(
-        quantile(found[metric]["candidate"], share) <= limit * quantile(found[metric]["live"], share)
+        quantile(found[metric]["candidate"], share)
+        <= limit * quantile(found[metric]["live"], share)
         for metric in METRICS
         for share, limit in ((0.5, 1.05), (0.95, 1.10))
     )
 
 
 def mann_whitney(samples: Samples) -> bool:
-    """Promotes when no metric is significantly higher than live's: what is not clearly bad passes. Pairs are not used."""
+    """Promotes when no metric is significantly higher than live's: what is not clearly bad passes.
+    Pairs are not used.
+    """
     assert samples.pairs is not None
-    return all(_p(roles["candidate"], roles["live"]) > SIGNIFICANT for roles in samples.pairs.latencies.values())
+    return all(
+        _p(roles["candidate"], roles["live"]) > SIGNIFICANT
+        for roles in samples.pairs.latencies.values()
+    )
 
 
 def _p(candidate: np.ndarray, live: np.ndarray) -> float:
-    return float(stats.mannwhitneyu(candidate, live, alternative="greater", method="asymptotic").pvalue)
+    return float(
+        stats.mannwhitneyu(candidate, live, alternative="greater", method="asymptotic").pvalue
+    )

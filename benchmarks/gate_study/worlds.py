@@ -1,4 +1,6 @@
-"""Simulated benchmarks with known truth: what latencies look like, what disturbs both colors, and what is wrong with the candidate."""
+"""Simulated benchmarks with known truth: what latencies look like, what disturbs both colors, and
+what is wrong with the candidate.
+"""
 
 from dataclasses import dataclass
 from itertools import product
@@ -15,7 +17,9 @@ Floats = NDArray[np.float64]
 METRICS = ("ttft", "itl", "e2e")
 TYPICAL = {"ttft": 0.3, "itl": 0.03, "e2e": 5.0}
 SHARED = 0.8
-"""Of the variance: what the two requests of a pair have in common, since their prompt is the same."""
+"""Of the variance: what the two requests of a pair have in common, since their prompt is the
+same.
+"""
 SIGMA = 0.25
 FAILING = 0.0005
 """Share of requests that fail, of both colors."""
@@ -26,7 +30,9 @@ DISTURBANCES = ("none", "AR(1)", "step", "bursts")
 
 @dataclass(frozen=True)
 class Noise:
-    """How latencies vary. `tail`: share of requests that take 5 times as long. `disturbance`: what hits both colors alike."""
+    """How latencies vary. `tail`: share of requests that take 5 times as long. `disturbance`: what
+    hits both colors alike.
+    """
 
     shape: str
     tail: float
@@ -47,7 +53,8 @@ class Model:
 
     Attributes:
         ttft: factor of every TTFT. A margin of the gate is 1.05 on the median.
-        tail: factor of the slowest quarter of ITL, growing to its full size by the 92nd percentile; the median stays. A margin is 1.10 on p95.
+        tail: factor of the slowest quarter of ITL, growing to its full size by the 92nd percentile;
+            the median stays. A margin is 1.10 on p95.
         everything: factor of all latencies.
         failing: share of requests that fail beyond live's.
         kind: `equal`; `margin`: exactly at a margin, the worst case of the error; `beyond` one.
@@ -72,19 +79,28 @@ MODELS = [
 ]
 
 
-def simulate(random: np.random.Generator, noise: Noise, model: Model, pairs: int, block: int) -> Samples:
-    """A benchmark of `pairs` pairs in blocks of `block`: the samples that the gate's step would read from its artifacts."""
+def simulate(
+    random: np.random.Generator, noise: Noise, model: Model, pairs: int, block: int
+) -> Samples:
+    """A benchmark of `pairs` pairs in blocks of `block`: the samples that the gate's step would
+    read from its artifacts.
+    """
     disturbed = disturbance(random, noise.disturbance, pairs)
     latencies: dict[str, dict[str, Floats]] = {metric: {} for metric in METRICS}
     shared = {metric: common(random, noise.shape, pairs) for metric in ("ttft", "itl")}
     failed, counts = {}, {}
     for role in ("candidate", "live"):
         stalled = np.where(random.random(pairs) < noise.tail, 5.0, 1.0) * disturbed
-        ttft, itl = (own(random, noise.shape, shared[metric]) * stalled for metric in ("ttft", "itl"))
+        ttft, itl = (
+            own(random, noise.shape, shared[metric]) * stalled for metric in ("ttft", "itl")
+        )
         fails = random.random(pairs) < FAILING
         if role == "candidate":
             fails |= random.random(pairs) < model.failing
-            ttft, itl = ttft * model.ttft * model.everything, _slow_tail(itl, model.tail) * model.everything
+            ttft, itl = (
+                ttft * model.ttft * model.everything,
+                _slow_tail(itl, model.tail) * model.everything,
+            )
         for metric, factor in (("ttft", ttft), ("itl", itl), ("e2e", 0.3 * ttft + 0.7 * itl)):
             latencies[metric][role] = np.where(fails, np.inf, TYPICAL[metric] * factor)
         failed[role] = int(fails.sum())
@@ -97,7 +113,9 @@ def common(random: np.random.Generator, shape: str, pairs: int) -> Floats:
     if shape == "gamma":
         return random.gamma(SHARED / SIGMA**2, SIGMA**2, pairs)
     if shape == "bimodal":  # three prompts in ten are long
-        return np.exp(random.normal(0, 0.5 * SIGMA, pairs)) * np.where(random.random(pairs) < 0.3, 1.8, 1.0)
+        return np.exp(random.normal(0, 0.5 * SIGMA, pairs)) * np.where(
+            random.random(pairs) < 0.3, 1.8, 1.0
+        )
     return np.exp(random.normal(0, SIGMA * np.sqrt(SHARED), pairs))
 
 
@@ -110,7 +128,9 @@ def own(random: np.random.Generator, shape: str, common: Floats) -> Floats:
 def disturbance(random: np.random.Generator, kind: str, pairs: int) -> Floats:
     """A factor a pair."""
     if kind == "AR(1)":  # standard deviation 0.1, correlated over some fifty pairs
-        return np.exp(signal.lfilter([1.0], [1.0, -0.98], random.normal(0, 0.02, pairs + 300))[300:])
+        return np.exp(
+            signal.lfilter([1.0], [1.0, -0.98], random.normal(0, 0.02, pairs + 300))[300:]
+        )
     factor = np.ones(pairs)
     if kind == "step":
         factor[random.integers(pairs // 10, pairs * 9 // 10) :] = 1.3

@@ -1,9 +1,12 @@
-"""`make bench-load`: times that the load generator measures against what a server with known timing really did, and guidellm on the same server.
+"""`make bench-load`: times that the load generator measures against what a server with known timing
+really did, and guidellm on the same server.
 
-The server writes down when each request arrived and when each token left, on the machine's one clock. What a client measures beyond that is its own share:
-the way to the server and back, and what it does between two looks at its sockets. Neither warms its connections up. Rounds of both clients alternate, in turns
-as to which is first; figures are medians over rounds. The last line is `BENCH {…}`: `ttft_p50_off_ms` and the like are Greenlight's, `guidellm_…` those of the
-other, `million_seconds` and `million_mb` of summing up a million requests.
+The server writes down when each request arrived and when each token left, on the machine's one
+clock. What a client measures beyond that is its own share: the way to the server and back, and what
+it does between two looks at its sockets. Neither warms its connections up. Rounds of both clients
+alternate, in turns as to which is first; figures are medians over rounds. The last line is `BENCH
+{…}`: `ttft_p50_off_ms` and the like are Greenlight's, `guidellm_…` those of the other,
+`million_seconds` and `million_mb` of summing up a million requests.
 """
 
 import contextlib
@@ -42,7 +45,9 @@ Times = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Measured:
-    """One client in one round. Differences to the truth in milliseconds, CPU in seconds for a thousand requests."""
+    """One client in one round. Differences to the truth in milliseconds, CPU in seconds for a
+    thousand requests.
+    """
 
     off: dict[str, float]
     true: dict[str, float]
@@ -55,18 +60,47 @@ def main(
     rounds: Annotated[int, typer.Option(min=1)] = 5,
 ) -> None:
     """Measure, and print the table."""
-    clients: dict[str, Callable[[str, int, int, Path], Times]] = {"greenlight": greenlight, "guidellm": guidellm}
+    clients: dict[str, Callable[[str, int, int, Path], Times]] = {
+        "greenlight": greenlight,
+        "guidellm": guidellm,
+    }
     found: dict[str, list[Measured]] = {name: [] for name in clients}
     for number in range(rounds):
         for name in list(clients)[:: 1 if number % 2 == 0 else -1]:
             print(f"round {number + 1} of {rounds}: {name}", file=sys.stderr, flush=True)
             found[name].append(_measure(clients[name], streams, requests))
     Console(width=120).print(_table(found, streams, requests, rounds))
-    million = json.loads(subprocess.run([sys.executable, "-m", "benchmarks.load_generator.million"], stdout=subprocess.PIPE, check=True).stdout)
-    print(f"a million requests summed up: {million['seconds']} s, {million['peak_mb']} MB at most, of which {million['peak_before_mb']} MB were the requests")
-    line = {f"{key}_off_ms": round(_median(found["greenlight"], key), 3) for key in found["greenlight"][0].off}
-    line |= {f"guidellm_{key}_off_ms": round(_median(found["guidellm"], key), 3) for key in found["guidellm"][0].off}
-    print("BENCH " + json.dumps(line | {"streams": streams, "rounds": rounds, "million_seconds": million["seconds"], "million_mb": million["peak_mb"]}))
+    million = json.loads(
+        subprocess.run(
+            [sys.executable, "-m", "benchmarks.load_generator.million"],
+            stdout=subprocess.PIPE,
+            check=True,
+        ).stdout
+    )
+    print(
+        f"a million requests summed up: {million['seconds']} s, {million['peak_mb']} MB at most, of"
+        f" which {million['peak_before_mb']} MB were the requests"
+    )
+    line = {
+        f"{key}_off_ms": round(_median(found["greenlight"], key), 3)
+        for key in found["greenlight"][0].off
+    }
+    line |= {
+        f"guidellm_{key}_off_ms": round(_median(found["guidellm"], key), 3)
+        for key in found["guidellm"][0].off
+    }
+    print(
+        "BENCH "
+        + json.dumps(
+            line
+            | {
+                "streams": streams,
+                "rounds": rounds,
+                "million_seconds": million["seconds"],
+                "million_mb": million["peak_mb"],
+            }
+        )
+    )
 
 
 def greenlight(url: str, streams: int, requests: int, folder: Path) -> Times:
@@ -75,33 +109,72 @@ def greenlight(url: str, streams: int, requests: int, folder: Path) -> Times:
     if not result.complete:
         raise GreenlightError(f"the benchmark is not complete: {result.reason}")
     rows = pq.read_table(folder / REQUESTS, columns=["ttft", "itls"])
-    return {"ttft": rows["ttft"].to_numpy(), "itl": np.array([np.mean(gaps) for gaps in rows["itls"].to_pylist()])}
+    return {
+        "ttft": rows["ttft"].to_numpy(),
+        "itl": np.array([np.mean(gaps) for gaps in rows["itls"].to_pylist()]),
+    }
 
 
 def guidellm(url: str, streams: int, requests: int, folder: Path) -> Times:
     report = folder / "report.json"
     command = [str(Path(sys.executable).with_name("guidellm")), "run", "--disable-console"]
-    command += ["--backend", f"kind=openai_http,target={url}", "--profile", f"kind=concurrent,streams={streams}"]
-    command += ["--constraint", f"kind=max_requests,count={requests}", "--tokenizer", f"kind=huggingface_auto,model={TINY}"]
-    command += ["--data", f"kind=synthetic_text,prompt_tokens=32,output_tokens={TOKENS}", "--output", f"kind=json,path={report}"]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder), "GUIDELLM__LOGGING__DISABLED": "true"}
-    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command += [
+        "--backend",
+        f"kind=openai_http,target={url}",
+        "--profile",
+        f"kind=concurrent,streams={streams}",
+    ]
+    command += [
+        "--constraint",
+        f"kind=max_requests,count={requests}",
+        "--tokenizer",
+        f"kind=huggingface_auto,model={TINY}",
+    ]
+    command += [
+        "--data",
+        f"kind=synthetic_text,prompt_tokens=32,output_tokens={TOKENS}",
+        "--output",
+        f"kind=json,path={report}",
+    ]
+    environment = os.environ | {
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(folder),
+        "GUIDELLM__LOGGING__DISABLED": "true",
+    }
+    subprocess.run(
+        command, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     (benchmark,) = json.loads(report.read_text())["benchmarks"]
     rows = benchmark["requests"]["successful"]
     columns = {"ttft": "time_to_first_token_ms", "itl": "inter_token_latency_ms"}
-    return {name: np.array([row[column] for row in rows]) / 1000 for name, column in columns.items()}
+    return {
+        name: np.array([row[column] for row in rows]) / 1000 for name, column in columns.items()
+    }
 
 
-def _measure(client: Callable[[str, int, int, Path], Times], streams: int, requests: int) -> Measured:
+def _measure(
+    client: Callable[[str, int, int, Path], Times], streams: int, requests: int
+) -> Measured:
     with tempfile.TemporaryDirectory() as temporary, _server(Path(temporary)) as (url, log):
         before = _cpu()
         times = client(url, streams, requests, Path(temporary))
         cpu = _cpu() - before
         told = _told(log, requests)
-    true = {"ttft": [each["left"][0] - each["arrived"] for each in told], "itl": [float(np.mean(np.diff(each["left"]))) for each in told]}
-    quantiles = {f"{name}_p{percent}": (name, percent) for name in ("ttft", "itl") for percent in (50, 95)}
-    truth = {key: 1000 * float(np.percentile(true[name], percent)) for key, (name, percent) in quantiles.items()}
-    off = {key: 1000 * float(np.percentile(times[name], percent)) - truth[key] for key, (name, percent) in quantiles.items()}
+    true = {
+        "ttft": [each["left"][0] - each["arrived"] for each in told],
+        "itl": [float(np.mean(np.diff(each["left"]))) for each in told],
+    }
+    quantiles = {
+        f"{name}_p{percent}": (name, percent) for name in ("ttft", "itl") for percent in (50, 95)
+    }
+    truth = {
+        key: 1000 * float(np.percentile(true[name], percent))
+        for key, (name, percent) in quantiles.items()
+    }
+    off = {
+        key: 1000 * float(np.percentile(times[name], percent)) - truth[key]
+        for key, (name, percent) in quantiles.items()
+    }
     return Measured(off, truth, 1000 * cpu / requests)
 
 
@@ -110,7 +183,10 @@ def _server(folder: Path) -> Iterator[tuple[str, Path]]:
     """The URL of a new server, and where it writes down what it did."""
     log = folder / "server.log"
     process = subprocess.Popen(
-        [sys.executable, str(STUB), "--ttft", str(TTFT), "--itl", str(ITL), "--log", str(log)], stdout=subprocess.PIPE, text=True, bufsize=1
+        [sys.executable, str(STUB), "--ttft", str(TTFT), "--itl", str(ITL), "--log", str(log)],
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
     )
     assert process.stdout
     try:
@@ -130,7 +206,10 @@ def _told(log: Path, requests: int) -> list[dict[str, Any]]:
 
 def _cpu() -> float:
     """Seconds of this process, and of its children that have ended: the server has not."""
-    return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
 
 
 def _median(rounds: list[Measured], key: str) -> float:
@@ -138,7 +217,12 @@ def _median(rounds: list[Measured], key: str) -> float:
 
 
 def _table(found: dict[str, list[Measured]], streams: int, requests: int, rounds: int) -> Table:
-    table = Table(title=f"{streams} streams, {requests} requests of {TOKENS} tokens, {rounds} rounds: beyond what the server did, ms (medians)")
+    table = Table(
+        title=(
+            f"{streams} streams, {requests} requests of {TOKENS} tokens, {rounds} rounds: beyond"
+            " what the server did, ms (medians)"
+        )
+    )
     for column in ("", "TTFT p50", "TTFT p95", "ITL p50", "ITL p95", "CPU s/1,000"):
         table.add_column(column, justify="left" if not column else "right")
     for name, each in found.items():

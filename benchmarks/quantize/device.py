@@ -12,13 +12,17 @@ POLL_MS = 100
 def device() -> str:
     """The GPU's name, or how many cores there are."""
     try:
-        return subprocess.run([*QUERY, "--query-gpu=name"], capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()[0]
+        return subprocess.run(
+            [*QUERY, "--query-gpu=name"], capture_output=True, text=True, check=True, timeout=20
+        ).stdout.splitlines()[0]
     except (OSError, subprocess.SubprocessError, IndexError):
         return f"{len(os.sched_getaffinity(0))} CPU cores, no GPU"
 
 
 class GpuMemory:
-    """The most memory that each process had on a GPU within the block: `peaks`, process id to bytes. Empty where there is none."""
+    """The most memory that each process had on a GPU within the block: `peaks`, process id to
+    bytes. Empty where there is none.
+    """
 
     def __init__(self) -> None:
         self.peaks: dict[int, int] = {}
@@ -26,7 +30,9 @@ class GpuMemory:
     def __enter__(self) -> "GpuMemory":
         try:
             command = [*QUERY, "--query-compute-apps=pid,used_memory", f"--loop-ms={POLL_MS}"]
-            self._reader: subprocess.Popen[str] | None = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            self._reader: subprocess.Popen[str] | None = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            )
         except OSError:
             self._reader = None
             return self
@@ -34,7 +40,12 @@ class GpuMemory:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._reader:
             self._reader.terminate()
             self._reader.wait()

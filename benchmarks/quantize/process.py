@@ -1,4 +1,6 @@
-"""A command in a process of its own: how long it took, and the most memory that each process below it held."""
+"""A command in a process of its own: how long it took, and the most memory that each process below
+it held.
+"""
 
 import resource
 import subprocess
@@ -18,7 +20,8 @@ CHECK = "greenlight.quantize.reload_check"
 
 @dataclass
 class Memory:
-    """In bytes. `peak` counts pages of files that are mapped in, such as libraries; `anonymous` does not, and cannot be given back without swap.
+    """In bytes. `peak` counts pages of files that are mapped in, such as libraries; `anonymous`
+    does not, and cannot be given back without swap.
 
     `gpu` is what is held of a GPU's memory, with what torch has there for itself.
     """
@@ -32,7 +35,8 @@ class Memory:
 class Run:
     """`check` is of the reload check, `work` of all other processes: the highest of each.
 
-    `cpu` is in seconds of one core, of all processes but the reload check: on a machine that others use too it says more than seconds do.
+    `cpu` is in seconds of one core, of all processes but the reload check: on a machine that others
+    use too it says more than seconds do.
     """
 
     seconds: float = 0.0
@@ -49,7 +53,13 @@ def run(command: list[str], environment: dict[str, str], log: Path, limit_s: flo
     with GpuMemory() as gpu:
         began, cpu = time.monotonic(), _cpu_of_children()
         with open(log, "wb") as sink:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, env=environment)
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
         ended = threading.Event()
         watcher = threading.Thread(target=_watch, args=(process.pid, found, gpu, ended))
         watcher.start()
@@ -84,7 +94,9 @@ def _note(process: psutil.Process, found: Run, gpu: GpuMemory) -> None:
     if CHECK in " ".join(process.cmdline()):
         held, used = found.check, process.cpu_times()
         found.check_cpu = used.user + used.system
-    values = dict(line.split(":", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines())
+    values = dict(
+        line.split(":", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    )
     if "VmHWM" in values:  # not of one that has ended
         held.peak = max(held.peak, 1024 * int(values["VmHWM"].split()[0]))
         held.anonymous = max(held.anonymous, 1024 * int(values["RssAnon"].split()[0]))
@@ -98,5 +110,9 @@ def _cpu_of_children() -> float:
 
 
 def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").replace("\r", "\n").splitlines() if line.strip()]
+    lines = [
+        line.strip()
+        for line in log.read_text(errors="replace").replace("\r", "\n").splitlines()
+        if line.strip()
+    ]
     return lines[-1][:200] if lines else "it printed nothing"

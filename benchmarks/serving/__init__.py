@@ -1,1 +1,3 @@
-"""Our inference server against others on this machine: `make bench-serving`, and how it scales: `make bench-serving-scale`."""
+"""Our inference server against others on this machine: `make bench-serving`, and how it scales:
+`make bench-serving-scale`.
+"""

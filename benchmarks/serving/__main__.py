@@ -1,14 +1,18 @@
-"""`make bench-serving`: our inference server against others on this machine, and against its own engine without HTTP.
+"""`make bench-serving`: our inference server against others on this machine, and against its own
+engine without HTTP.
 
-Every contender generates 64 tokens a request from the built-in model, for the same prompts. All servers are started at once and sleep (SIGSTOP) while
-another is measured. A round measures each of them at each concurrency for a few seconds, in an order of its own; a ratio is taken within a round, and
-the median over the rounds is reported. `ARGS="--rounds 1 --seconds 2"` is a quick look. A request that is not answered whole ends the run with exit
-code 1 and the reason.
+Every contender generates 64 tokens a request from the built-in model, for the same prompts. All
+servers are started at once and sleep (SIGSTOP) while another is measured. A round measures each of
+them at each concurrency for a few seconds, in an order of its own; a ratio is taken within a round,
+and the median over the rounds is reported. `ARGS="--rounds 1 --seconds 2"` is a quick look. A
+request that is not answered whole ends the run with exit code 1 and the reason.
 
-The last line is `BENCH {…}`: ratios of tokens/s above 1 and of TTFT (time to first token) below 1 are in our favour, null where `.venv-vllm` is absent
-(`make vllm`). `ready_seconds`: start of the process to 200 on /ready, median of three. `resident_mb_over_model_and_kv`: resident memory of the HTTP
-process and the engine's process after the load, less the bytes of the weights and of the configured KV cache. `client_us_per_event`: CPU of the load
-client. `others_cores`: cores that other processes of this machine used meanwhile, on average; above a tenth the numbers are worthless.
+The last line is `BENCH {…}`: ratios of tokens/s above 1 and of TTFT (time to first token) below 1
+are in our favour, null where `.venv-vllm` is absent (`make vllm`). `ready_seconds`: start of the
+process to 200 on /ready, median of three. `resident_mb_over_model_and_kv`: resident memory of the
+HTTP process and the engine's process after the load, less the bytes of the weights and of the
+configured KV cache. `client_us_per_event`: CPU of the load client. `others_cores`: cores that other
+processes of this machine used meanwhile, on average; above a tenth the numbers are worthless.
 """
 
 import signal
@@ -47,7 +51,9 @@ def main(
 ) -> None:
     """Measure, and print the tables and the BENCH line."""
     if not VLLM.is_file():
-        progress.print("vllm is left out: there is no .venv-vllm (`make vllm`)", style="bold yellow")
+        progress.print(
+            "vllm is left out: there is no .venv-vllm (`make vllm`)", style="bold yellow"
+        )
     kinds = server_kinds()
     ready = ready_seconds(kinds[0], READY_TIMES)
     found: list[Measurement] = []
@@ -57,7 +63,11 @@ def main(
         memory = resident_over(processes[kinds[0].name])
     print_tables(Console(width=160), found)
     if spoiled := sum(each.others > OTHERS_ALLOWED for each in found):
-        progress.print(f"Others used this machine during {spoiled} of {len(found)} measurements: measure again when it is idle", style="bold yellow")
+        progress.print(
+            f"Others used this machine during {spoiled} of {len(found)} measurements: measure again"
+            " when it is idle",
+            style="bold yellow",
+        )
     print_bench(
         found,
         ready_seconds=median(ready),
@@ -72,12 +82,19 @@ def resident_over(server: MeasuredProcess) -> float:
     folder = openvino_model()
     artifact = Artifact.open(str(folder))
     kind = ENGINES["openvino"]
-    cache = engine_config(Settings(model_id=str(folder)), artifact, kind).kv_tokens * artifact.kv_numbers * kind.kv_bytes
+    cache = (
+        engine_config(Settings(model_id=str(folder)), artifact, kind).kv_tokens
+        * artifact.kv_numbers
+        * kind.kv_bytes
+    )
     return server.resident_bytes() - (folder / "openvino_model.bin").stat().st_size - cache
 
 
 def _end(number: int, _: object) -> NoReturn:
-    for again in (signal.SIGTERM, signal.SIGINT):  # a second one must not interrupt the stopping of the servers
+    for again in (
+        signal.SIGTERM,
+        signal.SIGINT,
+    ):  # a second one must not interrupt the stopping of the servers
         signal.signal(again, signal.SIG_IGN)
     sys.exit(128 + number)
 

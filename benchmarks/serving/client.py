@@ -1,11 +1,15 @@
-"""The load client: a process of its own that keeps `concurrency` requests in flight and costs next to nothing.
+"""The load client: a process of its own that keeps `concurrency` requests in flight and costs next
+to nothing.
 
-One epoll loop writes prepared requests on kept-alive connections. On the hot path it reads what has come, takes one time stamp and counts the
-ends of events in the bytes; nothing is parsed. When a request has ended, its bytes are checked once: status 200, `[DONE]` where the API has it,
-and the number of tokens in its `usage`. A request that is cut, refused or of the wrong length ends the run with the reason. At the end of the
-window no new request is sent, and those in flight are read to their end and checked like the others.
+One epoll loop writes prepared requests on kept-alive connections. On the hot path it reads what has
+come, takes one time stamp and counts the ends of events in the bytes; nothing is parsed. When a
+request has ended, its bytes are checked once: status 200, `[DONE]` where the API has it, and the
+number of tokens in its `usage`. A request that is cut, refused or of the wrong length ends the run
+with the reason. At the end of the window no new request is sent, and those in flight are read to
+their end and checked like the others.
 
-`python -m benchmarks.serving.client` reads a Job as JSON from stdin and writes a Load as JSON to stdout.
+`python -m benchmarks.serving.client` reads a Job as JSON from stdin and writes a Load as JSON to
+stdout.
 """
 
 import gc
@@ -59,8 +63,10 @@ class Load:
     """What was seen. Milliseconds and microseconds; times per token are of the window.
 
     Attributes:
-        tokens_per_second: tokens that arrived in the window. An event counts as the average tokens of an event: servers may put more than one in it.
-        itl_p50, itl_p95: time between two arrivals of a stream, not divided by the tokens that came together. 0 without streams.
+        tokens_per_second: tokens that arrived in the window. An event counts as the average tokens
+            of an event: servers may put more than one in it.
+        itl_p50, itl_p95: time between two arrivals of a stream, not divided by the tokens that came
+            together. 0 without streams.
         total_tokens: of all requests, the warm-up and those that ended after the window included.
         client_us_per_event: CPU of this process for each event, all requests.
     """
@@ -93,7 +99,13 @@ class Exchange:
 def drive(job: Job) -> Load:
     """Run the client in a process of its own. Raises LoadFailed."""
     timeout = job.warmup + job.seconds + 4 * STALL_SECONDS
-    done = subprocess.run([sys.executable, "-m", __name__], input=json.dumps(asdict(job)), capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run(
+        [sys.executable, "-m", __name__],
+        input=json.dumps(asdict(job)),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
     if done.returncode:
         raise LoadFailed(done.stderr.strip())
     return Load(**json.loads(done.stdout))
@@ -129,7 +141,9 @@ def measure(job: Job) -> Load:
         while exchanges:
             ready = poller.poll(STALL_SECONDS)
             if not ready:
-                raise LoadFailed(f"nothing came for {STALL_SECONDS} s, {len(exchanges)} requests are unanswered")
+                raise LoadFailed(
+                    f"nothing came for {STALL_SECONDS} s, {len(exchanges)} requests are unanswered"
+                )
             for number, _ in ready:
                 exchange = exchanges[number]
                 data = exchange.connection.recv(1 << 16)
@@ -154,12 +168,17 @@ def measure(job: Job) -> Load:
 
 
 def _request(job: Job, body: bytes) -> bytes:
-    head = f"POST {job.path} HTTP/1.1\r\nHost: 127.0.0.1:{job.port}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = (
+        f"POST {job.path} HTTP/1.1\r\nHost: 127.0.0.1:{job.port}\r\nContent-Type:"
+        f" application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
     return head.encode() + body
 
 
 def _whole(received: bytearray, stream: bool) -> bool:
-    """Whether the answer has ended. Only the last chunk of a chunked answer ends like this: events end with an empty line."""
+    """Whether the answer has ended. Only the last chunk of a chunked answer ends like this: events
+    end with an empty line.
+    """
     if received.endswith(b"\r\n0\r\n\r\n"):
         return True
     if stream and received.startswith(b"HTTP/1.1 200"):
@@ -176,22 +195,49 @@ def _check(received: bytearray, job: Job) -> None:
     if job.done and b"data: [DONE]\n\n" not in received[-100:]:
         raise LoadFailed(f"a stream ended without [DONE] {_quote(received)}")
     if usage is None or int(usage[1]) != job.tokens:
-        raise LoadFailed(f"an answer should have {job.tokens} tokens and has {int(usage[1]) if usage else 'an unknown number'} {_quote(received)}")
+        raise LoadFailed(
+            f"an answer should have {job.tokens} tokens and has"
+            f" {int(usage[1]) if usage else 'an unknown number'} {_quote(received)}"
+        )
 
 
 def _quote(received: bytearray) -> str:
-    return f"(received {len(received)} bytes: {bytes(received[:300])!r} … {bytes(received[-300:])!r})"
+    return (
+        f"(received {len(received)} bytes: {bytes(received[:300])!r} … {bytes(received[-300:])!r})"
+    )
 
 
-def _load(job: Job, finished: list[tuple[float, float, list[tuple[float, int]]]], start: float, end: float, cpu: float) -> Load:
+def _load(
+    job: Job,
+    finished: list[tuple[float, float, list[tuple[float, int]]]],
+    start: float,
+    end: float,
+    cpu: float,
+) -> Load:
     total = len(finished) * job.tokens
     events = sum(count for _, _, arrivals in finished for _, count in arrivals)
     if job.stream:
-        seen = sum(count for _, _, arrivals in finished for at, count in arrivals if start <= at < end) * total / events
+        seen = (
+            sum(count for _, _, arrivals in finished for at, count in arrivals if start <= at < end)
+            * total
+            / events
+        )
     else:  # an answer comes all at once: spread its tokens over the time that it took
-        seen = sum(job.tokens * max(0.0, min(ended, end) - max(sent, start)) / (ended - sent) for sent, ended, _ in finished)
-    firsts = [1e3 * (arrivals[0][0] - sent) for sent, _, arrivals in finished if arrivals and start <= sent < end]
-    gaps = [1e3 * (b[0] - a[0]) for _, _, arrivals in finished for a, b in pairwise(arrivals) if start <= b[0] < end]
+        seen = sum(
+            job.tokens * max(0.0, min(ended, end) - max(sent, start)) / (ended - sent)
+            for sent, ended, _ in finished
+        )
+    firsts = [
+        1e3 * (arrivals[0][0] - sent)
+        for sent, _, arrivals in finished
+        if arrivals and start <= sent < end
+    ]
+    gaps = [
+        1e3 * (b[0] - a[0])
+        for _, _, arrivals in finished
+        for a, b in pairwise(arrivals)
+        if start <= b[0] < end
+    ]
     return Load(
         tokens_per_second=seen / job.seconds,
         requests=len(finished),

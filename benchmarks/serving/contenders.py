@@ -1,9 +1,12 @@
-"""Who is measured: which processes are started, and how each is asked for the same number of tokens for the same prompts.
+"""Who is measured: which processes are started, and how each is asked for the same number of tokens
+for the same prompts.
 
-All are greedy and ignore the end token. Our servers run with their defaults. The others run with settings under which they were at least as fast here
-as with their own: both would compute in bf16, which this model's size and most CPUs make slower at 32 requests at a time; and `transformers serve`
-would take nearly all memory for its KV cache, so it gets the cache and batch size of ours, and OpenMP threads that do not spin, as ours has them.
-Both answer `/v1/completions`, which takes the same bare prompt as our `/generate`.
+All are greedy and ignore the end token. Our servers run with their defaults. The others run with
+settings under which they were at least as fast here as with their own: both would compute in bf16,
+which this model's size and most CPUs make slower at 32 requests at a time; and `transformers serve`
+would take nearly all memory for its KV cache, so it gets the cache and batch size of ours, and
+OpenMP threads that do not spin, as ours has them. Both answer `/v1/completions`, which takes the
+same bare prompt as our `/generate`.
 """
 
 import json
@@ -18,7 +21,12 @@ from benchmarks.serving.process import ServerProcess
 
 NEW_TOKENS = 64
 VLLM = ROOT / ".venv-vllm/bin/python"
-OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+}
 
 
 @dataclass(frozen=True)
@@ -61,11 +69,26 @@ class Contender:
 
     def job(self, port: int, concurrency: int, warmup: float, seconds: float) -> Job:
         bodies = [json.dumps(self.body(prompt)) for prompt in prompts()]
-        return Job(port, self.path, bodies, NEW_TOKENS, self.stream, self.done, concurrency, warmup, seconds)
+        return Job(
+            port,
+            self.path,
+            bodies,
+            NEW_TOKENS,
+            self.stream,
+            self.done,
+            concurrency,
+            warmup,
+            seconds,
+        )
 
 
 def ours(model: str, name: str, **settings: str) -> ServerKind:
-    environment = {"MODEL_ID": model, "ENGINE": name, "PORT": "{port}", "HOST": "127.0.0.1"} | settings
+    environment = {
+        "MODEL_ID": model,
+        "ENGINE": name,
+        "PORT": "{port}",
+        "HOST": "127.0.0.1",
+    } | settings
     return ServerKind(name, (sys.executable, "-m", "greenlight.serving"), "/ready", 60, environment)
 
 
@@ -105,16 +128,28 @@ def server_kinds() -> list[ServerKind]:
         ours(str(openvino_model()), "openvino"),
         ours(str(TINY), "transformers"),
         ServerKind(
-            "transformers-serve", (sys.executable, "-m", "transformers.cli.transformers", *hugging_face), "/health", 120, {"OMP_WAIT_POLICY": "PASSIVE"}
+            "transformers-serve",
+            (sys.executable, "-m", "transformers.cli.transformers", *hugging_face),
+            "/health",
+            120,
+            {"OMP_WAIT_POLICY": "PASSIVE"},
         ),
     ]
     if VLLM.is_file():
-        kinds.append(ServerKind("vllm", (str(VLLM), *vllm), "/health", 400, {"VLLM_CPU_KVCACHE_SPACE": "1"}))
+        kinds.append(
+            ServerKind("vllm", (str(VLLM), *vllm), "/health", 400, {"VLLM_CPU_KVCACHE_SPACE": "1"})
+        )
     return kinds
 
 
 def _ours(prompt: str) -> dict[str, Any]:
-    return {"prompt": prompt, "max_length": NEW_TOKENS, "temperature": 0, "ignore_eos": True, "stream": True}
+    return {
+        "prompt": prompt,
+        "max_length": NEW_TOKENS,
+        "temperature": 0,
+        "ignore_eos": True,
+        "stream": True,
+    }
 
 
 def _ours_whole(prompt: str) -> dict[str, Any]:
@@ -129,7 +164,14 @@ def _transformers_serve(prompt: str) -> dict[str, Any]:
 
 def _vllm(prompt: str) -> dict[str, Any]:
     options = {"include_usage": True}
-    return {"prompt": prompt, "max_tokens": NEW_TOKENS, "temperature": 0, "ignore_eos": True, "stream": True, "stream_options": options}
+    return {
+        "prompt": prompt,
+        "max_tokens": NEW_TOKENS,
+        "temperature": 0,
+        "ignore_eos": True,
+        "stream": True,
+        "stream_options": options,
+    }
 
 
 CONTENDERS = {
@@ -138,7 +180,13 @@ CONTENDERS = {
         Contender("openvino", "openvino", "/generate", _ours),
         Contender("openvino-whole", "openvino", "/generate", _ours_whole, stream=False, done=False),
         Contender("transformers", "transformers", "/generate", _ours),
-        Contender("transformers-serve", "transformers-serve", "/v1/completions", _transformers_serve, done=False),
+        Contender(
+            "transformers-serve",
+            "transformers-serve",
+            "/v1/completions",
+            _transformers_serve,
+            done=False,
+        ),
         Contender("vllm", "vllm", "/v1/completions", _vllm),
     )
 }

@@ -1,8 +1,11 @@
-"""The limit: the server's own OpenVINO engine, with the scheduler settings that the server gives it, called in process without HTTP.
+"""The limit: the server's own OpenVINO engine, with the scheduler settings that the server gives
+it, called in process without HTTP.
 
-`python -m benchmarks.serving.inprocess <model folder>` loads it once and stays, as a server does: the engine compiles code for each new shape that it
-meets, and is some percent slower until it has seen them. It reads a Window as a line of JSON from stdin, keeps so many requests in the engine, adds the
-next one in the place of each that ends, and answers with a line on stdout. Prompts are tokenized beforehand; tokens are counted and not turned to text.
+`python -m benchmarks.serving.inprocess <model folder>` loads it once and stays, as a server does:
+the engine compiles code for each new shape that it meets, and is some percent slower until it has
+seen them. It reads a Window as a line of JSON from stdin, keeps so many requests in the engine,
+adds the next one in the place of each that ends, and answers with a line on stdout. Prompts are
+tokenized beforehand; tokens are counted and not turned to text.
 """
 
 import json
@@ -39,10 +42,14 @@ class InProcess(MeasuredProcess):
     """The process that holds the engine, as the benchmark sees it."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__([sys.executable, "-m", __name__, str(folder)], {}, CACHE / "inprocess.log", talk=True)
+        super().__init__(
+            [sys.executable, "-m", __name__, str(folder)], {}, CACHE / "inprocess.log", talk=True
+        )
 
     def measure(self, window: Window) -> tuple[float, int]:
-        """Tokens a second in the window, and all tokens that were generated. Raises GreenlightError."""
+        """Tokens a second in the window, and all tokens that were generated. Raises
+        GreenlightError.
+        """
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write(json.dumps(asdict(window)) + "\n")
         self.process.stdin.flush()
@@ -56,15 +63,21 @@ class InProcess(MeasuredProcess):
 
 def load_engine(folder: str) -> Engine:
     artifact = Artifact.open(folder)
-    engine = load(engine_config(Settings(model_id=folder), artifact, artifact.choose_engine("openvino")))
+    engine = load(
+        engine_config(Settings(model_id=folder), artifact, artifact.choose_engine("openvino"))
+    )
     warm_up(engine)
     return engine
 
 
 def requests(folder: str) -> Iterator[Request]:
     vocabulary = Vocabulary(Path(folder), 0)
-    for number, tokens in zip(count(1), cycle([vocabulary.encode(prompt) for prompt in prompts()]), strict=False):
-        yield Request(number, tokens, NEW_TOKENS, temperature=0.0, top_p=1.0, top_k=0, seed=0, ignore_eos=True)
+    for number, tokens in zip(
+        count(1), cycle([vocabulary.encode(prompt) for prompt in prompts()]), strict=False
+    ):
+        yield Request(
+            number, tokens, NEW_TOKENS, temperature=0.0, top_p=1.0, top_k=0, seed=0, ignore_eos=True
+        )
 
 
 def measure(engine: Engine, coming: Iterator[Request], window: Window) -> tuple[float, int]:

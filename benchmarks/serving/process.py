@@ -1,4 +1,6 @@
-"""The processes under test: started once, stopped (as by SIGSTOP) while another is measured, and killed at the end."""
+"""The processes under test: started once, stopped (as by SIGSTOP) while another is measured, and
+killed at the end.
+"""
 
 import http.client
 import os
@@ -19,7 +21,9 @@ POLL_SECONDS = 0.005
 class MeasuredProcess:
     """A process and its children. `log` has what it wrote to stderr."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path, talk: bool = False) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], log: Path, talk: bool = False
+    ) -> None:
         """With `talk`, stdin and stdout are pipes; else stdout goes to the log too."""
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +58,10 @@ class MeasuredProcess:
 
     def cpu_seconds(self) -> tuple[float, float]:
         """CPU used so far by the process itself, and by its children."""
-        seconds = [times.user + times.system for times in (process.cpu_times() for process in self.processes())]
+        seconds = [
+            times.user + times.system
+            for times in (process.cpu_times() for process in self.processes())
+        ]
         return seconds[0], sum(seconds[1:])
 
     def resident_bytes(self) -> int:
@@ -63,7 +70,10 @@ class MeasuredProcess:
     def failure(self, what: str) -> GreenlightError:
         code = self.process.poll()
         ended = "" if code is None else f", ended with exit code {code}"
-        return GreenlightError(f"{self.log.stem} {what}{ended}. Its log ({self.log}) ends:\n{self.log.read_text()[-3000:]}")
+        return GreenlightError(
+            f"{self.log.stem} {what}{ended}. Its log ({self.log})"
+            f" ends:\n{self.log.read_text()[-3000:]}"
+        )
 
     def stop(self) -> None:
         if self.process.poll() is None:
@@ -83,7 +93,11 @@ class ServerProcess(MeasuredProcess):
         """`{port}` in the command and in the values of the environment becomes the port."""
         self.port = _free_port()
         self.ready_seconds = 0.0
-        super().__init__([word.format(port=self.port) for word in command], {name: value.format(port=self.port) for name, value in environment.items()}, log)
+        super().__init__(
+            [word.format(port=self.port) for word in command],
+            {name: value.format(port=self.port) for name, value in environment.items()},
+            log,
+        )
 
     def wait_ready(self, path: str, seconds: float) -> "ServerProcess":
         """Raises GreenlightError with the end of its log when the server does not become ready."""

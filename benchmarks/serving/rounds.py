@@ -1,4 +1,6 @@
-"""The measurements: every contender at every concurrency, in rounds, in an order that changes from round to round, one server awake at a time."""
+"""The measurements: every contender at every concurrency, in rounds, in an order that changes from
+round to round, one server awake at a time.
+"""
 
 import os
 import random
@@ -22,7 +24,8 @@ WARMUP_SECONDS = 1.0
 FIRST, FIRST_SECONDS = (1, 32), 3.0  # what is put off until there is such a batch is not measured
 OTHERS_ALLOWED = 0.1  # cores that others may use during a measurement
 INPROCESS = "inprocess"
-# What is compared at one concurrency is measured in one go, so that both sides of a ratio are seconds apart.
+# What is compared at one concurrency is measured in one go, so that both sides of a ratio are
+# seconds apart.
 BLOCKS = {
     1: ("openvino", INPROCESS, "transformers-serve", "vllm"),
     8: ("openvino", INPROCESS),
@@ -38,7 +41,8 @@ class Measurement:
 
     Attributes:
         load: None for the limit in process.
-        parent_us, children_us: CPU per token of the server's first process (ours: HTTP), and of its others (ours: the engine).
+        parent_us, children_us: CPU per token of the server's first process (ours: HTTP), and of its
+            others (ours: the engine).
         others: cores that somebody else used meanwhile, which spoils the measurement.
     """
 
@@ -57,7 +61,9 @@ Running = dict[str, MeasuredProcess]  # by the name of the server, or INPROCESS
 
 @contextmanager
 def running(kinds: Iterable[ServerKind]) -> Iterator[Running]:
-    """Start everything one after the other, give each its first requests, and leave it paused. All are killed at the end."""
+    """Start everything one after the other, give each its first requests, and leave it paused. All
+    are killed at the end.
+    """
     processes: Running = {}
     try:
         for kind in kinds:
@@ -91,24 +97,35 @@ def measure(processes: Running, number: int, seconds: float) -> list[Measurement
         names = [name for name in BLOCKS[concurrency] if _is_here(name, processes)]
         for name in order.sample(names, len(names)):
             one = _measure(processes, name, number, concurrency, seconds)
-            disturbed = f"  (others used {one.others:.2f} cores)" if one.others > OTHERS_ALLOWED else ""
-            progress.print(f"round {number:2}  {concurrency:3} at a time  {name:20} {one.tokens_per_second:8.0f} tokens/s{disturbed}")
+            disturbed = (
+                f"  (others used {one.others:.2f} cores)" if one.others > OTHERS_ALLOWED else ""
+            )
+            progress.print(
+                f"round {number:2}  {concurrency:3} at a time  {name:20}"
+                f" {one.tokens_per_second:8.0f} tokens/s{disturbed}"
+            )
             found.append(one)
     return found
 
 
-def _measure(processes: Running, name: str, number: int, concurrency: int, seconds: float) -> Measurement:
+def _measure(
+    processes: Running, name: str, number: int, concurrency: int, seconds: float
+) -> Measurement:
     process = processes[_process_of(name)]
     used = process.cpu_seconds()
     started, before = time.monotonic(), _cpu_of_others(sum(used))
     rate, tokens, load = _load(processes, name, concurrency, WARMUP_SECONDS, seconds)
     now_used = process.cpu_seconds()
     others = (_cpu_of_others(sum(now_used)) - before) / (time.monotonic() - started)
-    parent, children = (1e6 * (now - then) / tokens for now, then in zip(now_used, used, strict=True))
+    parent, children = (
+        1e6 * (now - then) / tokens for now, then in zip(now_used, used, strict=True)
+    )
     return Measurement(name, concurrency, number, rate, load, parent, children, others)
 
 
-def _load(processes: Running, name: str, concurrency: int, warmup: float, seconds: float) -> tuple[float, int, Load | None]:
+def _load(
+    processes: Running, name: str, concurrency: int, warmup: float, seconds: float
+) -> tuple[float, int, Load | None]:
     """Tokens a second in the window, and all tokens."""
     process = processes[_process_of(name)]
     process.resume()
@@ -131,9 +148,13 @@ def _is_here(name: str, processes: Running) -> bool:
 
 
 def _cpu_of_others(server: float) -> float:
-    """CPU seconds of this machine that are neither the server's nor of this process and the clients that have ended."""
+    """CPU seconds of this machine that are neither the server's nor of this process and the clients
+    that have ended.
+    """
     machine = psutil.cpu_times()
     ours = os.times()
     mine: float = ours.user + ours.system + ours.children_user + ours.children_system
-    total: float = sum(machine) - machine.idle - machine.iowait - machine.guest - machine.guest_nice  # guests are part of user
+    total: float = (
+        sum(machine) - machine.idle - machine.iowait - machine.guest - machine.guest_nice
+    )  # guests are part of user
     return total - mine - server

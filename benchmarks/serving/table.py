@@ -39,7 +39,14 @@ RATIOS: dict[str, tuple[Figure, str, str, int]] = {
 def ratios(found: list[Measurement], name: str) -> list[float]:
     """One ratio a round. Empty when a side was not measured."""
     figure, over, under, concurrency = RATIOS[name]
-    sides = [{each.round: figure(each) for each in found if (each.contender, each.concurrency) == (side, concurrency)} for side in (over, under)]
+    sides = [
+        {
+            each.round: figure(each)
+            for each in found
+            if (each.contender, each.concurrency) == (side, concurrency)
+        }
+        for side in (over, under)
+    ]
     return [sides[0][number] / sides[1][number] for number in sides[0] if number in sides[1]]
 
 
@@ -49,31 +56,69 @@ def print_tables(console: Console, found: list[Measurement]) -> None:
 
 
 def print_bench(found: list[Measurement], **more: float) -> None:
-    values = {name: round(median(each), 3) if (each := ratios(found, name)) else None for name in RATIOS}
+    values = {
+        name: round(median(each), 3) if (each := ratios(found, name)) else None for name in RATIOS
+    }
     print("BENCH " + json.dumps(values | {name: round(value, 3) for name, value in more.items()}))
 
 
 def client_us(found: list[Measurement]) -> float:
     """What the load client costs an event, where it costs the measured server most."""
-    return median(each.load.client_us_per_event for each in found if each.load and (each.contender, each.concurrency) == ("openvino", 32))
+    return median(
+        each.load.client_us_per_event
+        for each in found
+        if each.load and (each.contender, each.concurrency) == ("openvino", 32)
+    )
 
 
 def _contenders(found: list[Measurement]) -> Table:
-    table = Table("at a time", "contender", title="Medians of the rounds (CPU: µs a token in the server's first process + in its others; client: µs an event)")
-    for column in ("tokens/s", "from", "to", "TTFT p50 ms", "ITL p50 ms", "ITL p95 ms", "events/token", "server CPU", "client CPU"):
+    table = Table(
+        "at a time",
+        "contender",
+        title=(
+            "Medians of the rounds (CPU: µs a token in the server's first process + in its others;"
+            " client: µs an event)"
+        ),
+    )
+    for column in (
+        "tokens/s",
+        "from",
+        "to",
+        "TTFT p50 ms",
+        "ITL p50 ms",
+        "ITL p95 ms",
+        "events/token",
+        "server CPU",
+        "client CPU",
+    ):
         table.add_column(column, justify="right")
     for concurrency, names in BLOCKS.items():
         for name in names:
-            rows = [each for each in found if (each.contender, each.concurrency) == (name, concurrency)]
+            rows = [
+                each for each in found if (each.contender, each.concurrency) == (name, concurrency)
+            ]
             if not rows:
                 continue
             rates = [row.tokens_per_second for row in rows]
             cells = [f"{value:.0f}" for value in (median(rates), min(rates), max(rates))]
             loads = [row.load for row in rows if row.load]
-            shown: list[tuple[str, str]] = [("ttft_p50", ".1f"), ("itl_p50", ".2f"), ("itl_p95", ".2f"), ("events_per_token", ".2f")]
-            cells += [_cell(median(getattr(load, field) for load in loads), form) if loads else "" for field, form in shown]
-            cells.append(f"{median(row.parent_us for row in rows):.0f} + {median(row.children_us for row in rows):.0f}")
-            cells.append(f"{median(load.client_us_per_event for load in loads):.1f}" if loads else "")
+            shown: list[tuple[str, str]] = [
+                ("ttft_p50", ".1f"),
+                ("itl_p50", ".2f"),
+                ("itl_p95", ".2f"),
+                ("events_per_token", ".2f"),
+            ]
+            cells += [
+                _cell(median(getattr(load, field) for load in loads), form) if loads else ""
+                for field, form in shown
+            ]
+            cells.append(
+                f"{median(row.parent_us for row in rows):.0f} +"
+                f" {median(row.children_us for row in rows):.0f}"
+            )
+            cells.append(
+                f"{median(load.client_us_per_event for load in loads):.1f}" if loads else ""
+            )
             table.add_row(str(concurrency), name, *cells)
         table.add_section()
     return table
@@ -89,6 +134,14 @@ def _ratios(found: list[Measurement]) -> Table:
     table.add_column("each round")
     for name, (figure, over, under, concurrency) in RATIOS.items():
         each = ratios(found, name)
-        what = f"{over} / {under}, {concurrency} at a time, {'TTFT p50' if figure is first_token else 'tokens/s'}"
-        table.add_row(name, what, f"{median(each):.2f}" if each else "not here", " ".join(f"{value:.2f}" for value in each))
+        what = (
+            f"{over} / {under}, {concurrency} at a time,"
+            f" {'TTFT p50' if figure is first_token else 'tokens/s'}"
+        )
+        table.add_row(
+            name,
+            what,
+            f"{median(each):.2f}" if each else "not here",
+            " ".join(f"{value:.2f}" for value in each),
+        )
     return table

@@ -36,15 +36,38 @@ def benchmark(
 
     with step("benchmark", run_id, history) as running:
         load, gate = load_workload(workload, prompts), load_gate(gate_file)
-        deployment, place = Deployment.load(release.path), open_target(target, service, namespace, home, int(port))
+        deployment, place = (
+            Deployment.load(release.path),
+            open_target(target, service, namespace, home, int(port)),
+        )
         if isinstance(place, KubernetesTarget):  # its pods are only reached from inside
             from greenlight.gate.cluster_benchmark import run_in_cluster
 
-            measured = run_in_cluster(place, deployment, gate, load, evaluation.path, join(history, run_id, "benchmark-job"), Path(result.path))
+            measured = run_in_cluster(
+                place,
+                deployment,
+                gate,
+                load,
+                evaluation.path,
+                join(history, run_id, "benchmark-job"),
+                Path(result.path),
+            )
         else:
-            measured = run_benchmark(deployment, [], [], result.path, gate.benchmark, load, Looks(gate, evaluation.path, deployment))
+            measured = run_benchmark(
+                deployment,
+                [],
+                [],
+                result.path,
+                gate.benchmark,
+                load,
+                Looks(gate, evaluation.path, deployment),
+            )
         record = measured.model_copy(update={"samples_uri": result.uri})
-        rates = [f"{side.output_tokens_per_second:,.0f}" for side in (record.candidate, record.live) if side]
+        rates = [
+            f"{side.output_tokens_per_second:,.0f}"
+            for side in (record.candidate, record.live)
+            if side
+        ]
         figure = f"{' vs '.join(rates)} tok/s" if record.complete else "not complete"
         if record.stopped_at:
             figure += f", decided after {record.stopped_at} of {gate.benchmark.pairs} pairs"

@@ -23,7 +23,9 @@ def deploy_green(
     run_id: str,
     history: str,
 ) -> None:
-    """Bring the candidate up on the idle color, beside what is live. The first run ever puts the baseline live."""
+    """Bring the candidate up on the idle color, beside what is live. The first run ever puts the
+    baseline live.
+    """
     from pathlib import Path
 
     from greenlight.benchmark.prompts import load_texts
@@ -37,7 +39,13 @@ def deploy_green(
     with step("deploy_green", run_id, history) as running:
         place = open_target(target, service, namespace, home, int(port))
         sources = [
-            Source(Path(each.path), each.path if place.kind == "local" else in_bucket(Path(each.path), each.uri, history)) for each in (candidate, baseline)
+            Source(
+                Path(each.path),
+                each.path
+                if place.kind == "local"
+                else in_bucket(Path(each.path), each.uri, history),
+            )
+            for each in (candidate, baseline)
         ]
         deployment = deploy_green(
             place,
@@ -50,8 +58,23 @@ def deploy_green(
             prompts=load_texts(prompts),
             golden=Evaluation.load(evaluation.path).golden,
         )
-        for made_by, artifact in (("download", baseline), ("quantize", candidate)):  # cached steps do not know the run
-            running.publish(f"{made_by}.json", Model.load(artifact.path).model_dump_json(indent=2).encode())
+        for made_by, artifact in (
+            ("download", baseline),
+            ("quantize", candidate),
+        ):  # cached steps do not know the run
+            running.publish(
+                f"{made_by}.json", Model.load(artifact.path).model_dump_json(indent=2).encode()
+            )
         green, live = deployment.candidate, deployment.live
-        release.metadata.update(candidate=green.release_id, color=green.color, engine=green.engine, digest=green.digest, live=live.release_id)
-        running.finish(deployment, release.path, figure=f"{green.release_id} on {green.color}, {live.release_id} live")
+        release.metadata.update(
+            candidate=green.release_id,
+            color=green.color,
+            engine=green.engine,
+            digest=green.digest,
+            live=live.release_id,
+        )
+        running.finish(
+            deployment,
+            release.path,
+            figure=f"{green.release_id} on {green.color}, {live.release_id} live",
+        )

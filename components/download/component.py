@@ -6,7 +6,14 @@ from greenlight.components.image import COMPONENTS_IMAGE
 
 
 @dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
-def download(baseline: dsl.Output[dsl.Model], source: str, commit: str, build: str, history: str, code_version: str) -> None:
+def download(
+    baseline: dsl.Output[dsl.Model],
+    source: str,
+    commit: str,
+    build: str,
+    history: str,
+    code_version: str,
+) -> None:
     """Fetch the baseline at an exact commit. HF_TOKEN comes from the environment."""
     from greenlight.core.step import step
     from greenlight.models.download import download_model
@@ -15,5 +22,7 @@ def download(baseline: dsl.Output[dsl.Model], source: str, commit: str, build: s
     with step("download", build, history) as running:
         place = parse_source(source)  # the commit says all that a revision could
         record = download_model(place, commit, baseline.path)
-        baseline.metadata.update(source=record.source, commit=record.commit, digest=record.digest, bytes=record.bytes)
+        baseline.metadata.update(
+            source=record.source, commit=record.commit, digest=record.digest, bytes=record.bytes
+        )
         running.finish(record, baseline.path, figure=f"{record.bytes / 1e6:.1f} MB")

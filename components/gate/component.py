@@ -17,7 +17,9 @@ def gate(
     history: str,
     code_version: str,
 ) -> str:
-    """Judge the candidate by the objectives of the gate: returns the action `promote`, `hold` or `retire`."""
+    """Judge the candidate by the objectives of the gate: returns the action `promote`, `hold` or
+    `retire`.
+    """
     import contextlib
 
     from greenlight.core.errors import IntegrityError
@@ -28,10 +30,25 @@ def gate(
 
     with step("gate", run_id, history) as running:
         loaded = load_gate(gate_file)
-        judged = judge(evaluation.path, result.path, Deployment.load(release.path), loaded, auto_promote, code_version)
-        record = judged.model_copy(update={"evaluation_uri": evaluation.uri, "benchmark_uri": result.uri})  # for a replay
+        judged = judge(
+            evaluation.path,
+            result.path,
+            Deployment.load(release.path),
+            loaded,
+            auto_promote,
+            code_version,
+        )
+        record = judged.model_copy(
+            update={"evaluation_uri": evaluation.uri, "benchmark_uri": result.uri}
+        )  # for a replay
         with contextlib.suppress(IntegrityError):  # a broken record has been judged as no evidence
-            running.publish("evaluate.json", Evaluation.load(evaluation.path).model_dump_json(indent=2).encode())  # a cached step does not know the run
+            running.publish(
+                "evaluate.json", Evaluation.load(evaluation.path).model_dump_json(indent=2).encode()
+            )  # a cached step does not know the run
         passed = sum(objective.status == "pass" for objective in record.objectives)
-        running.finish(record, decision.path, figure=f"{record.verdict}, {passed}/{len(record.objectives)} pass")
+        running.finish(
+            record,
+            decision.path,
+            figure=f"{record.verdict}, {passed}/{len(record.objectives)} pass",
+        )
     return record.action

@@ -24,9 +24,20 @@ def promote(
     from greenlight.rollout.target import open_target
 
     with step("promote", run_id, history) as running:
-        record = promote(open_target(target, service, namespace, home, int(port)), Decision.load(decision.path), run_id)
+        record = promote(
+            open_target(target, service, namespace, home, int(port)),
+            Decision.load(decision.path),
+            run_id,
+        )
         promotion.metadata.update(outcome=record.outcome, live=record.live.release_id)
-        running.finish(record, promotion.path, figure=f"{record.outcome.replace('_', ' ')}: {record.live.release_id} is live on {record.live.color}")
+        running.finish(
+            record,
+            promotion.path,
+            figure=(
+                f"{record.outcome.replace('_', ' ')}: {record.live.release_id} is live on"
+                f" {record.live.color}"
+            ),
+        )
 
 
 @dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
@@ -48,6 +59,14 @@ def retire(
     from greenlight.rollout.target import open_target
 
     with step("retire", run_id, history) as running:
-        record = retire(open_target(target, service, namespace, home, int(port)), Decision.load(decision.path).deployment.candidate, run_id)
+        record = retire(
+            open_target(target, service, namespace, home, int(port)),
+            Decision.load(decision.path).deployment.candidate,
+            run_id,
+        )
         promotion.metadata.update(outcome=record.outcome, live=record.live.release_id)
-        running.finish(record, promotion.path, figure=f"{record.live.release_id} stays live on {record.live.color}")
+        running.finish(
+            record,
+            promotion.path,
+            figure=f"{record.live.release_id} stays live on {record.live.color}",
+        )

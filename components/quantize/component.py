@@ -21,7 +21,9 @@ def quantize(
     history: str,
     code_version: str,
 ) -> None:
-    """Quantize the baseline into a candidate. In a sweep, a method that fails leaves a Failure and ends well."""
+    """Quantize the baseline into a candidate. In a sweep, a method that fails leaves a Failure and
+    ends well.
+    """
     from greenlight.core.records import recipe_name
     from greenlight.core.step import step
     from greenlight.quantize.calibration_text import Calibration
@@ -29,7 +31,16 @@ def quantize(
 
     name = recipe_name(method, int(bits))
     with step("quantize", build, history, *((name, candidate.path) if sweep else ())) as running:
-        data = Calibration(calibration, int(calibration_samples), int(calibration_length))  # numbers travel as doubles
-        record = quantize_model(baseline.path, candidate.path, method=method, bits=int(bits), calibration=data, limits=limits)
+        data = Calibration(
+            calibration, int(calibration_samples), int(calibration_length)
+        )  # numbers travel as doubles
+        record = quantize_model(
+            baseline.path,
+            candidate.path,
+            method=method,
+            bits=int(bits),
+            calibration=data,
+            limits=limits,
+        )
         candidate.metadata.update(format=record.format, digest=record.digest, bytes=record.bytes)
         running.finish(record, candidate.path, figure=f"{record.bytes / 1e6:.1f} MB")

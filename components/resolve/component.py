@@ -40,7 +40,8 @@ def resolve(
     reference_build: dsl.OutputPath(str),  # type: ignore[valid-type]
     candidates: dsl.OutputPath(list[dict[str, str]]),  # type: ignore[valid-type]
 ) -> str:
-    """Find the exact commit of the source, and whether there is anything new to do: returns `new` or `up_to_date`.
+    """Find the exact commit of the source, and whether there is anything new to do: returns `new`
+    or `up_to_date`.
 
     The verdict is the one unnamed output, because kfp.local can branch on no other.
     """
@@ -81,7 +82,9 @@ def resolve(
         )
         resolution = find(parameters, code_version)
         running.publish("parameters.json", parameters.model_dump_json(indent=2).encode())
-        running.finish(resolution, None, figure=f"{resolution.verdict}, commit {resolution.commit[:12]}")
+        running.finish(
+            resolution, None, figure=f"{resolution.verdict}, commit {resolution.commit[:12]}"
+        )
     for path, value in (
         (commit, resolution.commit),
         (fingerprint, resolution.fingerprint),

@@ -1,4 +1,6 @@
-"""What MkDocs does beyond the pages of docs/: the README is the first page, the reference comes from the code, links out of docs/ name the file."""
+"""What MkDocs does beyond the pages of docs/: the README is the first page, the reference comes
+from the code, links out of docs/ name the file.
+"""
 
 import re
 import sys
@@ -23,7 +25,12 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    return OUTSIDE.sub(lambda found: f"{found[1]} (`{found[2]}`)" if found[1].strip("`") != found[2] else f"`{found[2]}`", markdown)
+    return OUTSIDE.sub(
+        lambda found: (
+            f"{found[1]} (`{found[2]}`)" if found[1].strip("`") != found[2] else f"`{found[2]}`"
+        ),
+        markdown,
+    )
 
 
 def first_page() -> str:

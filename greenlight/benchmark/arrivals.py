@@ -1,4 +1,6 @@
-"""When the pairs of open loop are due. Every worker goes through the same times and sends its own share of them."""
+"""When the pairs of open loop are due. Every worker goes through the same times and sends its own
+share of them.
+"""
 
 import itertools
 import random
@@ -9,10 +11,14 @@ from greenlight.benchmark.workload import Workload
 
 
 def due_times(workload: Workload, asks: Sequence[Ask], source: random.Random) -> Iterator[float]:
-    """Seconds after the begin of the pairs, rising, without end. A trace that has ended begins again."""
+    """Seconds after the begin of the pairs, rising, without end. A trace that has ended begins
+    again.
+    """
     if workload.arrivals == "trace":
         last = asks[-1].at or 0.0
-        lap = last * len(asks) / max(1, len(asks) - 1) or 1.0  # one mean gap between its end and its next begin
+        lap = (
+            last * len(asks) / max(1, len(asks) - 1) or 1.0
+        )  # one mean gap between its end and its next begin
         yield from (round_ * lap + (ask.at or 0.0) for round_ in itertools.count() for ask in asks)
     begin = 0.0
     for number, stage in enumerate(workload.rated, 1):
@@ -21,7 +27,9 @@ def due_times(workload: Workload, asks: Sequence[Ask], source: random.Random) ->
         due = begin
         while True:
             # A Poisson process has no memory: it may be begun anew where its rate changes.
-            due += source.expovariate(stage.rate) if workload.arrivals == "poisson" else 1 / stage.rate
+            due += (
+                source.expovariate(stage.rate) if workload.arrivals == "poisson" else 1 / stage.rate
+            )
             if due >= end:
                 break
             yield due

@@ -1,11 +1,15 @@
-"""Workers that begin together: through small files in a folder, or objects in a bucket where they are pods."""
+"""Workers that begin together: through small files in a folder, or objects in a bucket where they
+are pods.
+"""
 
 import time
 
 from greenlight.core import storage
 
 POLL_SECONDS = 0.1
-PATIENCE_SECONDS = 600.0  # pods are scheduled one after the other, and nodes may have to be made for them
+PATIENCE_SECONDS = (
+    600.0  # pods are scheduled one after the other, and nodes may have to be made for them
+)
 AHEAD_SECONDS = 0.5
 """Between the last one's arrival and the begin: time for all to read it."""
 
@@ -28,10 +32,18 @@ class Meeting:
         """
         if self.workers == 1:
             return time.time()
-        storage.write_bytes(storage.join(self.place, name, str(self.worker)), repr(time.time()).encode())
+        storage.write_bytes(
+            storage.join(self.place, name, str(self.worker)), repr(time.time()).encode()
+        )
         deadline = time.monotonic() + PATIENCE_SECONDS
         while len(there := storage.list_names(storage.join(self.place, name))) < self.workers:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"only {len(there)} of {self.workers} workers of the benchmark came to {name} within {PATIENCE_SECONDS:g} s")
+                raise TimeoutError(
+                    f"only {len(there)} of {self.workers} workers of the benchmark came to {name}"
+                    f" within {PATIENCE_SECONDS:g} s"
+                )
             time.sleep(POLL_SECONDS)
-        return max(float(storage.read_bytes(storage.join(self.place, name, each))) for each in there) + AHEAD_SECONDS
+        return (
+            max(float(storage.read_bytes(storage.join(self.place, name, each))) for each in there)
+            + AHEAD_SECONDS
+        )

@@ -1,4 +1,6 @@
-"""The load generators as processes of their own: Locust, headless, told by a job file what to do, followed through the files they write."""
+"""The load generators as processes of their own: Locust, headless, told by a job file what to do,
+followed through the files they write.
+"""
 
 import array
 import os
@@ -34,7 +36,9 @@ class Job(BaseModel):
     workload: Workload
     sides: list[Side]
     asks: list[Ask]
-    folder: Path = Field(description="Where it leaves requests.jsonl, blocks.jsonl and loop-lags.f32.")
+    folder: Path = Field(
+        description="Where it leaves requests.jsonl, blocks.jsonl and loop-lags.f32."
+    )
     parent: int = Field(description="Pid of the step; the generator ends when it is gone.")
     users: int = Field(description="That it has ready, whatever the phases need.")
     worker: int = Field(0, description="Which of the workers it is.")
@@ -50,21 +54,50 @@ class _Process:
     def __init__(self, job: Job) -> None:
         self.folder = job.folder
         self.folder.mkdir(parents=True)
-        self.requests, self.blocks = LineFile(job.folder / REQUEST_LINES), LineFile(job.folder / BLOCK_LINES)
+        self.requests, self.blocks = (
+            LineFile(job.folder / REQUEST_LINES),
+            LineFile(job.folder / BLOCK_LINES),
+        )
         path = job.folder / "job.json"
         path.write_text(job.model_dump_json())
-        command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary", "--loglevel", "WARNING"]
+        command = [
+            sys.executable,
+            "-m",
+            "locust",
+            "-f",
+            str(LOCUSTFILE),
+            "--headless",
+            "--only-summary",
+            "--loglevel",
+            "WARNING",
+        ]
         command += ["--users", str(job.users), "--spawn-rate", str(job.users), "--job", str(path)]
-        # Locust puts the folder of its file on the path, not the root that our packages are imported from.
+        # Locust puts the folder of its file on the path, not the root that our packages are
+        # imported from.
         root = str(Path(__file__).parents[2])
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        }
         with open(job.folder / LOG, "wb") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment)
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
 
     def last_words(self) -> str:
         """The last line of its log that names an error, or else the last line."""
-        lines = [line.strip() for line in (self.folder / LOG).read_text(errors="replace").splitlines() if line.strip()]
-        return next((line for line in reversed(lines) if "rror" in line), lines[-1] if lines else "it wrote nothing")[:300]
+        lines = [
+            line.strip()
+            for line in (self.folder / LOG).read_text(errors="replace").splitlines()
+            if line.strip()
+        ]
+        return next(
+            (line for line in reversed(lines) if "rror" in line),
+            lines[-1] if lines else "it wrote nothing",
+        )[:300]
 
 
 class Generators:
@@ -76,7 +109,9 @@ class Generators:
         self.processes = [_Process(job) for job in jobs]
 
     def wait(self, seconds: float) -> int | None:
-        """0 when all have done their work, the exit code of one that failed, or None when they still run after `seconds`."""
+        """0 when all have done their work, the exit code of one that failed, or None when they
+        still run after `seconds`.
+        """
         deadline = time.monotonic() + seconds
         while True:
             codes = [each.process.poll() for each in self.processes]
@@ -89,7 +124,9 @@ class Generators:
             time.sleep(min(0.02, left))
 
     def read(self) -> None:
-        """Take in what was written since the last call. All workers ran the same blocks: those of the first are taken."""
+        """Take in what was written since the last call. All workers ran the same blocks: those of
+        the first are taken.
+        """
         for number, each in enumerate(self.processes):
             self.requests.add(each.requests.read())
             if number == 0:
@@ -121,7 +158,9 @@ class Generators:
                 process.wait()
 
     def last_words(self) -> str:
-        failed = next((each for each in self.processes if each.process.returncode), self.processes[0])
+        failed = next(
+            (each for each in self.processes if each.process.returncode), self.processes[0]
+        )
         return failed.last_words()
 
     def log(self) -> bytes:

@@ -1,19 +1,23 @@
 """Load for one or two inference endpoints, as Locust runs it.
 
-By hand, with the web UI on http://127.0.0.1:8089 (every option can be changed there, and is also an environment variable):
+By hand, with the web UI on http://127.0.0.1:8089 (every option can be changed there, and is also an
+environment variable):
 
-    locust -f greenlight/benchmark/locustfile.py --endpoint-a http://127.0.0.1:8000 [--endpoint-b http://127.0.0.1:8001]
+    locust -f greenlight/benchmark/locustfile.py --endpoint-a http://127.0.0.1:8000 [--endpoint-b
+    http://127.0.0.1:8001]
 
-The users then send pairs until they are stopped: the same prompt to a and b, one right after the other, in random order. Locust shows
-time to first token (TTFT), the mean gap between tokens (ITL) and the time to the last byte (E2E) of both in milliseconds.
+The users then send pairs until they are stopped: the same prompt to a and b, one right after the
+other, in random order. Locust shows time to first token (TTFT), the mean gap between tokens (ITL)
+and the time to the last byte (E2E) of both in milliseconds.
 
     --endpoint-a   GREENLIGHT_ENDPOINT_A   URLs of the candidate, separated by commas
     --endpoint-b   GREENLIGHT_ENDPOINT_B   URLs of the live color; empty: only a is loaded
     --prompts      GREENLIGHT_PROMPTS      builtin, or the path or gs:// URI of a JSONL file
     --max-length   GREENLIGHT_MAX_LENGTH   output tokens of every request
 
-The step `benchmark` runs this same file headless with `--job FILE` (see generator.py), which then decides everything: warm-up, a planned number of
-throughput blocks, pairs, and a line for every request.
+The step `benchmark` runs this same file headless with `--job FILE` (see generator.py), which then
+decides everything: warm-up, a planned number of throughput blocks, pairs, and a line for every
+request.
 """
 
 import logging
@@ -38,7 +42,9 @@ log = logging.getLogger(__name__)
 
 
 class ByHand(Plan):
-    """Pairs without end and without blocks, by as many users as the web UI asks for: a thousand places are free."""
+    """Pairs without end and without blocks, by as many users as the web UI asks for: a thousand
+    places are free.
+    """
 
     pairs: int = 0
     users: int = 1000
@@ -46,13 +52,38 @@ class ByHand(Plan):
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: LocustArgumentParser, **_: object) -> None:
-    parser.add_argument("--endpoint-a", env_var="GREENLIGHT_ENDPOINT_A", default="http://127.0.0.1:8080", help="URLs of the candidate, separated by commas")
-    parser.add_argument("--endpoint-b", env_var="GREENLIGHT_ENDPOINT_B", default="", help="URLs of the live color; empty: only a is loaded")
     parser.add_argument(
-        "--prompts", env_var="GREENLIGHT_PROMPTS", default="builtin", include_in_web_ui=False, help="builtin, or the path or URI of a JSONL file"
+        "--endpoint-a",
+        env_var="GREENLIGHT_ENDPOINT_A",
+        default="http://127.0.0.1:8080",
+        help="URLs of the candidate, separated by commas",
     )
-    parser.add_argument("--max-length", env_var="GREENLIGHT_MAX_LENGTH", type=int, default=Plan().max_tokens, help="output tokens of every request")
-    parser.add_argument("--job", default="", include_in_web_ui=False, help="file in which the step benchmark says what to do")
+    parser.add_argument(
+        "--endpoint-b",
+        env_var="GREENLIGHT_ENDPOINT_B",
+        default="",
+        help="URLs of the live color; empty: only a is loaded",
+    )
+    parser.add_argument(
+        "--prompts",
+        env_var="GREENLIGHT_PROMPTS",
+        default="builtin",
+        include_in_web_ui=False,
+        help="builtin, or the path or URI of a JSONL file",
+    )
+    parser.add_argument(
+        "--max-length",
+        env_var="GREENLIGHT_MAX_LENGTH",
+        type=int,
+        default=Plan().max_tokens,
+        help="output tokens of every request",
+    )
+    parser.add_argument(
+        "--job",
+        default="",
+        include_in_web_ui=False,
+        help="file in which the step benchmark says what to do",
+    )
 
 
 class ColorUser(User):
@@ -74,7 +105,8 @@ class ColorUser(User):
 @events.init.add_listener
 def check(environment: Environment, **_: object) -> None:
     """Refuse bad input at the start of the process, before a user is spawned."""
-    # gevent's clock stands still while modules are imported; without this the first timeouts, and Locust's --run-time, come early.
+    # gevent's clock stands still while modules are imported; without this the first timeouts, and
+    # Locust's --run-time, come early.
     gevent.get_hub().loop.update_now()
     if not environment.parsed_options.job:
         try:
@@ -90,13 +122,25 @@ def start(environment: Environment, **_: object) -> None:
     if options.job:
         job = Job.load(options.job)
         meeting = Meeting(job.meeting, job.worker, job.workers)
-        ColorUser.conductor = Conductor(job.plan, job.workload, job.sides, job.asks, _report(environment), Recorder(job.folder), meeting)
+        ColorUser.conductor = Conductor(
+            job.plan,
+            job.workload,
+            job.sides,
+            job.asks,
+            _report(environment),
+            Recorder(job.folder),
+            meeting,
+        )
         gevent.spawn(_conduct, environment, ColorUser.conductor, job.parent)
     else:
         urls = {"candidate": options.endpoint_a, "live": options.endpoint_b}
-        sides = [Side(role=role, endpoints=tuple(urls[role].split(","))) for role in ROLES if urls[role]]
+        sides = [
+            Side(role=role, endpoints=tuple(urls[role].split(","))) for role in ROLES if urls[role]
+        ]
         asks = [Ask.of(prompt, options.max_length) for prompt in load_prompts(options.prompts)]
-        ColorUser.conductor = Conductor(ByHand(max_tokens=options.max_length), Workload(), sides, asks, _report(environment))
+        ColorUser.conductor = Conductor(
+            ByHand(max_tokens=options.max_length), Workload(), sides, asks, _report(environment)
+        )
         gevent.spawn(ColorUser.conductor.run_pairs)
 
 
@@ -107,17 +151,27 @@ def _report(environment: Environment) -> Callable[[Side, Reply], None]:
         error = RuntimeError(f"{reply.error}: {reply.detail}") if reply.error else None
         figures = {"E2E": reply.ended - reply.sent}
         if not error:
-            figures |= {"TTFT": reply.stamps[0] - reply.sent, "ITL": (reply.stamps[-1] - reply.stamps[0]) / max(1, len(reply.stamps) - 1)}
+            figures |= {
+                "TTFT": reply.stamps[0] - reply.sent,
+                "ITL": (reply.stamps[-1] - reply.stamps[0]) / max(1, len(reply.stamps) - 1),
+            }
         for name, seconds in figures.items():
             environment.events.request.fire(
-                request_type=side.role, name=name, response_time=seconds * 1000, response_length=reply.tokens_out, exception=error, context={}
+                request_type=side.role,
+                name=name,
+                response_time=seconds * 1000,
+                response_length=reply.tokens_out,
+                exception=error,
+                context={},
             )
 
     return report
 
 
 def _conduct(environment: Environment, conductor: Conductor, parent: int) -> None:
-    """Conduct a benchmark and end Locust with exit code 0 when all of it was done. Ends early when the step that started it is gone."""
+    """Conduct a benchmark and end Locust with exit code 0 when all of it was done. Ends early when
+    the step that started it is gone.
+    """
     environment.process_exit_code = 1
     course = gevent.spawn(conductor.run)
     while not course.ready():

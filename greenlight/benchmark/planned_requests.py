@@ -29,7 +29,9 @@ class Ask(BaseModel):
     text: str = Field("", description="The prompt, unless it is a chat.")
     messages: Chat | None = None
     output_tokens: int = Field(ge=1)
-    at: float | None = Field(None, description="Of a trace: seconds after its begin at which it is sent.")
+    at: float | None = Field(
+        None, description="Of a trace: seconds after its begin at which it is sent."
+    )
 
     @classmethod
     def of(cls, prompt: Prompt, output_tokens: int, at: float | None = None) -> "Ask":
@@ -69,11 +71,22 @@ class ServedModel:
             return ""
 
     def count(self, text: str) -> set[int]:
-        """How many tokens a text may be: with what the model wants around it, and without. Empty where no tokenizer is at hand."""
-        return {len(self.tokenizer.encode(text, add_special_tokens=special).ids) for special in (True, False)} if self.tokenizer else set()
+        """How many tokens a text may be: with what the model wants around it, and without. Empty
+        where no tokenizer is at hand.
+        """
+        return (
+            {
+                len(self.tokenizer.encode(text, add_special_tokens=special).ids)
+                for special in (True, False)
+            }
+            if self.tokenizer
+            else set()
+        )
 
     def cut(self, text: str, tokens: int) -> str:
-        """The beginning of a text that has this many tokens, or about; all of it when it has fewer."""
+        """The beginning of a text that has this many tokens, or about; all of it when it has
+        fewer.
+        """
         if self.tokenizer is None:
             return text[: tokens * CHARACTERS_A_TOKEN]
         offsets = self.tokenizer.encode(text, add_special_tokens=False).offsets
@@ -81,7 +94,8 @@ class ServedModel:
 
 
 def prepare(workload: Workload, plan: Plan, model: ServedModel) -> list[Ask]:
-    """The asks of a benchmark. Pairs take them in turn, in a new order each time round; those of a trace once, as they come.
+    """The asks of a benchmark. Pairs take them in turn, in a new order each time round; those of a
+    trace once, as they come.
 
     Raises:
         InputError: the prompts or the trace cannot be read.
@@ -101,46 +115,93 @@ def prepare(workload: Workload, plan: Plan, model: ServedModel) -> list[Ask]:
     return asks
 
 
-def _ask(prompts: list[Prompt], start: int, length: int | None, output: int, model: ServedModel, at: float | None = None) -> Ask:
-    """An ask whose prompt has `length` tokens, made of prompts from number `start` on. Both lengths are cut to what the model's context holds."""
+def _ask(
+    prompts: list[Prompt],
+    start: int,
+    length: int | None,
+    output: int,
+    model: ServedModel,
+    at: float | None = None,
+) -> Ask:
+    """An ask whose prompt has `length` tokens, made of prompts from number `start` on. Both lengths
+    are cut to what the model's context holds.
+    """
     if model.context and output + (length or 0) + SPARE > model.context:
         output = max(1, min(output, model.context // 2))
         length = min(length, max(1, model.context - output - SPARE)) if length else length
     prompt = prompts[start]
-    return Ask.of(prompt if length is None else _of_length(prompts, start, length, model), output, at)
+    return Ask.of(
+        prompt if length is None else _of_length(prompts, start, length, model), output, at
+    )
 
 
 def _of_length(prompts: list[Prompt], start: int, tokens: int, model: ServedModel) -> Prompt:
-    """Texts from number `start` on, joined until there are enough tokens and cut there. Of a chat, what was said last is made so long."""
+    """Texts from number `start` on, joined until there are enough tokens and cut there. Of a chat,
+    what was said last is made so long.
+    """
     parts, characters, number = list[str](), 0, start
     while characters < tokens * 2 * CHARACTERS_A_TOKEN:  # room for text whose tokens are long
         prompt = prompts[number % len(prompts)]
         parts.append(prompt if isinstance(prompt, str) else prompt[-1]["content"])
         characters, number = characters + len(parts[-1]) + 1, number + 1
     text, first = model.cut("\n".join(parts), tokens), prompts[start]
-    return text if isinstance(first, str) else [*first[:-1], {"role": first[-1]["role"], "content": text}]
+    return (
+        text
+        if isinstance(first, str)
+        else [*first[:-1], {"role": first[-1]["role"], "content": text}]
+    )
 
 
 def _trace(workload: Workload, plan: Plan, prompts: list[Prompt], model: ServedModel) -> list[Ask]:
-    """What was sent once, sent again: when, and how long. Lines without a text or a chat get one of the prompts, cut to their length."""
+    """What was sent once, sent again: when, and how long. Lines without a text or a chat get one of
+    the prompts, cut to their length.
+    """
     asks: list[Ask] = []
     for number, line in read_objects("trace", workload.trace, workload.trace):
         if not isinstance(line, dict):
-            raise _bad(workload, number, 'is no object; write {"timestamp": 0.5, "input_tokens": 200, "output_tokens": 100}')
-        at, output = _number(workload, number, line, "timestamp", 0, 0), _number(workload, number, line, "output_tokens", 1, plan.max_tokens)
+            raise _bad(
+                workload,
+                number,
+                'is no object; write {"timestamp": 0.5, "input_tokens": 200, "output_tokens": 100}',
+            )
+        at, output = (
+            _number(workload, number, line, "timestamp", 0, 0),
+            _number(workload, number, line, "output_tokens", 1, plan.max_tokens),
+        )
         if "messages" in line and (problem := chat_problem(line["messages"])):
             raise _bad(workload, number, problem)
         own = line.get("prompt") or line.get("messages")
         length = None if own else int(_number(workload, number, line, "input_tokens", 1, None))
-        asks.append(_ask([own] if own else prompts, 0 if own else number % len(prompts), length, int(output), model, at))
+        asks.append(
+            _ask(
+                [own] if own else prompts,
+                0 if own else number % len(prompts),
+                length,
+                int(output),
+                model,
+                at,
+            )
+        )
     if not asks:
-        raise InputError("trace", workload.trace, 'holds no request; write one JSON object a line, such as {"timestamp": 0.5, "input_tokens": 200}')
+        raise InputError(
+            "trace",
+            workload.trace,
+            'holds no request; write one JSON object a line, such as {"timestamp": 0.5,'
+            ' "input_tokens": 200}',
+        )
     asks.sort(key=lambda ask: ask.at or 0)
     begin = asks[0].at or 0
     return [ask.model_copy(update={"at": ((ask.at or 0) - begin) / workload.speed}) for ask in asks]
 
 
-def _number(workload: Workload, number: int, line: dict[str, Any], key: str, least: float, default: float | None) -> float:
+def _number(
+    workload: Workload,
+    number: int,
+    line: dict[str, Any],
+    key: str,
+    least: float,
+    default: float | None,
+) -> float:
     value = line.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < 1e15:
         raise _bad(workload, number, f"{key} is {value!r} and must be a number of {least} or more")

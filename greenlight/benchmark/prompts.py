@@ -1,4 +1,6 @@
-"""The prompts of a benchmark: a JSON object a line, a text `{"prompt": "…"}` or a chat `{"messages": [{"role": "user", "content": "…"}]}`."""
+"""The prompts of a benchmark: a JSON object a line, a text `{"prompt": "…"}` or a chat
+`{"messages": [{"role": "user", "content": "…"}]}`.
+"""
 
 import json
 from pathlib import Path
@@ -18,17 +20,30 @@ def load_prompts(prompts: str) -> list[Prompt]:
     """Read the prompts of `builtin`, a path or a gs:// URI. Blank lines are skipped.
 
     Raises:
-        InputError: there is no such file, it holds no prompt, or a line is neither a text nor a chat. Names the line.
+        InputError: there is no such file, it holds no prompt, or a line is neither a text nor a
+            chat. Names the line.
     """
-    found = [_prompt(prompts, number, value) for number, value in read_objects("prompts", str(BUILTIN) if prompts == "builtin" else prompts, prompts)]
+    found = [
+        _prompt(prompts, number, value)
+        for number, value in read_objects(
+            "prompts", str(BUILTIN) if prompts == "builtin" else prompts, prompts
+        )
+    ]
     if not found:
-        raise InputError("prompts", prompts, 'holds no prompt; write one JSON object a line, such as {"prompt": "Once upon a time"}')
+        raise InputError(
+            "prompts",
+            prompts,
+            'holds no prompt; write one JSON object a line, such as {"prompt": "Once upon a time"}',
+        )
     return found
 
 
 def load_texts(prompts: str) -> list[str]:
     """The same as texts: of a chat what was said last. Raises: as `load_prompts`."""
-    return [prompt if isinstance(prompt, str) else prompt[-1]["content"] for prompt in load_prompts(prompts)]
+    return [
+        prompt if isinstance(prompt, str) else prompt[-1]["content"]
+        for prompt in load_prompts(prompts)
+    ]
 
 
 def check_prompts(prompts: str) -> None:
@@ -40,25 +55,39 @@ def read_objects(field: str, uri: str, shown: str) -> list[tuple[int, Any]]:
     """The values of a JSONL file with the numbers of their lines.
 
     Raises:
-        InputError: there is no such file, or a line is not JSON. `field` and `shown` are what the message calls it.
+        InputError: there is no such file, or a line is not JSON. `field` and `shown` are what the
+            message calls it.
     """
     try:
         text = storage.read_bytes(uri).decode()
     except FileNotFoundError:
-        raise InputError(field, shown, "there is no such file; give the path or gs:// URI of a JSONL file, or builtin") from None
+        raise InputError(
+            field,
+            shown,
+            "there is no such file; give the path or gs:// URI of a JSONL file, or builtin",
+        ) from None
     except IsADirectoryError:
         raise InputError(field, shown, "is a folder; give the path of a JSONL file in it") from None
     except PermissionError:
-        raise InputError(field, shown, "may not be read; allow this user to read the file") from None
+        raise InputError(
+            field, shown, "may not be read; allow this user to read the file"
+        ) from None
     except UnicodeDecodeError as error:
-        raise InputError(field, shown, f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+        raise InputError(
+            field, shown, f"is not UTF-8 text (byte {error.start}); save it as UTF-8"
+        ) from None
     values = []
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 values.append((number, json.loads(line)))
             except ValueError:
-                raise InputError(field, shown, f"line {number} is not JSON ({line.strip()[:MAX_REPORTED]!r}); write one JSON object a line") from None
+                raise InputError(
+                    field,
+                    shown,
+                    f"line {number} is not JSON ({line.strip()[:MAX_REPORTED]!r}); write one JSON"
+                    " object a line",
+                ) from None
     return values
 
 
@@ -66,13 +95,23 @@ def _prompt(prompts: str, number: int, value: Any) -> Prompt:
     line = json.dumps(value)[:MAX_REPORTED]
     if isinstance(value, dict) and "messages" in value and "prompt" not in value:
         if not chat_problem(value["messages"]):
-            return [{"role": message["role"], "content": message["content"]} for message in value["messages"]]
+            return [
+                {"role": message["role"], "content": message["content"]}
+                for message in value["messages"]
+            ]
         raise InputError(
-            "prompts", prompts, f'line {number}: {chat_problem(value["messages"])} ({line!r}); write {{"messages": [{{"role": "user", "content": "…"}}]}}'
+            "prompts",
+            prompts,
+            f'line {number}: {chat_problem(value["messages"])} ({line!r}); write {{"messages":'
+            ' [{"role": "user", "content": "…"}]}',
         )
     prompt = value.get("prompt") if isinstance(value, dict) else None
     if not isinstance(prompt, str) or not prompt.strip():
-        raise InputError("prompts", prompts, f'line {number} has no text under the key prompt ({line!r}); write {{"prompt": "…"}}')
+        raise InputError(
+            "prompts",
+            prompts,
+            f'line {number} has no text under the key prompt ({line!r}); write {{"prompt": "…"}}',
+        )
     return prompt
 
 
@@ -81,6 +120,10 @@ def chat_problem(messages: Any) -> str:
     if not isinstance(messages, list) or not messages:
         return "messages is not a list of messages"
     for message in messages:
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
+        if (
+            not isinstance(message, dict)
+            or not isinstance(message.get("role"), str)
+            or not isinstance(message.get("content"), str)
+        ):
             return "a message needs role and content, both texts"
     return "" if messages[-1]["content"].strip() else "the last message is empty"

@@ -1,4 +1,6 @@
-"""One benchmark from start to end: check the endpoints, run the generator, check them again, keep the samples, sum up."""
+"""One benchmark from start to end: check the endpoints, run the generator, check them again, keep
+the samples, sum up.
+"""
 
 import array
 import contextlib
@@ -60,10 +62,12 @@ def run_benchmark(
 ) -> BenchmarkResult:
     """Measure a (the candidate) against b (live), side by side, or a alone.
 
-    Leaves `requests.parquet`, `blocks.parquet` and Locust's own log in `output_folder`; the caller saves the record there.
+    Leaves `requests.parquet`, `blocks.parquet` and Locust's own log in `output_folder`; the caller
+    saves the record there.
 
     Args:
-        deployment: what the endpoints must serve, checked before and after. None: any two endpoints, which must not change.
+        deployment: what the endpoints must serve, checked before and after. None: any two
+            endpoints, which must not change.
         endpoints_a: URLs of the candidate; empty: those of the deployment.
         endpoints_b: URLs of live; empty: those of the deployment, or none.
         looks: of the gate, which may end the pairs early.
@@ -71,22 +75,30 @@ def run_benchmark(
         share: this is one of several pods that measure together; its part is all that it returns.
 
     Returns:
-        The result. When anything cut the measurement short or put in doubt what was measured, it is not `complete`, gives the
-        `reason`, and holds what was measured until then: that alone is no reason to raise.
+        The result. When anything cut the measurement short or put in doubt what was measured, it is
+        not `complete`, gives the `reason`, and holds what was measured until then: that alone is no
+        reason to raise.
 
     Raises:
-        InputError: the prompts or the trace cannot be read, or without a deployment: an endpoint is missing or does not answer.
+        InputError: the prompts or the trace cannot be read, or without a deployment: an endpoint is
+            missing or does not answer.
     """
     started = time.monotonic()
     sides = sides_of(deployment, endpoints_a, endpoints_b)
-    releases: dict[str, Release] = {"candidate": deployment.candidate, "live": deployment.live} if deployment else {}
+    releases: dict[str, Release] = (
+        {"candidate": deployment.candidate, "live": deployment.live} if deployment else {}
+    )
     models = {side.role: ServedModel(releases.get(side.role)) for side in sides}
     asks = prepare(workload, plan, models["candidate"]) if asks is None else asks
     folder = _empty(Path(output_folder))
 
     before = read_versions(sides)
     if deployment is None and (silent := unreachable(before)):
-        raise InputError("endpoint", silent.split(" ", 1)[0].removesuffix("/version"), f"{silent.split(' ', 1)[1]}; give the URL of a running server")
+        raise InputError(
+            "endpoint",
+            silent.split(" ", 1)[0].removesuffix("/version"),
+            f"{silent.split(' ', 1)[1]}; give the URL of a running server",
+        )
     reason = _mismatch(sides, releases, before)
     requests, blocks, loop_lags = Collected(len(sides)), list[Block](), array.array("f")
     if not reason:
@@ -98,9 +110,24 @@ def run_benchmark(
         after = read_versions(sides)
         reason = reason or changed(before, after) or _mismatch(sides, releases, after)
     table = requests.table()
-    reason = reason or next(filter(None, (token_mismatch(side.role, models[side.role], asks, table) for side in sides)), "")
+    reason = reason or next(
+        filter(None, (token_mismatch(side.role, models[side.role], asks, table) for side in sides)),
+        "",
+    )
     stopped_at = looks.stopped_at if looks else 0
-    return assemble(folder, deployment, sides, plan, workload, table, blocks, loop_lags, reason, time.monotonic() - started, stopped_at)
+    return assemble(
+        folder,
+        deployment,
+        sides,
+        plan,
+        workload,
+        table,
+        blocks,
+        loop_lags,
+        reason,
+        time.monotonic() - started,
+        stopped_at,
+    )
 
 
 def assemble(
@@ -129,7 +156,12 @@ def assemble(
     reason = reason or bottleneck(health)
     if reason:
         log.warning("the benchmark is not complete: %s", reason)
-    summaries = {side.role: summarize_color(side.role, releases.get(side.role), requests, counted, workload, len(side.endpoints)) for side in sides}
+    summaries = {
+        side.role: summarize_color(
+            side.role, releases.get(side.role), requests, counted, workload, len(side.endpoints)
+        )
+        for side in sides
+    }
     return BenchmarkResult(
         complete=not reason,
         reason=reason,
@@ -150,7 +182,14 @@ def assemble(
     )
 
 
-def _jobs(plan: Plan, workload: Workload, sides: list[Side], asks: list[Ask], folder: Path, share: Meeting | None) -> list[Job]:
+def _jobs(
+    plan: Plan,
+    workload: Workload,
+    sides: list[Side],
+    asks: list[Ask],
+    folder: Path,
+    share: Meeting | None,
+) -> list[Job]:
     """A job for each worker on this machine."""
     users = users_needed(plan, workload)
     if share:
@@ -160,28 +199,51 @@ def _jobs(plan: Plan, workload: Workload, sides: list[Side], asks: list[Ask], fo
         workers, meeting = list(range(count)), Meeting(str(folder / "meeting"), 0, count)
     return [
         Job(
-            plan=plan, workload=workload, sides=sides, asks=asks, folder=folder / str(worker), parent=os.getpid(),
-            users=-(-users // meeting.workers), worker=worker, workers=meeting.workers, meeting=meeting.place,
+            plan=plan,
+            workload=workload,
+            sides=sides,
+            asks=asks,
+            folder=folder / str(worker),
+            parent=os.getpid(),
+            users=-(-users // meeting.workers),
+            worker=worker,
+            workers=meeting.workers,
+            meeting=meeting.place,
         )
         for worker in workers
-    ]  # fmt: skip
+    ]
 
 
-def sides_of(deployment: Deployment | None, endpoints_a: Sequence[str], endpoints_b: Sequence[str]) -> list[Side]:
+def sides_of(
+    deployment: Deployment | None, endpoints_a: Sequence[str], endpoints_b: Sequence[str]
+) -> list[Side]:
     urls = {"candidate": tuple(endpoints_a), "live": tuple(endpoints_b)}
     colors, pods = {"candidate": "", "live": ""}, dict[str, str]()
     if deployment:
-        urls = {"candidate": urls["candidate"] or tuple(deployment.candidate.endpoints), "live": urls["live"] or tuple(deployment.live.endpoints)}
+        urls = {
+            "candidate": urls["candidate"] or tuple(deployment.candidate.endpoints),
+            "live": urls["live"] or tuple(deployment.live.endpoints),
+        }
         colors = {"candidate": deployment.candidate.color, "live": deployment.live.color}
-        pods = {instance.url: instance.name for release in (deployment.candidate, deployment.live) for instance in release.instances}
+        pods = {
+            instance.url: instance.name
+            for release in (deployment.candidate, deployment.live)
+            for instance in release.instances
+        }
     if not urls["candidate"]:
-        raise InputError("endpoint-a", "", "give the URL of the server to measure, such as http://127.0.0.1:8000")
+        raise InputError(
+            "endpoint-a", "", "give the URL of the server to measure, such as http://127.0.0.1:8000"
+        )
     for url in (url for both in urls.values() for url in both):
         if not url.startswith(("http://", "https://")):
             raise InputError("endpoint", url, "give a URL that starts with http:// or https://")
     roles: tuple[Role, ...] = ("candidate", "live")
     own = {role: {url: pods[url] for url in urls[role] if url in pods} for role in roles}
-    return [Side(role=role, color=colors[role], endpoints=urls[role], pods=own[role]) for role in roles if urls[role]]
+    return [
+        Side(role=role, color=colors[role], endpoints=urls[role], pods=own[role])
+        for role in roles
+        if urls[role]
+    ]
 
 
 def _empty(folder: Path) -> Path:
@@ -194,12 +256,20 @@ def _empty(folder: Path) -> Path:
 
 
 def _mismatch(sides: Sequence[Side], releases: dict[str, Release], versions: dict) -> str:
-    problems = (mismatch(side.endpoints, releases[side.role], versions) for side in sides if side.role in releases)
+    problems = (
+        mismatch(side.endpoints, releases[side.role], versions)
+        for side in sides
+        if side.role in releases
+    )
     return next(filter(None, problems), "")
 
 
-def _generate(jobs: list[Job], looks: Looks | None) -> tuple[Collected, list[Block], "array.array[float]", bytes, str]:
-    """Run the generators to their end. Returns requests, blocks, loop lags, their logs, and why it is not all that was planned."""
+def _generate(
+    jobs: list[Job], looks: Looks | None
+) -> tuple[Collected, list[Block], "array.array[float]", bytes, str]:
+    """Run the generators to their end. Returns requests, blocks, loop lags, their logs, and why it
+    is not all that was planned.
+    """
     plan, sides, reason = jobs[0].plan, len(jobs[0].sides), ""
     with _sigterm() as asked_to_end, contextlib.closing(Generators(jobs)) as running:
         deadline = time.monotonic() + plan.time_limit
@@ -209,12 +279,17 @@ def _generate(jobs: list[Job], looks: Looks | None) -> tuple[Collected, list[Blo
                 due += PROGRESS_SECONDS
                 running.read()
                 _log_progress(running, plan, sides)
-                if looks and not looks.stopped_at and looks.decided(running.requests, running.blocks):
+                if (
+                    looks
+                    and not looks.stopped_at
+                    and looks.decided(running.requests, running.blocks)
+                ):
                     running.end_pairs()
             if asked_to_end.is_set():
                 reason = "it was asked to end (SIGTERM)"
             elif gone := running.requests.gone(GONE_AFTER):
-                reason = f"{gone} does not accept connections any more, {GONE_AFTER} times in a row"  # waiting for a thousand more of them would show nothing
+                # waiting for a thousand more of them would show nothing
+                reason = f"{gone} does not accept connections any more, {GONE_AFTER} times in a row"
             elif time.monotonic() > deadline:
                 reason = f"the time limit of {plan.time_limit:g} s was over"
             if reason:
@@ -223,26 +298,43 @@ def _generate(jobs: list[Job], looks: Looks | None) -> tuple[Collected, list[Blo
         running.read()
         if not reason and code:
             reason = f"the load generator ended with exit code {code}: {running.last_words()}"
-        return running.requests, running.blocks, running.loop_lags(), running.log(), reason or _shortfall(jobs, running, looks)
+        return (
+            running.requests,
+            running.blocks,
+            running.loop_lags(),
+            running.log(),
+            reason or _shortfall(jobs, running, looks),
+        )
 
 
 def _shortfall(jobs: list[Job], running: Generators, looks: Looks | None) -> str:
-    """What of the plan was not run, though nothing went wrong that is known of; empty when nothing is missing."""
+    """What of the plan was not run, though nothing went wrong that is known of; empty when nothing
+    is missing.
+    """
     job, pairs, blocks = jobs[0], running.requests.pairs, len(running.blocks)
     planned, planned_blocks = job.plan.pairs, job.plan.throughput_blocks * len(job.sides)
     if job.workers > len(jobs):  # of several pods this one knows only its own
         planned = len(range(job.worker, planned, job.workers))
-    enough = (looks is not None and pairs >= looks.stopped_at > 0) or (job.workload.seconds is not None and pairs > 0)
+    enough = (looks is not None and pairs >= looks.stopped_at > 0) or (
+        job.workload.seconds is not None and pairs > 0
+    )
     if (enough or pairs == planned) and blocks == planned_blocks:
         return ""
-    return f"only {pairs} of {planned} pairs and {blocks} of {planned_blocks} throughput blocks were run"
+    return (
+        f"only {pairs} of {planned} pairs and {blocks} of {planned_blocks} throughput blocks"
+        " were run"
+    )
 
 
 @contextlib.contextmanager
 def _sigterm() -> Iterator[threading.Event]:
-    """Inside this, SIGTERM sets the event instead of ending the process: what was measured is still to be written."""
+    """Inside this, SIGTERM sets the event instead of ending the process: what was measured is still
+    to be written.
+    """
     asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # only the main thread may set handlers
         yield asked
         return
     previous = signal.signal(signal.SIGTERM, lambda *_: asked.set())
@@ -263,7 +355,10 @@ def _log_progress(running: Generators, plan: Plan, sides: int) -> None:
         if running.blocks:
             last = count_blocks(running.blocks[-1:], requests.table())[0]
             figure += f", {last.role} {last.tokens_per_second:,.0f} tok/s"
-    log.info(figure + (f", {requests.failed} failed" if requests.failed else ""), extra={"figure": figure})
+    log.info(
+        figure + (f", {requests.failed} failed" if requests.failed else ""),
+        extra={"figure": figure},
+    )
 
 
 def _full_pairs(requests: "pa.Table", sides: int) -> int:

@@ -1,4 +1,6 @@
-"""Raw samples: what the generators leave line by line, and what becomes of it as tables and Parquet."""
+"""Raw samples: what the generators leave line by line, and what becomes of it as tables and
+Parquet.
+"""
 
 import hashlib
 import json
@@ -24,7 +26,8 @@ RECENT = 200
 
 @dataclass(slots=True)
 class Request:
-    """One request, one row of `requests.parquet`. Clock times are seconds since the epoch; durations are seconds.
+    """One request, one row of `requests.parquet`. Clock times are seconds since the epoch;
+    durations are seconds.
 
     Attributes:
         phase: `throughput` or `pairs`. Warm-up requests are not kept.
@@ -32,14 +35,19 @@ class Request:
         block: number of the block: a run of pairs close in time, or a throughput block.
         order: 0 for the request of a pair (or block) that came first, 1 for the second.
         pod: name of the process or pod behind the endpoint, where it is known.
-        prompt: number of the ask, the same for both requests of a pair. `asked`: output tokens that were asked for.
-        intended: when it was due, in open loop; else when the user was ready to send. `lag`: how late a user took it up, in open loop.
+        prompt: number of the ask, the same for both requests of a pair. `asked`: output tokens that
+            were asked for.
+        intended: when it was due, in open loop; else when the user was ready to send. `lag`: how
+            late a user took it up, in open loop.
         sent: when the first byte left, after a connection was there.
-        ttft: to the first token; NaN when no token came. From `intended` in open loop, so that a server that makes others wait is not spared
+        ttft: to the first token; NaN when no token came. From `intended` in open loop, so that a
+            server that makes others wait is not spared
             (coordinated omission), else from `sent`.
-        itls: gaps between successive tokens as they arrived: `tokens - 1` of them. Tokens that arrive together have gaps of zero.
+        itls: gaps between successive tokens as they arrived: `tokens - 1` of them. Tokens that
+            arrive together have gaps of zero.
         e2e: to the last byte, or to the failure; from where `ttft` is from.
-        tokens_in, tokens_out: the server's own usage, which was found equal to the tokens counted. Of a failed request: tokens that arrived.
+        tokens_in, tokens_out: the server's own usage, which was found equal to the tokens counted.
+            Of a failed request: tokens that arrived.
         error: kind of failure, empty for success. See `greenlight.benchmark.client.Reply`.
     """
 
@@ -69,7 +77,9 @@ class Request:
 
 @dataclass(slots=True)
 class Block:
-    """One throughput block as the generator ran it. `start` is when counting began, after settling."""
+    """One throughput block as the generator ran it. `start` is when counting began, after
+    settling.
+    """
 
     block: int
     pair: int
@@ -82,7 +92,9 @@ class Block:
 
 @dataclass(slots=True)
 class CountedBlock(Block):
-    """One row of `blocks.parquet`. Tokens count that arrived inside the window, also those of requests that began before or ended after it."""
+    """One row of `blocks.parquet`. Tokens count that arrived inside the window, also those of
+    requests that began before or ended after it.
+    """
 
     output_tokens: int
     tokens_per_second: float
@@ -91,7 +103,9 @@ class CountedBlock(Block):
 
 
 class LineFile:
-    """Follows a file of JSON lines that another process appends to. A last line that is not whole yet waits for the next read."""
+    """Follows a file of JSON lines that another process appends to. A last line that is not whole
+    yet waits for the next read.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path, self.position = path, 0
@@ -108,7 +122,8 @@ class LineFile:
 
 
 class Collected:
-    """The requests until now, in columns: a million with 32 gaps each take some 350 MB. What progress needs to know of them is counted as they come.
+    """The requests until now, in columns: a million with 32 gaps each take some 350 MB. What
+    progress needs to know of them is counted as they come.
 
     Attributes:
         rows, failed: requests, and failed ones among them.
@@ -131,7 +146,11 @@ class Collected:
         import pyarrow as pa
 
         schema = schema_of(Request)
-        self._batches.append(pa.RecordBatch.from_pydict({name: [line[name] for line in lines] for name in schema.names}, schema=schema))
+        self._batches.append(
+            pa.RecordBatch.from_pydict(
+                {name: [line[name] for line in lines] for name in schema.names}, schema=schema
+            )
+        )
         self.rows, self.last_phase = self.rows + len(lines), lines[-1]["phase"]
         for line in lines:
             self.failed += bool(line["error"])
@@ -156,11 +175,20 @@ class Collected:
         return pa.Table.from_batches(self._batches, schema_of(Request))
 
     def gone(self, times: int) -> str:
-        """An endpoint that its latest requests could not connect to, so many times in a row; empty when there is none."""
+        """An endpoint that its latest requests could not connect to, so many times in a row; empty
+        when there is none.
+        """
         seen: dict[str, list[str]] = {}
         for endpoint, error in self._recent:
             seen.setdefault(endpoint, []).append(error)
-        return next((endpoint for endpoint, errors in seen.items() if errors[-times:] == ["connect"] * times), "")
+        return next(
+            (
+                endpoint
+                for endpoint, errors in seen.items()
+                if errors[-times:] == ["connect"] * times
+            ),
+            "",
+        )
 
 
 def count_blocks(blocks: Iterable[Block], requests: "pa.Table") -> list[CountedBlock]:
@@ -175,31 +203,50 @@ def count_blocks(blocks: Iterable[Block], requests: "pa.Table") -> list[CountedB
         arrived = _arrivals(own)
         tokens = int(((arrived >= block.start) & (arrived < block.start + block.seconds)).sum())
         errors = int(np.count_nonzero(own["error"].to_numpy() != ""))
-        counted.append(CountedBlock(**asdict(block), output_tokens=tokens, tokens_per_second=tokens / block.seconds, requests=own.num_rows, errors=errors))
+        counted.append(
+            CountedBlock(
+                **asdict(block),
+                output_tokens=tokens,
+                tokens_per_second=tokens / block.seconds,
+                requests=own.num_rows,
+                errors=errors,
+            )
+        )
     return counted
 
 
 def _arrivals(requests: "pa.Table") -> "np.ndarray":
-    """When each token of these requests came, in seconds since the epoch; they were timed from `sent`."""
+    """When each token of these requests came, in seconds since the epoch; they were timed from
+    `sent`.
+    """
     import numpy as np
 
     requests = requests.filter(np.isfinite(requests["ttft"].to_numpy()))
     if not requests.num_rows:
         return np.zeros(0)
     first = requests["sent"].to_numpy() + requests["ttft"].to_numpy()
-    later = [start + np.cumsum(gaps, dtype=float) for start, gaps in zip(first, requests["itls"].to_numpy(), strict=True)]
+    later = [
+        start + np.cumsum(gaps, dtype=float)
+        for start, gaps in zip(first, requests["itls"].to_numpy(), strict=True)
+    ]
     return np.concatenate([first, *later])
 
 
 def flat_gaps(requests: "pa.Table") -> tuple["np.ndarray", "np.ndarray"]:
-    """All gaps between tokens, one after the other, and where those of each request begin. Shapes (gaps,) and (requests + 1,)."""
+    """All gaps between tokens, one after the other, and where those of each request begin. Shapes
+    (gaps,) and (requests + 1,).
+    """
     lists = requests["itls"].combine_chunks()
     offsets = lists.offsets.to_numpy()
-    return lists.values.to_numpy(zero_copy_only=False)[offsets[0] : offsets[-1]], offsets - offsets[0]
+    return lists.values.to_numpy(zero_copy_only=False)[offsets[0] : offsets[-1]], offsets - offsets[
+        0
+    ]
 
 
 def mean_gaps(gaps: "np.ndarray", offsets: "np.ndarray") -> "np.ndarray":
-    """The mean gap between the tokens of each request, as the gate judges it, from `flat_gaps`. NaN for a request without gaps."""
+    """The mean gap between the tokens of each request, as the gate judges it, from `flat_gaps`. NaN
+    for a request without gaps.
+    """
     import numpy as np
 
     counts = np.diff(offsets)
@@ -220,16 +267,28 @@ def table_of(kind: type, rows: Sequence[Request] | Sequence[CountedBlock]) -> "p
     import pyarrow as pa
 
     schema = schema_of(kind)
-    return pa.table({name: [getattr(row, name) for row in rows] for name in schema.names}, schema=schema)
+    return pa.table(
+        {name: [getattr(row, name) for row in rows] for name in schema.names}, schema=schema
+    )
 
 
 @cache
 def schema_of(kind: type) -> "pa.Schema":
     import pyarrow as pa
 
-    types: Mapping[object, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), Role: pa.string(), list[float]: pa.list_(pa.float32())}
+    types: Mapping[object, pa.DataType] = {
+        str: pa.string(),
+        int: pa.int64(),
+        float: pa.float64(),
+        Role: pa.string(),
+        list[float]: pa.list_(pa.float32()),
+    }
     # Those of its parents first.
-    fields = {name: annotation for parent in reversed(kind.__mro__) for name, annotation in getattr(parent, "__annotations__", {}).items()}
+    fields = {
+        name: annotation
+        for parent in reversed(kind.__mro__)
+        for name, annotation in getattr(parent, "__annotations__", {}).items()
+    }
     return pa.schema([(name, types[annotation]) for name, annotation in fields.items()])
 
 

@@ -1,4 +1,6 @@
-"""Saturation: the highest rate of requests at which a server keeps the service level objective (SLO) of a workload."""
+"""Saturation: the highest rate of requests at which a server keeps the service level objective
+(SLO) of a workload.
+"""
 
 import logging
 import math
@@ -18,7 +20,9 @@ log = logging.getLogger("greenlight.benchmark")
 SHARE = 0.95
 """Of the requests that must keep the SLO at a rate, failed ones being among those that do not."""
 CLOSE_ENOUGH = 1.1
-"""Ratio of the lowest rate that broke the SLO to the highest that kept it, at which the search ends."""
+"""Ratio of the lowest rate that broke the SLO to the highest that kept it, at which the search
+ends.
+"""
 TRIES = 3
 """At a rate at which the generator does not keep up."""
 LEAST_REQUESTS = 40
@@ -43,7 +47,8 @@ class Saturation(BaseModel):
     """The probes in the order in which they were made. `rate` 0: not even the lowest kept the SLO.
 
     Attributes:
-        bounded: a higher rate was seen to break the SLO. Else the search ended at its highest rate, or where the generator could not go on: see `limited`.
+        bounded: a higher rate was seen to break the SLO. Else the search ended at its highest rate,
+            or where the generator could not go on: see `limited`.
     """
 
     rate: float
@@ -52,8 +57,11 @@ class Saturation(BaseModel):
     probes: list[Probe]
 
 
-def find_saturation(endpoints: Sequence[str], workload: Workload, *, start: float, most: float, seconds: float) -> Saturation:
-    """Double the rate until fewer than SHARE of the requests keep the SLO, then halve the interval (on a log scale) until it is CLOSE_ENOUGH.
+def find_saturation(
+    endpoints: Sequence[str], workload: Workload, *, start: float, most: float, seconds: float
+) -> Saturation:
+    """Double the rate until fewer than SHARE of the requests keep the SLO, then halve the interval
+    (on a log scale) until it is CLOSE_ENOUGH.
 
     Args:
         start, most: requests a second.
@@ -63,13 +71,23 @@ def find_saturation(endpoints: Sequence[str], workload: Workload, *, start: floa
         InputError: the workload names no SLO, or replays a trace, or an endpoint does not answer.
     """
     if not workload.slo.limits:
-        raise InputError("workload", workload.name, "names no slo:, so any rate would do; add slo: {ttft: 0.5, itl: 0.05}")
+        raise InputError(
+            "workload",
+            workload.name,
+            "names no slo:, so any rate would do; add slo: {ttft: 0.5, itl: 0.05}",
+        )
     if workload.trace:
-        raise InputError("workload", workload.name, "replays a trace, whose rate is given; use one with arrivals: poisson")
+        raise InputError(
+            "workload",
+            workload.name,
+            "replays a trace, whose rate is given; use one with arrivals: poisson",
+        )
     probes: list[Probe] = []
     kept, broken, rate = 0.0, math.inf, min(start, most)
     while broken / max(kept, start / 64) > CLOSE_ENOUGH:
-        for _ in range(TRIES):  # something else on the generator's machine may have held it up for a moment
+        for _ in range(
+            TRIES
+        ):  # something else on the generator's machine may have held it up for a moment
             probes.append(probe := _probe(endpoints, workload, rate, seconds))
             if not probe.limited:
                 break
@@ -78,10 +96,21 @@ def find_saturation(endpoints: Sequence[str], workload: Workload, *, start: floa
         if probe.kept:
             kept = rate
             if rate >= most:
-                return Saturation(rate=kept, bounded=False, limited=f"the highest rate asked for is {most:g}", probes=probes)
+                return Saturation(
+                    rate=kept,
+                    bounded=False,
+                    limited=f"the highest rate asked for is {most:g}",
+                    probes=probes,
+                )
         else:
             broken = rate
-        rate = min(2 * kept, most) if math.isinf(broken) else math.sqrt(kept * broken) if kept else broken / 2
+        rate = (
+            min(2 * kept, most)
+            if math.isinf(broken)
+            else math.sqrt(kept * broken)
+            if kept
+            else broken / 2
+        )
     return Saturation(rate=kept, bounded=True, probes=probes)
 
 
@@ -91,7 +120,11 @@ def _probe(endpoints: Sequence[str], workload: Workload, rate: float, seconds: f
     with tempfile.TemporaryDirectory() as folder:
         result = run_benchmark(None, list(endpoints), [], folder, plan, workload.having(rate=rate))
     probe = _judged(result, rate)
-    found = ", ".join(f"p95 of {name} {1000 * value:.0f} ms" for name in workload.slo.limits if (value := getattr(probe, f"{name}_p95")) is not None)
+    found = ", ".join(
+        f"p95 of {name} {1000 * value:.0f} ms"
+        for name in workload.slo.limits
+        if (value := getattr(probe, f"{name}_p95")) is not None
+    )
     more = "".join([f", {found}" if found else "", f"; {probe.limited}" if probe.limited else ""])
     log.info("%.3g requests/s: %.1f%% keep the SLO%s", rate, 100 * probe.goodput, more)
     return probe
@@ -99,7 +132,10 @@ def _probe(endpoints: Sequence[str], workload: Workload, rate: float, seconds: f
 
 def _judged(result: BenchmarkResult, rate: float) -> Probe:
     side = result.candidate
-    p95 = {f"{name}_p95": latency.p95 if (latency := getattr(side, name)) else None for name in ("ttft", "itl", "e2e")}
+    p95 = {
+        f"{name}_p95": latency.p95 if (latency := getattr(side, name)) else None
+        for name in ("ttft", "itl", "e2e")
+    }
     return Probe(
         rate=rate,
         achieved_rate=result.generator.achieved_rate or 0.0,
@@ -115,13 +151,30 @@ def table(found: dict[str, Saturation], slo: Slo) -> Table:
     """For people: a line a probe, and what was found below each color."""
     limits = ", ".join(f"{name} {1000 * limit:g} ms" for name, limit in slo.limits.items())
     shown = Table(title=f"{100 * SHARE:.0f}% of requests within {limits}")
-    for column in ("", "requests/s", "keep the SLO", "TTFT p95 ms", "ITL p95 ms", "E2E p95 ms", "errors"):
+    for column in (
+        "",
+        "requests/s",
+        "keep the SLO",
+        "TTFT p95 ms",
+        "ITL p95 ms",
+        "E2E p95 ms",
+        "errors",
+    ):
         shown.add_column(column, justify="left" if not column else "right")
     for name, saturation in found.items():
         for probe in sorted(saturation.probes, key=lambda each: each.rate):
-            figures = [f"{1000 * value:.1f}" if value is not None else "" for value in (probe.ttft_p95, probe.itl_p95, probe.e2e_p95)]
+            figures = [
+                f"{1000 * value:.1f}" if value is not None else ""
+                for value in (probe.ttft_p95, probe.itl_p95, probe.e2e_p95)
+            ]
             share = f"{100 * probe.goodput:.1f}%"
-            shown.add_row(name, f"{probe.rate:.3g}", share if probe.kept else f"[red]{share}[/red]", *figures, str(probe.errors))
+            shown.add_row(
+                name,
+                f"{probe.rate:.3g}",
+                share if probe.kept else f"[red]{share}[/red]",
+                *figures,
+                str(probe.errors),
+            )
         end = "" if saturation.bounded else f" at least ({saturation.limited})"
         shown.add_row(name, f"[bold]{saturation.rate:.3g}[/bold]{end}", "highest", end_section=True)
     return shown

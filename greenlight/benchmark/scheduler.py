@@ -1,4 +1,6 @@
-"""The course of a benchmark inside a load generator: warm-up, throughput blocks, pairs. Runs under Locust, hence gevent."""
+"""The course of a benchmark inside a load generator: warm-up, throughput blocks, pairs. Runs under
+Locust, hence gevent.
+"""
 
 import array
 import functools
@@ -21,11 +23,14 @@ from greenlight.benchmark.planned_requests import Ask
 from greenlight.benchmark.samples import BLOCK_LINES, LOOP_LAGS, REQUEST_LINES, STOP, Block, Request
 from greenlight.benchmark.workload import Plan, Side, Workload
 
-PAUSE_AFTER_ERROR = 0.1  # seconds: a server that refuses at once is not asked thousands of times a second
+PAUSE_AFTER_ERROR = (
+    0.1  # seconds: a server that refuses at once is not asked thousands of times a second
+)
 LOOP_TICK = 0.01  # seconds
 DONE_CHECK = 0.05  # seconds between looks for the file that ends the pairs
 
-# Seconds since the epoch of `perf_counter() == 0`, read once: later steps of the clock do not reach the samples.
+# Seconds since the epoch of `perf_counter() == 0`, read once: later steps of the clock do not reach
+# the samples.
 EPOCH = time.time() - time.perf_counter()
 
 
@@ -85,8 +90,9 @@ class Recorder:
 class Conductor:
     """Gives jobs to the users and waits for them, phase by phase.
 
-    A user takes jobs from `jobs` for as long as it lives. `on_reply` is told of every measured request (for Locust's own statistics). Of several workers
-    each goes through the same course and does its share: every n-th pair, and its part of the users.
+    A user takes jobs from `jobs` for as long as it lives. `on_reply` is told of every measured
+    request (for Locust's own statistics). Of several workers each goes through the same course and
+    does its share: every n-th pair, and its part of the users.
     """
 
     def __init__(
@@ -104,7 +110,10 @@ class Conductor:
         self.meeting = meeting or Meeting("", 0, 1)
         self.jobs: JoinableQueue[Job] = JoinableQueue()
         seed = plan.seed if workload.seed is None else workload.seed
-        self.random, self.arrivals = random.Random(f"{seed} order"), random.Random(f"{seed} arrivals")
+        self.random, self.arrivals = (
+            random.Random(f"{seed} order"),
+            random.Random(f"{seed} arrivals"),
+        )
         self.own_random = random.Random(f"{seed} worker {self.meeting.worker}")
         self.seeds = itertools.count(1 + self.meeting.worker * 10**9)
         self.endpoints = {side.role: itertools.cycle(side.endpoints) for side in sides}
@@ -130,8 +139,12 @@ class Conductor:
             self.recorder.loop_lags(self.loop_lags)
 
     def warm_up(self) -> None:
-        """Load each color as the phases will, uncounted: engines compile, allocate and fill their caches on first use."""
-        count = self._share(self.plan.concurrency if self.workload.warm_up is None else self.workload.warm_up)
+        """Load each color as the phases will, uncounted: engines compile, allocate and fill their
+        caches on first use.
+        """
+        count = self._share(
+            self.plan.concurrency if self.workload.warm_up is None else self.workload.warm_up
+        )
         for side in self.sides:
             ask = functools.partial(self._ask, side, ask=0, seed=0)
             self._all(count, functools.partial(ask, max_tokens=self.plan.block_tokens))
@@ -145,7 +158,9 @@ class Conductor:
                 self._run_block(next(numbers), pair, order, side)
 
     def run_pairs(self) -> None:
-        """All pairs of the plan, or as many as there is time for, or until the file STOP says that what there is decides."""
+        """All pairs of the plan, or as many as there is time for, or until the file STOP says that
+        what there is decides.
+        """
         begin = self._begin("pairs")
         pairs = self._plan_pairs(begin)
         if self.workload.open_loop:
@@ -154,17 +169,35 @@ class Conductor:
         stages = self.workload.stages
         for number, stage in enumerate(stages, 1):
             end = time.perf_counter() + stage.seconds if number < len(stages) else float("inf")
-            self._all(self._share(stage.users or 1), lambda caller, end=end: self._send_pairs(caller, pairs, end))  # type: ignore[misc]
+            self._all(
+                self._share(stage.users or 1),
+                lambda caller, end=end: self._send_pairs(caller, pairs, end),
+            )  # type: ignore[misc]
         if not stages:
-            self._all(self._share(self.workload.users or self.plan.users), lambda caller: self._send_pairs(caller, pairs, float("inf")))
+            self._all(
+                self._share(self.workload.users or self.plan.users),
+                lambda caller: self._send_pairs(caller, pairs, float("inf")),
+            )
 
     def _plan_pairs(self, begin: float) -> Iterator[Pair]:
-        """The pairs of this worker, in order. Each pass through the asks takes them in a new order; a trace is taken as it is."""
+        """The pairs of this worker, in order. Each pass through the asks takes them in a new order;
+        a trace is taken as it is.
+        """
         last = begin + (self.workload.seconds or float("inf"))
         trace, deck = self.workload.arrivals == "trace", list[int]()
-        times = due_times(self.workload, self.asks, self.arrivals) if self.workload.open_loop else itertools.repeat(None)
-        for number, at in zip(range(self.plan.pairs) if self.plan.pairs else itertools.count(), times, strict=False):
-            deck = deck or (list(range(len(self.asks)))[::-1] if trace else self.random.sample(range(len(self.asks)), len(self.asks)))
+        times = (
+            due_times(self.workload, self.asks, self.arrivals)
+            if self.workload.open_loop
+            else itertools.repeat(None)
+        )
+        for number, at in zip(
+            range(self.plan.pairs) if self.plan.pairs else itertools.count(), times, strict=False
+        ):
+            deck = deck or (
+                list(range(len(self.asks)))[::-1]
+                if trace
+                else self.random.sample(range(len(self.asks)), len(self.asks))
+            )
             pair = Pair(number, deck.pop(), self._shuffled(), None if at is None else begin + at)
             if (pair.due or time.perf_counter()) > last or self._told_to_stop():
                 return
@@ -172,7 +205,11 @@ class Conductor:
                 yield pair
 
     def _told_to_stop(self) -> bool:
-        if self.recorder and not self._stopped and (now := time.perf_counter()) > self._looked + DONE_CHECK:
+        if (
+            self.recorder
+            and not self._stopped
+            and (now := time.perf_counter()) > self._looked + DONE_CHECK
+        ):
             self._looked, self._stopped = now, self.recorder.told_to_stop
         return self._stopped
 
@@ -193,12 +230,27 @@ class Conductor:
             gevent.sleep(max(0.0, pair.due - time.perf_counter()))
             seed = next(self.seeds)
             for order, side in enumerate(pair.sides):
-                self.jobs.put(lambda caller, pair=pair, order=order, side=side, seed=seed: self._measure_pair(caller, pair, order, side, seed))
+                self.jobs.put(
+                    lambda caller, pair=pair, order=order, side=side, seed=seed: self._measure_pair(
+                        caller, pair, order, side, seed
+                    )
+                )
         self.jobs.join()
 
     def _measure_pair(self, caller: Caller, pair: Pair, order: int, side: Side, seed: int) -> None:
         block, tokens = pair.number // self.plan.pairs_per_block, self.asks[pair.ask].output_tokens
-        self._measure(caller, side, pair.ask, seed, tokens, pair.due, phase="pairs", pair=pair.number, block=block, order=order)
+        self._measure(
+            caller,
+            side,
+            pair.ask,
+            seed,
+            tokens,
+            pair.due,
+            phase="pairs",
+            pair=pair.number,
+            block=block,
+            order=order,
+        )
 
     def _run_block(self, number: int, pair: int, order: int, side: Side) -> None:
         start = self._begin(f"block-{number}") + self.plan.settle_seconds
@@ -207,11 +259,34 @@ class Conductor:
         def load(caller: Caller) -> None:
             while time.perf_counter() < end:
                 ask, seed = self.own_random.randrange(len(self.asks)), next(self.seeds)
-                self._measure(caller, side, ask, seed, self.plan.block_tokens, None, phase="throughput", pair=pair, block=number, order=order)
+                self._measure(
+                    caller,
+                    side,
+                    ask,
+                    seed,
+                    self.plan.block_tokens,
+                    None,
+                    phase="throughput",
+                    pair=pair,
+                    block=number,
+                    order=order,
+                )
 
-        self._all(self._share(self.plan.concurrency), load)  # streams in flight at the end are read to their end; the window leaves them out
+        self._all(
+            self._share(self.plan.concurrency), load
+        )  # streams in flight at the end are read to their end; the window leaves them out
         if self.recorder:
-            self.recorder.block(Block(number, pair, order, side.role, side.color, start=EPOCH + start, seconds=self.plan.block_seconds))
+            self.recorder.block(
+                Block(
+                    number,
+                    pair,
+                    order,
+                    side.role,
+                    side.color,
+                    start=EPOCH + start,
+                    seconds=self.plan.block_seconds,
+                )
+            )
 
     def _begin(self, name: str) -> float:
         """When a phase begins, on the clock of perf_counter: now, or when all workers are there."""
@@ -232,17 +307,30 @@ class Conductor:
         self.jobs.join()
 
     def _watch_loop(self) -> None:
-        """How late this process comes to what it should do: stamps of tokens are late by as much."""
+        """How late this process comes to what it should do: stamps of tokens are late by as
+        much.
+        """
         while True:
             due = time.perf_counter() + LOOP_TICK
             gevent.sleep(LOOP_TICK)
             self.loop_lags.append(max(0.0, time.perf_counter() - due))
 
-    def _ask(self, side: Side, caller: Caller, ask: int, seed: int, max_tokens: int) -> tuple[str, Reply]:
+    def _ask(
+        self, side: Side, caller: Caller, ask: int, seed: int, max_tokens: int
+    ) -> tuple[str, Reply]:
         endpoint = next(self.endpoints[side.role])
         return endpoint, caller.generate(endpoint, self.asks[ask], max_tokens, seed)
 
-    def _measure(self, caller: Caller, side: Side, ask: int, seed: int, max_tokens: int, due: float | None, **place: Any) -> None:
+    def _measure(
+        self,
+        caller: Caller,
+        side: Side,
+        ask: int,
+        seed: int,
+        max_tokens: int,
+        due: float | None,
+        **place: Any,
+    ) -> None:
         ready = time.perf_counter()
         endpoint, reply = self._ask(side, caller, ask, seed, max_tokens)
         if self.recorder:
@@ -252,7 +340,16 @@ class Conductor:
             gevent.sleep(PAUSE_AFTER_ERROR)
 
 
-def _row(side: Side, endpoint: str, ask: int, max_tokens: int, ready: float, due: float | None, reply: Reply, **place: Any) -> Request:
+def _row(
+    side: Side,
+    endpoint: str,
+    ask: int,
+    max_tokens: int,
+    ready: float,
+    due: float | None,
+    reply: Reply,
+    **place: Any,
+) -> Request:
     origin = reply.sent if due is None else due
     stamps = reply.stamps
     return Request(

@@ -23,9 +23,16 @@ TOKENS_COMPARED = 200
 
 
 def summarize_color(
-    role: Role, release: Release | None, requests: "pa.Table", blocks: Sequence[CountedBlock], workload: Workload, servers: int
+    role: Role,
+    release: Release | None,
+    requests: "pa.Table",
+    blocks: Sequence[CountedBlock],
+    workload: Workload,
+    servers: int,
 ) -> ColorSummary:
-    """Latencies of the successful requests of the pairs, tokens per second of the blocks, counts of everything."""
+    """Latencies of the successful requests of the pairs, tokens per second of the blocks, counts of
+    everything.
+    """
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -36,10 +43,16 @@ def summarize_color(
     good = pairs & ~failed
     tokens_out = requests["tokens_out"].to_numpy()
     gaps, offsets = flat_gaps(requests)
-    latencies = {"ttft": requests["ttft"].to_numpy()[good], "itl": mean_gaps(gaps, offsets)[good], "e2e": requests["e2e"].to_numpy()[good]}
+    latencies = {
+        "ttft": requests["ttft"].to_numpy()[good],
+        "itl": mean_gaps(gaps, offsets)[good],
+        "e2e": requests["e2e"].to_numpy()[good],
+    }
     after_first = tokens_out[good] - 1
     with np.errstate(divide="ignore", invalid="ignore"):
-        tpot = np.where(after_first > 0, (latencies["e2e"] - latencies["ttft"]) / after_first, np.nan)
+        tpot = np.where(
+            after_first > 0, (latencies["e2e"] - latencies["ttft"]) / after_first, np.nan
+        )
     stretches = requests["block"].to_numpy()[good]
     kept = int(_keeps(workload.slo, latencies).sum())
     seconds = _span(requests, pairs)
@@ -51,10 +64,16 @@ def summarize_color(
         digest=release.digest if release else "",
         requests=int(own.sum()),
         errors=int((own & failed).sum()),
-        errors_by_kind={row["values"]: row["counts"] for row in pc.value_counts(requests["error"].filter(pa.array(own & failed))).to_pylist()},
+        errors_by_kind={
+            row["values"]: row["counts"]
+            for row in pc.value_counts(requests["error"].filter(pa.array(own & failed))).to_pylist()
+        },
         output_tokens=int(tokens_out[own].sum()),
         output_tokens_per_second=rate,
-        **{name: percentiles(values, stretches) for name, values in (latencies | {"tpot": tpot}).items()},
+        **{
+            name: percentiles(values, stretches)
+            for name, values in (latencies | {"tpot": tpot}).items()
+        },
         gap=percentiles(gaps[np.repeat(good, np.diff(offsets))]),
         requests_per_second=good.sum() / seconds if seconds else 0.0,
         goodput_per_second=kept / seconds if seconds else 0.0,
@@ -69,11 +88,14 @@ def cost_per_million(price_per_hour: float, tokens_per_second: float) -> float:
     return price_per_hour / (3600 * tokens_per_second) * 1e6
 
 
-def percentiles(values: "np.ndarray", stretches: "np.ndarray | None" = None) -> LatencySummary | None:
+def percentiles(
+    values: "np.ndarray", stretches: "np.ndarray | None" = None
+) -> LatencySummary | None:
     """Percentiles in seconds, of what is finite; None when nothing is.
 
-    Their intervals are those of Woodruff (1952): the standard error of the share below, taken to values. It is the binomial one, or that between blocks
-    where it is larger, since neighbours share drift and bursts.
+    Their intervals are those of Woodruff (1952): the standard error of the share below, taken to
+    values. It is the binomial one, or that between blocks where it is larger, since neighbours
+    share drift and bursts.
 
     Args:
         stretches: number of the block of each value. Without them there are no intervals.
@@ -86,16 +108,27 @@ def percentiles(values: "np.ndarray", stretches: "np.ndarray | None" = None) -> 
     values = values[finite]
     if not len(values):
         return None
-    points = dict(zip(PERCENTILES, np.percentile(values, [100 * share for share in PERCENTILES.values()]).tolist(), strict=True))
+    points = dict(
+        zip(
+            PERCENTILES,
+            np.percentile(values, [100 * share for share in PERCENTILES.values()]).tolist(),
+            strict=True,
+        )
+    )
     intervals = {}
     if stretches is not None:
         ordered = np.sort(values)
         blocks = np.unique(stretches, return_inverse=True)[1]
-        intervals = {name: _interval(ordered, values <= points[name], blocks, share) for name, share in PERCENTILES.items()}
+        intervals = {
+            name: _interval(ordered, values <= points[name], blocks, share)
+            for name, share in PERCENTILES.items()
+        }
     return LatencySummary(mean=float(np.mean(values, dtype=float)), **points, intervals=intervals)
 
 
-def _interval(ordered: "np.ndarray", below: "np.ndarray", blocks: "np.ndarray", share: float) -> tuple[float, float]:
+def _interval(
+    ordered: "np.ndarray", below: "np.ndarray", blocks: "np.ndarray", share: float
+) -> tuple[float, float]:
     """Infinite above where the sample does not reach as far."""
     import numpy as np
 
@@ -124,15 +157,23 @@ def _span(requests: "pa.Table", pairs: "np.ndarray") -> float:
     return float((sent + e2e).max() - due.min())
 
 
-def generator_health(requests: "pa.Table", loop_lags: "np.ndarray", workload: Workload, workers: int) -> GeneratorHealth:
+def generator_health(
+    requests: "pa.Table", loop_lags: "np.ndarray", workload: Workload, workers: int
+) -> GeneratorHealth:
     import numpy as np
     import pyarrow.compute as pc
 
     figures: dict[str, float] = {}
     if len(loop_lags):
         p50, p99 = np.percentile(loop_lags, [50, 99])
-        figures = {"loop_lag_p50": float(p50), "loop_lag_p99": float(p99), "loop_lag_max": float(loop_lags.max())}
-    pairs = requests.select(["role", "lag", "intended"]).filter(pc.equal(requests["phase"], "pairs"))
+        figures = {
+            "loop_lag_p50": float(p50),
+            "loop_lag_p99": float(p99),
+            "loop_lag_max": float(loop_lags.max()),
+        }
+    pairs = requests.select(["role", "lag", "intended"]).filter(
+        pc.equal(requests["phase"], "pairs")
+    )
     if workload.open_loop and pairs.num_rows:
         lags, due = pairs["lag"].to_numpy(), pairs["intended"].to_numpy()
         figures["send_lag_p99"] = float(np.percentile(lags, 99))
@@ -140,30 +181,55 @@ def generator_health(requests: "pa.Table", loop_lags: "np.ndarray", workload: Wo
         taken = due + lags
         if (asked := float(due.max() - due.min())) > 0:
             sent = (pairs.num_rows / colors) - 1
-            figures |= {"asked_rate": sent / asked, "achieved_rate": sent / max(float(taken.max() - taken.min()), asked)}
+            figures |= {
+                "asked_rate": sent / asked,
+                "achieved_rate": sent / max(float(taken.max() - taken.min()), asked),
+            }
     return GeneratorHealth(workers=workers, **figures)
 
 
 def bottleneck(health: GeneratorHealth) -> str:
     """Why the generator, not the servers, set the pace; empty when it did not."""
-    said, fix = "the load generator was the bottleneck", "give the workload more workers, more users, or a lower rate"
+    said, fix = (
+        "the load generator was the bottleneck",
+        "give the workload more workers, more users, or a lower rate",
+    )
     if health.send_lag_p99 > MAX_SEND_LAG:
-        return f"{said}: 1% of requests were sent {1000 * health.send_lag_p99:.1f} ms or more after they were due, and 10 ms are tolerated; {fix}"
-    if health.asked_rate and health.achieved_rate and health.achieved_rate < LEAST_RATE * health.asked_rate:
-        return f"{said}: it sent {health.achieved_rate:.4g} of {health.asked_rate:.4g} requests a second; {fix}"
+        return (
+            f"{said}: 1% of requests were sent {1000 * health.send_lag_p99:.1f} ms or more after"
+            f" they were due, and 10 ms are tolerated; {fix}"
+        )
+    if (
+        health.asked_rate
+        and health.achieved_rate
+        and health.achieved_rate < LEAST_RATE * health.asked_rate
+    ):
+        return (
+            f"{said}: it sent {health.achieved_rate:.4g} of {health.asked_rate:.4g} requests a"
+            f" second; {fix}"
+        )
     return ""
 
 
-def token_mismatch(role: Role, model: ServedModel, asks: Sequence[Ask], requests: "pa.Table") -> str:
-    """The first prompt of which the server counts other tokens than the model's own tokenizer; empty when there is none, or no tokenizer."""
+def token_mismatch(
+    role: Role, model: ServedModel, asks: Sequence[Ask], requests: "pa.Table"
+) -> str:
+    """The first prompt of which the server counts other tokens than the model's own tokenizer;
+    empty when there is none, or no tokenizer.
+    """
     import pyarrow.compute as pc
 
     if model.tokenizer is None:
         return ""
-    own = requests.select(["prompt", "tokens_in"]).filter(pc.and_(pc.equal(requests["role"], role), pc.equal(requests["error"], "")))
+    own = requests.select(["prompt", "tokens_in"]).filter(
+        pc.and_(pc.equal(requests["role"], role), pc.equal(requests["error"], ""))
+    )
     seen = dict(zip(own["prompt"].to_pylist(), own["tokens_in"].to_pylist(), strict=True))
     for number, counted in list(seen.items())[:TOKENS_COMPARED]:
         text = asks[number].text
         if text and counted not in (possible := model.count(text)):
-            return f"{role} says that prompt {number} has {counted} tokens, and its tokenizer makes {' or '.join(map(str, sorted(possible)))} of it"
+            return (
+                f"{role} says that prompt {number} has {counted} tokens, and its tokenizer makes"
+                f" {' or '.join(map(str, sorted(possible)))} of it"
+            )
     return ""

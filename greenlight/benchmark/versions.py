@@ -22,20 +22,29 @@ def unreachable(versions: dict[str, dict[str, Any] | str]) -> str:
     return next((version for version in versions.values() if isinstance(version, str)), "")
 
 
-def mismatch(endpoints: Iterable[str], release: Release, versions: dict[str, dict[str, Any] | str]) -> str:
-    """The first endpoint that serves another release or other bytes, as a sentence; empty when all are right."""
+def mismatch(
+    endpoints: Iterable[str], release: Release, versions: dict[str, dict[str, Any] | str]
+) -> str:
+    """The first endpoint that serves another release or other bytes, as a sentence; empty when all
+    are right.
+    """
     for endpoint in endpoints:
         version = versions.get(endpoint, f"{endpoint} was not asked")
         if isinstance(version, str):
             return version
         for name, wanted in (("release_id", release.release_id), ("model_digest", release.digest)):
             if version.get(name) != wanted:
-                return f"{endpoint} serves {name} {version.get(name)!r}, not {wanted!r}, which was deployed"
+                return (
+                    f"{endpoint} serves {name} {version.get(name)!r}, not {wanted!r}, which was"
+                    " deployed"
+                )
     return ""
 
 
 def changed(before: dict[str, dict[str, Any] | str], after: dict[str, dict[str, Any] | str]) -> str:
-    """The first endpoint that answers otherwise than before, as a sentence: its process died or was replaced meanwhile."""
+    """The first endpoint that answers otherwise than before, as a sentence: its process died or was
+    replaced meanwhile.
+    """
     for endpoint, version in before.items():
         now = after.get(endpoint)
         if isinstance(now, str):
@@ -51,7 +60,13 @@ def _version(endpoint: str) -> dict[str, Any] | str:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
             version = json.load(response)
     except urllib.error.HTTPError as error:
-        return {} if error.code == 404 else f"{url} answers {error.code}"  # a server of another make has no versions: then there is nothing to compare
+        return (
+            {} if error.code == 404 else f"{url} answers {error.code}"
+        )  # a server of another make has no versions: then there is nothing to compare
     except (OSError, ValueError) as error:
         return f"{url} does not answer: {getattr(error, 'reason', error)}"
-    return version if isinstance(version, dict) else f"{url} answers {str(version)[:80]!r}, not an object"
+    return (
+        version
+        if isinstance(version, dict)
+        else f"{url} answers {str(version)[:80]!r}, not an object"
+    )

@@ -1,4 +1,6 @@
-"""What a benchmark does, as data. The plan, of the gate: how many pairs and blocks, what the gate can see. The workload: what is sent, and when."""
+"""What a benchmark does, as data. The plan, of the gate: how many pairs and blocks, what the gate
+can see. The workload: what is sent, and when.
+"""
 
 import math
 import random
@@ -26,56 +28,131 @@ Count = Annotated[int, BeforeValidator(_refuse_bool)]
 
 
 class Plan(BaseModel):
-    """The sizes of a benchmark: the section `benchmark:` of a gate file. They decide what the gate can see.
+    """The sizes of a benchmark: the section `benchmark:` of a gate file. They decide what the gate
+    can see.
 
-    The defaults suit a small model with both colors on one machine, in half a minute. `users` is 1 because the colors share its
-    cores: with a second user a request to one color would be timed while the other color works, and the slower one would slow both.
+    The defaults suit a small model with both colors on one machine, in half a minute. `users` is 1
+    because the colors share its
+    cores: with a second user a request to one color would be timed while the other color works, and
+        the slower one would slow both.
     Where each color has machines of its own, more users make the run shorter.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pairs: Count = Field(100, ge=1, le=1_000_000, description="Pairs of requests: the same prompt to both colors, one right after the other.")
+    pairs: Count = Field(
+        100,
+        ge=1,
+        le=1_000_000,
+        description="Pairs of requests: the same prompt to both colors, one right after the other.",
+    )
     users: Count = Field(1, ge=1, le=1000, description="Users that send pairs at the same time.")
-    pairs_per_block: Count = Field(5, ge=1, description="Pairs close in time that the gate resamples together, because neighbours share drift and bursts.")
-    concurrency: Count = Field(8, ge=1, le=1000, description="Users that load one color in a throughput block.")
-    throughput_blocks: Count = Field(5, ge=0, le=10_000, description="Pairs of throughput blocks: one of each color, in random order.")
-    block_seconds: Number = Field(2.0, gt=0, le=3600, description="Length of the window of a throughput block in which tokens are counted.")
-    settle_seconds: Number = Field(0.25, ge=0, le=600, description="Load before that window, until all users are decoding.")
-    max_tokens: Count = Field(24, ge=1, le=1_000_000, description="Output tokens of a request of a pair; stop tokens are ignored, so all are equally long.")
-    block_tokens: Count = Field(128, ge=1, le=1_000_000, description="Output tokens of a request in a throughput block: as long as answers usually are.")
-    timeout: Number = Field(60, gt=0, le=86_400, description="Seconds after which a request has failed.")
-    time_limit: Number = Field(1800, gt=0, le=7 * 86_400, description="Seconds after which the benchmark is cut short, and not judged.")
+    pairs_per_block: Count = Field(
+        5,
+        ge=1,
+        description=(
+            "Pairs close in time that the gate resamples together, because neighbours share drift"
+            " and bursts."
+        ),
+    )
+    concurrency: Count = Field(
+        8, ge=1, le=1000, description="Users that load one color in a throughput block."
+    )
+    throughput_blocks: Count = Field(
+        5,
+        ge=0,
+        le=10_000,
+        description="Pairs of throughput blocks: one of each color, in random order.",
+    )
+    block_seconds: Number = Field(
+        2.0,
+        gt=0,
+        le=3600,
+        description="Length of the window of a throughput block in which tokens are counted.",
+    )
+    settle_seconds: Number = Field(
+        0.25, ge=0, le=600, description="Load before that window, until all users are decoding."
+    )
+    max_tokens: Count = Field(
+        24,
+        ge=1,
+        le=1_000_000,
+        description=(
+            "Output tokens of a request of a pair; stop tokens are ignored, so all are equally"
+            " long."
+        ),
+    )
+    block_tokens: Count = Field(
+        128,
+        ge=1,
+        le=1_000_000,
+        description=(
+            "Output tokens of a request in a throughput block: as long as answers usually are."
+        ),
+    )
+    timeout: Number = Field(
+        60, gt=0, le=86_400, description="Seconds after which a request has failed."
+    )
+    time_limit: Number = Field(
+        1800,
+        gt=0,
+        le=7 * 86_400,
+        description="Seconds after which the benchmark is cut short, and not judged.",
+    )
     looks: Count | list[Count] = Field(
-        1, description="Planned looks of the gate: how many, evenly spaced, or after how many pairs each; the last is after all."
+        1,
+        description=(
+            "Planned looks of the gate: how many, evenly spaced, or after how many pairs each; the"
+            " last is after all."
+        ),
     )
     seed: Count = Field(1, ge=0, le=2**32 - 1, description="Of the order of prompts and colors.")
 
     @property
     def look_pairs(self) -> tuple[int, ...]:
-        """After how many pairs the gate looks; whole blocks, except the last, which is all pairs."""
+        """After how many pairs the gate looks; whole blocks, except the last, which is all
+        pairs.
+        """
         if isinstance(self.looks, list):
             return tuple(self.looks)
         block = self.pairs_per_block
-        return (*(round(self.pairs * look / self.looks / block) * block for look in range(1, self.looks)), self.pairs)
+        return (
+            *(
+                round(self.pairs * look / self.looks / block) * block
+                for look in range(1, self.looks)
+            ),
+            self.pairs,
+        )
 
     @model_validator(mode="after")
     def _looks_rise(self) -> Self:
         if isinstance(self.looks, int) and not 1 <= self.looks <= MOST_LOOKS:
-            raise ValueError(f"looks is {self.looks}; plan 1 to {MOST_LOOKS}, or list after how many pairs each is")
+            raise ValueError(
+                f"looks is {self.looks}; plan 1 to {MOST_LOOKS}, or list after how many pairs"
+                " each is"
+            )
         if self.pairs == 0:  # by hand, without end: nobody looks
             return self
         looks = self.look_pairs
-        if not looks or looks[0] < 1 or list(looks) != sorted(set(looks)) or looks[-1] != self.pairs or len(looks) > MOST_LOOKS:
-            raise ValueError(f"looks after {list(looks)} pairs cannot be: they must rise and end with pairs, {self.pairs}; at most {MOST_LOOKS}")
+        if (
+            not looks
+            or looks[0] < 1
+            or list(looks) != sorted(set(looks))
+            or looks[-1] != self.pairs
+            or len(looks) > MOST_LOOKS
+        ):
+            raise ValueError(
+                f"looks after {list(looks)} pairs cannot be: they must rise and end with pairs,"
+                f" {self.pairs}; at most {MOST_LOOKS}"
+            )
         return self
 
 
 class Lengths(BaseModel):
     """A distribution of token counts. A plain number stands for a fixed length.
 
-    `mean` and `sd` are those of the length itself, also of the log-normal one; what is drawn is rounded and cut to `min` and `max`. Uniform
-    needs only these two.
+    `mean` and `sd` are those of the length itself, also of the log-normal one; what is drawn is
+    rounded and cut to `min` and `max`. Uniform needs only these two.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,19 +166,30 @@ class Lengths(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _number(cls, value: Any) -> Any:
-        return {"mean": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+        return (
+            {"mean": value}
+            if isinstance(value, int | float) and not isinstance(value, bool)
+            else value
+        )
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.min > self.max:
-            raise ValueError(f"min is {self.min} and max is {self.max}; min must be the smaller one")
+            raise ValueError(
+                f"min is {self.min} and max is {self.max}; min must be the smaller one"
+            )
         if self.distribution == "uniform":
             if self.max == 1_000_000:
                 raise ValueError("uniform lies between min and max; give both")
         elif not self.min <= self.mean <= self.max:
-            raise ValueError(f"mean is {self.mean:g} and must lie between min and max, {self.min} and {self.max}")
+            raise ValueError(
+                f"mean is {self.mean:g} and must lie between min and max, {self.min} and {self.max}"
+            )
         if self.distribution in ("normal", "lognormal") and not self.sd:
-            raise ValueError(f"{self.distribution} needs sd, the standard deviation in tokens; or write the number alone for a fixed length")
+            raise ValueError(
+                f"{self.distribution} needs sd, the standard deviation in tokens; or write the"
+                " number alone for a fixed length"
+            )
         return self
 
     @property
@@ -127,12 +215,18 @@ class Stage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seconds: Number = Field(gt=0, le=86_400)
-    rate: Number | None = Field(None, gt=0, le=100_000, description="Of open loop: requests a second to each color.")
-    users: Count | None = Field(None, ge=1, le=10_000, description="Of closed loop: users at the same time.")
+    rate: Number | None = Field(
+        None, gt=0, le=100_000, description="Of open loop: requests a second to each color."
+    )
+    users: Count | None = Field(
+        None, ge=1, le=10_000, description="Of closed loop: users at the same time."
+    )
 
 
 class Slo(BaseModel):
-    """What a request should keep, in seconds. A request that keeps all that is given, and does not fail, counts for goodput."""
+    """What a request should keep, in seconds. A request that keeps all that is given, and does not
+    fail, counts for goodput.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -146,7 +240,9 @@ class Slo(BaseModel):
 
 
 class Prices(BaseModel):
-    """USD an hour of one server of a color: a number, or a machine of the price table, such as `g2-standard-8 spot`. Alone it is both colors'."""
+    """USD an hour of one server of a color: a number, or a machine of the price table, such as
+    `g2-standard-8 spot`. Alone it is both colors'.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -158,7 +254,9 @@ class Prices(BaseModel):
     def _number(cls, value: Any) -> Any:
         if isinstance(value, int | float | str) and not isinstance(value, bool):
             value = {"candidate": value, "live": value}
-        return {role: _hour(one) for role, one in value.items()} if isinstance(value, dict) else value
+        return (
+            {role: _hour(one) for role, one in value.items()} if isinstance(value, dict) else value
+        )
 
 
 def _hour(price: Any) -> Any:
@@ -177,35 +275,91 @@ OPEN_USERS = 256
 
 
 class Workload(BaseModel):
-    """What is sent, and when: a workload file. `short`, the default, sends the built-in prompts in closed loop, as long as the gate says.
+    """What is sent, and when: a workload file. `short`, the default, sends the built-in prompts in
+    closed loop, as long as the gate says.
 
-    Closed loop: each user sends its next pair when the one before has ended. Open loop (poisson, constant, trace): pairs are sent when they are due,
-    whether or not earlier ones have ended, and latency runs from then. Both requests of a pair are due at the same time: open loop is for colors with machines
-    of their own.
+    Closed loop: each user sends its next pair when the one before has ended. Open loop (poisson,
+    constant, trace): pairs are sent when they are due, whether or not earlier ones have ended, and
+    latency runs from then. Both requests of a pair are due at the same time: open loop is for
+    colors with machines of their own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field("short", min_length=1)
-    prompts: str = Field("builtin", min_length=1, description="builtin, or the path or gs:// URI of a JSONL file of texts or chats.")
-    input_tokens: Lengths | None = Field(None, description="Prompts are cut and joined to these lengths. Left out: they are sent as they are.")
-    output_tokens: Lengths | None = Field(None, description="Of the requests of pairs. Left out: max_tokens of the gate, all equally long.")
-    arrivals: Arrivals = Field("closed", description="closed, or open loop: poisson, constant, or trace.")
-    rate: Number | None = Field(None, gt=0, le=100_000, description="Of open loop: requests a second to each color.")
-    users: Count | None = Field(
-        None, ge=1, le=10_000, description="Closed loop: users at the same time; the gate's when left out. Open loop: most streams at once."
+    prompts: str = Field(
+        "builtin",
+        min_length=1,
+        description="builtin, or the path or gs:// URI of a JSONL file of texts or chats.",
     )
-    stages: tuple[Stage, ...] = Field((), description="Instead of one rate, or one number of users: several, one after the other. The last one lasts.")
+    input_tokens: Lengths | None = Field(
+        None,
+        description=(
+            "Prompts are cut and joined to these lengths. Left out: they are sent as they are."
+        ),
+    )
+    output_tokens: Lengths | None = Field(
+        None,
+        description="Of the requests of pairs. Left out: max_tokens of the gate, all equally long.",
+    )
+    arrivals: Arrivals = Field(
+        "closed", description="closed, or open loop: poisson, constant, or trace."
+    )
+    rate: Number | None = Field(
+        None, gt=0, le=100_000, description="Of open loop: requests a second to each color."
+    )
+    users: Count | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description=(
+            "Closed loop: users at the same time; the gate's when left out. Open loop: most streams"
+            " at once."
+        ),
+    )
+    stages: tuple[Stage, ...] = Field(
+        (),
+        description=(
+            "Instead of one rate, or one number of users: several, one after the other. The last"
+            " one lasts."
+        ),
+    )
     trace: str = Field(
-        "", description="Of arrivals: trace. Path or gs:// URI of JSONL with timestamp (s), input_tokens and output_tokens, or prompt or messages."
+        "",
+        description=(
+            "Of arrivals: trace. Path or gs:// URI of JSONL with timestamp (s), input_tokens and"
+            " output_tokens, or prompt or messages."
+        ),
     )
     speed: Number = Field(1, gt=0, le=1000, description="Times as fast as the trace was.")
-    seconds: Number | None = Field(None, gt=0, le=7 * 86_400, description="End the pairs after this long, if not all of the gate's were sent before.")
-    warm_up: Count | None = Field(None, ge=0, le=10_000, description="Requests to each color before measuring begins; the gate's concurrency when left out.")
+    seconds: Number | None = Field(
+        None,
+        gt=0,
+        le=7 * 86_400,
+        description="End the pairs after this long, if not all of the gate's were sent before.",
+    )
+    warm_up: Count | None = Field(
+        None,
+        ge=0,
+        le=10_000,
+        description=(
+            "Requests to each color before measuring begins; the gate's concurrency when left out."
+        ),
+    )
     slo: Slo = Slo()
-    price_per_hour: Prices | None = Field(None, description="USD an hour of one server: a number or a machine, or candidate: and live:.")
-    workers: Count = Field(1, ge=1, le=64, description="Processes that generate the load; on a cluster, pods.")
-    seed: Count | None = Field(None, ge=0, le=2**32 - 1, description="Of lengths, arrivals and order; the gate's when left out.")
+    price_per_hour: Prices | None = Field(
+        None,
+        description="USD an hour of one server: a number or a machine, or candidate: and live:.",
+    )
+    workers: Count = Field(
+        1, ge=1, le=64, description="Processes that generate the load; on a cluster, pods."
+    )
+    seed: Count | None = Field(
+        None,
+        ge=0,
+        le=2**32 - 1,
+        description="Of lengths, arrivals and order; the gate's when left out.",
+    )
 
     @property
     def open_loop(self) -> bool:
@@ -217,10 +371,16 @@ class Workload(BaseModel):
         return self.stages or (Stage(seconds=86_400, rate=self.rate),)
 
     def having(self, rate: float | None = None, workers: int | None = None) -> "Workload":
-        """With another rate, Poisson where it was closed loop, or other workers. Raises InputError when that cannot be."""
+        """With another rate, Poisson where it was closed loop, or other workers. Raises InputError
+        when that cannot be.
+        """
         values = self.model_dump(exclude_none=True)
         if rate is not None:
-            values |= {"rate": rate, "stages": (), "arrivals": "poisson" if self.arrivals == "closed" else self.arrivals}
+            values |= {
+                "rate": rate,
+                "stages": (),
+                "arrivals": "poisson" if self.arrivals == "closed" else self.arrivals,
+            }
         if workers is not None:
             values["workers"] = workers
         return check("workload", self.name, values, Workload)
@@ -229,17 +389,27 @@ class Workload(BaseModel):
     def _fits(self) -> Self:
         if self.arrivals in ("poisson", "constant"):
             if (self.rate is None) == (not self.stages):
-                raise ValueError(f"arrivals {self.arrivals} needs rate:, or stages: with a rate each, and not both")
+                raise ValueError(
+                    f"arrivals {self.arrivals} needs rate:, or stages: with a rate each, and not"
+                    " both"
+                )
             if any(stage.rate is None or stage.users for stage in self.stages):
                 raise ValueError("each stage of open loop needs rate:, and takes no users:")
         elif self.rate is not None:
-            raise ValueError(f"rate belongs to arrivals: poisson or constant, not to {self.arrivals}")
-        if self.arrivals == "closed" and any(stage.users is None or stage.rate for stage in self.stages):
+            raise ValueError(
+                f"rate belongs to arrivals: poisson or constant, not to {self.arrivals}"
+            )
+        if self.arrivals == "closed" and any(
+            stage.users is None or stage.rate for stage in self.stages
+        ):
             raise ValueError("each stage of closed loop needs users:, and takes no rate:")
         if (self.arrivals == "trace") != bool(self.trace):
             raise ValueError("arrivals: trace and trace: belong together; give both or none")
         if self.arrivals == "trace" and (self.stages or self.output_tokens or self.input_tokens):
-            raise ValueError("a trace says itself what is sent, and when: leave stages, input_tokens and output_tokens out")
+            raise ValueError(
+                "a trace says itself what is sent, and when: leave stages, input_tokens and"
+                " output_tokens out"
+            )
         return self
 
 
@@ -259,17 +429,27 @@ def load_workload(workload: str, prompts: str = "builtin") -> Workload:
 
 def users_needed(plan: Plan, workload: Workload) -> int:
     """How many users all workers together must have, so that no phase waits for one."""
-    pairs = [stage.users or 0 for stage in workload.stages] if workload.stages else [workload.users or plan.users]
+    pairs = (
+        [stage.users or 0 for stage in workload.stages]
+        if workload.stages
+        else [workload.users or plan.users]
+    )
     if workload.open_loop:
         pairs = [workload.users or OPEN_USERS]
     return max(*pairs, plan.concurrency, workload.warm_up or 0)
 
 
 def workers_used(plan: Plan, workload: Workload) -> int:
-    """How many workers there is work for: in closed loop a worker without a user would never send its share of the pairs."""
+    """How many workers there is work for: in closed loop a worker without a user would never send
+    its share of the pairs.
+    """
     if workload.open_loop:
         return workload.workers
-    return min(workload.workers, *(stage.users or 1 for stage in workload.stages), workload.users or plan.users)
+    return min(
+        workload.workers,
+        *(stage.users or 1 for stage in workload.stages),
+        workload.users or plan.users,
+    )
 
 
 class Side(BaseModel):
@@ -280,4 +460,6 @@ class Side(BaseModel):
     role: Role
     color: str = ""
     endpoints: tuple[str, ...] = Field(min_length=1)
-    pods: dict[str, str] = Field(default_factory=dict, description="Name of the process or pod behind an endpoint.")
+    pods: dict[str, str] = Field(
+        default_factory=dict, description="Name of the process or pod behind an endpoint."
+    )

@@ -1,4 +1,6 @@
-"""The commands about runs in a cloud: `greenlight follow | cancel | ui`, `greenlight schedule …`, `greenlight template push`."""
+"""The commands about runs in a cloud: `greenlight follow | cancel | ui`, `greenlight schedule …`,
+`greenlight template push`.
+"""
 
 import json
 import os
@@ -25,21 +27,55 @@ from greenlight.resolve.parameters import Parameters
 
 EXIT_INTERRUPTED = 130
 PARAMETERS_FROM_ENVIRONMENT = {
-    name: os.environ[f"GREENLIGHT_{name.upper()}"] for name in ("target", "service", "namespace", "history") if os.environ.get(f"GREENLIGHT_{name.upper()}")
+    name: os.environ[f"GREENLIGHT_{name.upper()}"]
+    for name in ("target", "service", "namespace", "history")
+    if os.environ.get(f"GREENLIGHT_{name.upper()}")
 }
 """What GREENLIGHT_TARGET and the like say for every command."""
 
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, as `greenlight run` printed it.")]
-OutcomeJsonOption = Annotated[bool, typer.Option("--json", help="Print the run as `greenlight runs --json` does; what happens meanwhile goes to stderr.")]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="The run's id, as `greenlight run` printed it.")
+]
+OutcomeJsonOption = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help=(
+            "Print the run as `greenlight runs --json` does; what happens meanwhile goes to stderr."
+        ),
+    ),
+]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
-CronOption = Annotated[str, typer.Option(help='Five fields, such as "0 3 * * 1"; on Vertex "TZ=Europe/Zurich 0 3 * * 1" names a time zone, else it is UTC.')]
+CronOption = Annotated[
+    str,
+    typer.Option(
+        help=(
+            'Five fields, such as "0 3 * * 1"; on Vertex "TZ=Europe/Zurich 0 3 * * 1" names a time'
+            " zone, else it is UTC."
+        )
+    ),
+]
 ConcurrentOption = Annotated[int, typer.Option(help="Runs that may be under way at a time.")]
-StartOption = Annotated[str, typer.Option(help="No run before this time, such as 2027-01-31T03:00:00Z.")]
+StartOption = Annotated[
+    str, typer.Option(help="No run before this time, such as 2027-01-31T03:00:00Z.")
+]
 EndOption = Annotated[str, typer.Option(help="No run after this time.")]
-TagOption = Annotated[list[str], typer.Option("--tag", help="Vertex: a name for this version, such as v1. May be given again.")]
+TagOption = Annotated[
+    list[str],
+    typer.Option("--tag", help="Vertex: a name for this version, such as v1. May be given again."),
+]
 
-schedule = typer.Typer(no_args_is_help=True, help="Runs by the clock. One with nothing new to do ends at its first step as up_to_date.")
-template = typer.Typer(no_args_is_help=True, help="The pipeline in the cloud's console, where a person starts it by filling in the parameters.")
+schedule = typer.Typer(
+    no_args_is_help=True,
+    help="Runs by the clock. One with nothing new to do ends at its first step as up_to_date.",
+)
+template = typer.Typer(
+    no_args_is_help=True,
+    help=(
+        "The pipeline in the cloud's console, where a person starts it by filling in the"
+        " parameters."
+    ),
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +86,8 @@ def register(app: typer.Typer) -> None:
 
 
 def open_runner(options: CloudOptions, defaults: Parameters | None = None) -> CloudRunner:
-    """The runner that the options name. With `defaults` it can submit: the pipeline is compiled with them.
+    """The runner that the options name. With `defaults` it can submit: the pipeline is compiled
+    with them.
 
     Raises:
         InputError: an option is unusable. Nothing has been sent.
@@ -59,7 +96,11 @@ def open_runner(options: CloudOptions, defaults: Parameters | None = None) -> Cl
     if name == "local":
         raise InputError("runner", name, "use vertex or kubeflow: this is about runs in a cloud")
     submits = defaults is not None
-    settings = vertex_settings(options, submits) if name == "vertex" else kubeflow_settings(options, submits)
+    settings = (
+        vertex_settings(options, submits)
+        if name == "vertex"
+        else kubeflow_settings(options, submits)
+    )
     spec = compiled(options, defaults) if defaults else ""
     if name == "vertex":
         _need_vertex()
@@ -84,7 +125,9 @@ def compiled(options: CloudOptions, defaults: Parameters) -> str:
     accelerator = resources["quantize"].accelerator
     for method, _ in defaults.recipes:
         check_in_cloud(method, accelerator.type if accelerator else None)
-    return compile_for(name, Build(options.components_image, resources, defaults, options.allow_tag))
+    return compile_for(
+        name, Build(options.components_image, resources, defaults, options.allow_tag)
+    )
 
 
 def run_in_cloud(parameters: Parameters, options: CloudOptions, wait: bool, as_json: bool) -> int:
@@ -101,13 +144,24 @@ def run_in_cloud(parameters: Parameters, options: CloudOptions, wait: bool, as_j
     wanted = f"promotion-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
     console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
     try:
-        run_id = patiently(runner, lambda: runner.submit(parameters, wanted), Patience(first=options.poll_seconds / 10), _say)
+        run_id = patiently(
+            runner,
+            lambda: runner.submit(parameters, wanted),
+            Patience(first=options.poll_seconds / 10),
+            _say,
+        )
     except (Away, KeyboardInterrupt) as error:
-        _say(f"whether {wanted} was started is not known; look for it in the cloud's console before you start another")
+        _say(
+            f"whether {wanted} was started is not known; look for it in the cloud's console before"
+            " you start another"
+        )
         if isinstance(error, KeyboardInterrupt):
             return EXIT_INTERRUPTED
         raise
-    console.print(f"run {run_id}: {parameters.model}, {parameters.recipe_names}, target {parameters.target}", soft_wrap=True)
+    console.print(
+        f"run {run_id}: {parameters.model}, {parameters.recipe_names}, target {parameters.target}",
+        soft_wrap=True,
+    )
     console.print(f"console    {runner.link(run_id)}", soft_wrap=True)
     if wait:
         return follow_in_cloud(runner, options, run_id, as_json)
@@ -117,25 +171,42 @@ def run_in_cloud(parameters: Parameters, options: CloudOptions, wait: bool, as_j
 
 
 def follow_in_cloud(runner: CloudRunner, options: CloudOptions, run_id: str, as_json: bool) -> int:
-    """Show a run until it has ended. Returns its exit code, that of a local run with the same verdict."""
+    """Show a run until it has ended. Returns its exit code, that of a local run with the same
+    verdict.
+    """
     from greenlight.cli.display import RunView
     from greenlight.pipelines.runners.follow import Patience, follow
 
     console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
     try:
         with RunView(console).live() as view:
-            run = follow(runner, run_id, view, Patience(first=options.poll_seconds / 10), options.poll_seconds, _say)
+            run = follow(
+                runner,
+                run_id,
+                view,
+                Patience(first=options.poll_seconds / 10),
+                options.poll_seconds,
+                _say,
+            )
         return _show_end(console, run, runner.link(run_id), as_json)
     except KeyboardInterrupt:
         again = _same_cloud(options)
-        _say(f"the run goes on; `greenlight follow {run_id} {again}` shows it again, `greenlight cancel {run_id} {again}` ends it")
+        _say(
+            f"the run goes on; `greenlight follow {run_id} {again}` shows it again, `greenlight"
+            f" cancel {run_id} {again}` ends it"
+        )
         return EXIT_INTERRUPTED
     except Away as error:
-        raise type(error)(f"{error}. The run goes on: `greenlight follow {run_id} {_same_cloud(options)}` shows it again") from None
+        raise type(error)(
+            f"{error}. The run goes on: `greenlight follow {run_id} {_same_cloud(options)}` shows"
+            " it again"
+        ) from None
 
 
 def _show_end(console: Console, run: CloudRun, link: str, as_json: bool) -> int:
-    """The verdict as its records tell it; where the cloud says that it failed, the steps that did, and why."""
+    """The verdict as its records tell it; where the cloud says that it failed, the steps that did,
+    and why.
+    """
     from greenlight.cli.outcome import show_outcome
     from greenlight.pipelines.runners.follow import last_words
 
@@ -144,21 +215,29 @@ def _show_end(console: Console, run: CloudRun, link: str, as_json: bool) -> int:
         return code
     for task in run.tasks:
         if task.state == "failed":
-            console.print(f"failed     {task.step}: {last_words(run, task)}", markup=False, soft_wrap=True)
-    console.print(f"{run.state:<10} {run.message or 'on the cloud'}".rstrip(), markup=False, soft_wrap=True)
+            console.print(
+                f"failed     {task.step}: {last_words(run, task)}", markup=False, soft_wrap=True
+            )
+    console.print(
+        f"{run.state:<10} {run.message or 'on the cloud'}".rstrip(), markup=False, soft_wrap=True
+    )
     console.print(f"console    {link}", soft_wrap=True)
     return code or 1
 
 
 @takes(CloudOptions, from_environment=(CloudOptions,))
 def follow(options: CloudOptions, run_id: RunArgument, as_json: OutcomeJsonOption = False) -> None:
-    """Show a run in a cloud until it has ended, with the exit code of its verdict. Ctrl-C leaves it running."""
+    """Show a run in a cloud until it has ended, with the exit code of its verdict. Ctrl-C leaves it
+    running.
+    """
     raise typer.Exit(follow_in_cloud(open_runner(options), options, run_id, as_json))
 
 
 @takes(CloudOptions, from_environment=(CloudOptions,))
 def cancel(options: CloudOptions, run_id: RunArgument) -> None:
-    """End a run in a cloud. Live stays as it is, unless the traffic is being moved: the next run or `greenlight recover` finishes that."""
+    """End a run in a cloud. Live stays as it is, unless the traffic is being moved: the next run or
+    `greenlight recover` finishes that.
+    """
     runner = open_runner(options)
     _patiently(runner, options, lambda: runner.cancel(run_id))
     print(f"{run_id} is asked to end: {runner.link(run_id)}")
@@ -188,14 +267,24 @@ def create_schedule(
     parameters.check_for_cloud()
     runner = open_runner(options, with_texts(parameters))
     if any(each.name == name for each in _patiently(runner, options, runner.schedules)):
-        raise InputError("name", name, "there is a schedule of that name; choose another, `greenlight schedule update` it (on Vertex), or delete it")
-    made = _patiently(runner, options, lambda: runner.create_schedule(name, with_texts(parameters), times))
+        raise InputError(
+            "name",
+            name,
+            "there is a schedule of that name; choose another, `greenlight schedule update` it (on"
+            " Vertex), or delete it",
+        )
+    made = _patiently(
+        runner, options, lambda: runner.create_schedule(name, with_texts(parameters), times)
+    )
     print(f"{made.name}: {made.cron}, {made.state}")
 
 
 @schedule.command("list")
 @takes(CloudOptions, from_environment=(CloudOptions,))
-def list_schedules(options: CloudOptions, as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False) -> None:
+def list_schedules(
+    options: CloudOptions,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
     """Show the schedules of the pipeline."""
     runner = open_runner(options)
     found = _patiently(runner, options, runner.schedules)
@@ -239,9 +328,14 @@ def update_schedule(
     max_concurrent_runs: ConcurrentOption = 1,
     start: StartOption = "",
     end: EndOption = "",
-    times_only: Annotated[bool, typer.Option("--times-only", help="Leave the pipeline and its parameters as they are.")] = False,
+    times_only: Annotated[
+        bool,
+        typer.Option("--times-only", help="Leave the pipeline and its parameters as they are."),
+    ] = False,
 ) -> None:
-    """Change a schedule on Vertex: its times, its parameters, and the pipeline, which becomes that of this code."""
+    """Change a schedule on Vertex: its times, its parameters, and the pipeline, which becomes that
+    of this code.
+    """
     from greenlight.cli.schedules import timetable
 
     times = timetable(cron, max_concurrent_runs, start, end)
@@ -265,10 +359,14 @@ def delete_schedule(options: CloudOptions, name: NameArgument) -> None:
 @template.command("push")
 @takes(Parameters, CloudOptions, from_environment=(CloudOptions,), **PARAMETERS_FROM_ENVIRONMENT)
 def push_template(parameters: Parameters, options: CloudOptions, tag: TagOption = []) -> None:  # noqa: B006  typer reads it, nobody writes it
-    """Put the pipeline where the console offers it. The parameters given here become its defaults, enough for a first run."""
+    """Put the pipeline where the console offers it. The parameters given here become its defaults,
+    enough for a first run.
+    """
     parameters.check_for_cloud()
     if options.runner == "vertex" and not options.templates:
-        raise InputError("templates", "", "give the KFP repository; Terraform's output kfp_registry")
+        raise InputError(
+            "templates", "", "give the KFP repository; Terraform's output kfp_registry"
+        )
     defaults = with_texts(parameters)
     runner = open_runner(options, defaults)
     if options.runner == "kubeflow":
@@ -277,13 +375,23 @@ def push_template(parameters: Parameters, options: CloudOptions, tag: TagOption 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "promotion.yaml"
         file.write_text(compiled(options, defaults))
-        print(_patiently(runner, options, lambda: runner.push_template(str(file), ["latest", *tag])))  # type: ignore[attr-defined]
+        print(
+            _patiently(runner, options, lambda: runner.push_template(str(file), ["latest", *tag]))
+        )  # type: ignore[attr-defined]
 
 
 def with_texts(parameters: Parameters) -> Parameters:
-    """A gate or a workload in a file becomes its text, so that the run records what judged it and what was sent, and steps elsewhere can read it."""
-    files = {field: Path(value) for field in ("gate", "workload") if "\n" not in (value := getattr(parameters, field))}
-    return parameters.model_copy(update={field: path.read_text() for field, path in files.items() if path.is_file()})
+    """A gate or a workload in a file becomes its text, so that the run records what judged it and
+    what was sent, and steps elsewhere can read it.
+    """
+    files = {
+        field: Path(value)
+        for field in ("gate", "workload")
+        if "\n" not in (value := getattr(parameters, field))
+    }
+    return parameters.model_copy(
+        update={field: path.read_text() for field, path in files.items() if path.is_file()}
+    )
 
 
 def _patiently(runner: CloudRunner, options: CloudOptions, call):
@@ -308,4 +416,9 @@ def _need_vertex() -> None:
     from importlib.util import find_spec
 
     if find_spec("google.cloud.aiplatform_v1") is None:
-        raise InputError("runner", "vertex", "its client is not installed; `pip install 'greenlight-llm[vertex]'`, or `make install`")
+        raise InputError(
+            "runner",
+            "vertex",
+            "its client is not installed; `pip install 'greenlight-llm[vertex]'`, or `make"
+            " install`",
+        )

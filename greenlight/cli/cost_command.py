@@ -21,14 +21,28 @@ def register(app: typer.Typer) -> None:
 @takes(Setup)
 def cost(
     setup: Setup,
-    run: Annotated[str, typer.Option(help="Take the tokens a second from this run of the history: what its candidate's servers gave at full load.")] = "",
+    run: Annotated[
+        str,
+        typer.Option(
+            help=(
+                "Take the tokens a second from this run of the history: what its candidate's"
+                " servers gave at full load."
+            )
+        ),
+    ] = "",
     home: HomeOption = Path(HOME),
     history: HistoryOption = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """What a service would cost a month, by part, and a million of its tokens. Prices are those of a dated table: an estimate, and no invoice."""
+    """What a service would cost a month, by part, and a million of its tokens. Prices are those of
+    a dated table: an estimate, and no invoice.
+    """
     if run:
-        setup = setup.model_copy(update={"tokens_per_second": _measured(history or str(home.absolute() / "history"), run)})
+        setup = setup.model_copy(
+            update={
+                "tokens_per_second": _measured(history or str(home.absolute() / "history"), run)
+            }
+        )
     found = estimate(setup, load_prices())
     if as_json:
         print(found.model_dump_json(indent=2))
@@ -41,25 +55,41 @@ def _measured(history: str, run: str) -> float:
 
     found = load_run(history, run)
     if found.benchmark is None or not found.benchmark.candidate.output_tokens_per_second:
-        raise InputError("--run", run, f"its history in {history} holds no throughput; `greenlight runs` lists those there")
+        raise InputError(
+            "--run",
+            run,
+            f"its history in {history} holds no throughput; `greenlight runs` lists those there",
+        )
     servers = found.deployment.candidate.replicas if found.deployment else 1
     return found.benchmark.candidate.output_tokens_per_second / servers
 
 
 def cost_table(found: Cost, setup: Setup) -> Table:
-    table = Table(title=f"USD a month in {found.region}, prices of {found.prices_of}", title_justify="left", box=box.SIMPLE)
+    table = Table(
+        title=f"USD a month in {found.region}, prices of {found.prices_of}",
+        title_justify="left",
+        box=box.SIMPLE,
+    )
     for name, justify in (("part", "left"), ("USD", "right"), ("what", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     what = {
         "nodes": f"{setup.nodes} {setup.node_machine}",
-        "servers": f"{setup.replicas} {setup.machine} at {found.server_hour:g} an hour, {setup.hours_a_week:g} of 168 hours a week",
-        "rollouts": f"{setup.rollouts:g}, each {setup.rollout_hours + setup.warm_hours:g} hours of a second color",
+        "servers": (
+            f"{setup.replicas} {setup.machine} at {found.server_hour:g} an hour,"
+            f" {setup.hours_a_week:g} of 168 hours a week"
+        ),
+        "rollouts": (
+            f"{setup.rollouts:g}, each {setup.rollout_hours + setup.warm_hours:g} hours of a second"
+            " color"
+        ),
     }
     for part, usd in found.parts.items():
         table.add_row(part, f"{usd:,.0f}", what.get(part, ""))
     table.add_section()
     table.add_row("all", f"{found.total:,.0f}", style="bold")
     if found.per_million_tokens is not None:
-        table.add_row("a million tokens", f"{found.per_million_tokens:,.3f}", "of the servers, loaded fully")
+        table.add_row(
+            "a million tokens", f"{found.per_million_tokens:,.3f}", "of the servers, loaded fully"
+        )
         table.add_row("", f"{found.all_per_million_tokens:,.3f}", "of everything")
     return table

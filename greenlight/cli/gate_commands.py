@@ -22,12 +22,23 @@ from greenlight.cli.step_commands import log_to_terminal
 from greenlight.core import storage
 from greenlight.core.errors import GreenlightError, InputError, IntegrityError
 
-app = typer.Typer(name="gate", no_args_is_help=True, help="What a gate means, what it can know of a service, and what it would have said.")
+app = typer.Typer(
+    name="gate",
+    no_args_is_help=True,
+    help="What a gate means, what it can know of a service, and what it would have said.",
+)
 
 
 @app.command()
-def explain(gate: Annotated[str, typer.Argument(help="The name of a shipped gate, a path, or a gs:// URI.")], as_json: JsonOption = False) -> None:
-    """Print what a gate file means: a sentence for each objective. A bad file is refused with what to write instead."""
+def explain(
+    gate: Annotated[
+        str, typer.Argument(help="The name of a shipped gate, a path, or a gs:// URI.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Print what a gate file means: a sentence for each objective. A bad file is refused with what
+    to write instead.
+    """
     from greenlight.gate.objectives import load_gate
     from greenlight.gate.sentences import explain as sentences
 
@@ -37,13 +48,25 @@ def explain(gate: Annotated[str, typer.Argument(help="The name of a shipped gate
 
 @app.command()
 def replay(
-    decision: Annotated[str, typer.Argument(help="gate.json of a run's history, the folder of a decision, or a gs:// URI.")],
-    gate: Annotated[str, typer.Option(help="Judge by this gate instead: the name of a shipped one, a path, or a gs:// URI.")] = "",
+    decision: Annotated[
+        str,
+        typer.Argument(
+            help="gate.json of a run's history, the folder of a decision, or a gs:// URI."
+        ),
+    ],
+    gate: Annotated[
+        str,
+        typer.Option(
+            help="Judge by this gate instead: the name of a shipped one, a path, or a gs:// URI."
+        ),
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Judge a run again from its recorded artifacts: the same verdict to the last bit, or what another gate would have said.
+    """Judge a run again from its recorded artifacts: the same verdict to the last bit, or what
+    another gate would have said.
 
-    Exit codes: 0 the same as recorded (with --gate: promote); 1 it differs or the artifacts are gone; 3 with --gate: not promoted.
+    Exit codes: 0 the same as recorded (with --gate: promote); 1 it differs or the artifacts are
+    gone; 3 with --gate: not promoted.
     """
     from greenlight.cli.display import objectives_table
     from greenlight.gate.objectives import load_gate
@@ -53,17 +76,30 @@ def replay(
     again = replay(recorded, load_gate(gate) if gate else None)
     changed = differences(recorded, again)
     if as_json:
-        print(json.dumps({"recorded": recorded.verdict, "differences": changed, "decision": json.loads(again.model_dump_json())}, indent=2))
+        print(
+            json.dumps(
+                {
+                    "recorded": recorded.verdict,
+                    "differences": changed,
+                    "decision": json.loads(again.model_dump_json()),
+                },
+                indent=2,
+            )
+        )
     else:
         Console(highlight=False).print(objectives_table(again))
         print(f"{again.verdict}: {again.reason}")
     if gate:
         if not as_json:
-            print(f"The run was judged {recorded.verdict} by the gate {recorded.gate_name}; by {again.gate_name} it is {again.verdict}.")
+            print(
+                f"The run was judged {recorded.verdict} by the gate {recorded.gate_name}; by"
+                f" {again.gate_name} it is {again.verdict}."
+            )
         raise typer.Exit(0 if again.verdict == "promote" else EXIT_NOT_PROMOTED)
     if changed:
         raise IntegrityError(
-            f"the replay differs from the record in {', '.join(changed)}. Another version of the code made it ({recorded.code_version or 'unknown'})."
+            f"the replay differs from the record in {', '.join(changed)}. Another version of the"
+            f" code made it ({recorded.code_version or 'unknown'})."
         )
     if not as_json:
         print("The same as recorded, to the last bit.")
@@ -76,18 +112,36 @@ def calibrate(
     namespace: NamespaceOption = "default",
     home: HomeOption = Path(HOME),
     history: HistoryOption = "",
-    gate: Annotated[str, typer.Option(help="The name of a shipped gate, a path, or a gs:// URI.")] = "default",
-    pairs: Annotated[int, typer.Option(min=0, help="Pairs of a run. Default: as many as the gate measures.")] = 0,
-    runs: Annotated[int, typer.Option(min=1, max=100, help="How many times to measure; their pairs are judged together.")] = 1,
-    workload: Annotated[str, typer.Option(help="What to send, and when: the name of a shipped workload, a path, or a gs:// URI.")] = "short",
-    prompts: Annotated[str, typer.Option(help="Instead of the workload's: JSONL of texts or chats.")] = "builtin",
+    gate: Annotated[
+        str, typer.Option(help="The name of a shipped gate, a path, or a gs:// URI.")
+    ] = "default",
+    pairs: Annotated[
+        int, typer.Option(min=0, help="Pairs of a run. Default: as many as the gate measures.")
+    ] = 0,
+    runs: Annotated[
+        int,
+        typer.Option(
+            min=1, max=100, help="How many times to measure; their pairs are judged together."
+        ),
+    ] = 1,
+    workload: Annotated[
+        str,
+        typer.Option(
+            help="What to send, and when: the name of a shipped workload, a path, or a gs:// URI."
+        ),
+    ] = "short",
+    prompts: Annotated[
+        str, typer.Option(help="Instead of the workload's: JSONL of texts or chats.")
+    ] = "builtin",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure live against itself: the noise of this service, and how often this gate would promote a model that is just as good.
+    """Measure live against itself: the noise of this service, and how often this gate would promote
+    a model that is just as good.
 
     Puts the gate's load on live, and moves nothing. `greenlight run` warns by what it found.
 
-    Exit codes: 0 this gate can be counted on to promote an equal model here, in 95% of runs or more; 3 it cannot.
+    Exit codes: 0 this gate can be counted on to promote an equal model here, in 95% of runs or
+    more; 3 it cannot.
     """
     from greenlight.benchmark.prompts import check_prompts
     from greenlight.benchmark.workload import load_workload
@@ -97,12 +151,18 @@ def calibrate(
     from greenlight.gate.calibrate_service import calibrate_service
     from greenlight.gate.objectives import load_gate
 
-    judge, load, place = load_gate(gate), load_workload(workload, prompts), open_service(target, service, namespace, home)
+    judge, load, place = (
+        load_gate(gate),
+        load_workload(workload, prompts),
+        open_service(target, service, namespace, home),
+    )
     check_prompts(load.prompts)
     kept = history or str(home.absolute() / "history")
     if place.kind != "local":
         if not storage.is_remote(kept):
-            raise InputError("history", kept, "a cluster needs a bucket for its results; give a gs:// prefix")
+            raise InputError(
+                "history", kept, "a cluster needs a bucket for its results; give a gs:// prefix"
+            )
         place.check()
     log_to_terminal()
     record = calibrate_service(place, judge, load, pairs, runs, kept, code_version())
@@ -112,8 +172,10 @@ def calibrate(
         console = Console(highlight=False)
         console.print(calibration_table(record))
         console.print(
-            f"Of {record.judged} equal models made of {record.pairs:,} pairs it promoted {100 * record.promoted:.1f}%, left {100 * record.inconclusive:.1f}% "
-            f"inconclusive, and rejected {100 * record.rejected:.1f}% (false alarms), with {100 * record.pairs_used:.0f}% of the pairs used on average.",
+            f"Of {record.judged} equal models made of {record.pairs:,} pairs it promoted"
+            f" {100 * record.promoted:.1f}%, left {100 * record.inconclusive:.1f}% inconclusive,"
+            f" and rejected {100 * record.rejected:.1f}% (false alarms), with"
+            f" {100 * record.pairs_used:.0f}% of the pairs used on average.",
             soft_wrap=True,
         )
         console.print(record.reason, markup=False, soft_wrap=True)
@@ -123,15 +185,22 @@ def calibrate(
 
 @app.command()
 def backtest(
-    gate: Annotated[str, typer.Option(help="The gate to judge by: the name of a shipped one, a path, or a gs:// URI.")],
+    gate: Annotated[
+        str,
+        typer.Option(
+            help="The gate to judge by: the name of a shipped one, a path, or a gs:// URI."
+        ),
+    ],
     service: ServiceOption = "llm-inference",
     home: HomeOption = Path(HOME),
     history: HistoryOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Judge every recorded run of a service by another gate, from the artifacts that were judged then.
+    """Judge every recorded run of a service by another gate, from the artifacts that were judged
+    then.
 
-    Exit codes: 0 every run that could be judged gets its recorded verdict; 1 none could be judged; 3 at least one verdict changes.
+    Exit codes: 0 every run that could be judged gets its recorded verdict; 1 none could be judged;
+    3 at least one verdict changes.
     """
     from greenlight.cli.display import backtest_table
     from greenlight.gate.backtest import backtest
@@ -141,16 +210,34 @@ def backtest(
     log_to_terminal()
     place = history or str(home.absolute() / "history")
     tried = backtest(place, judge, service)
-    counts = {outcome: sum(each.outcome == outcome for each in tried) for outcome in ("same", "changed", "skipped")}
+    counts = {
+        outcome: sum(each.outcome == outcome for each in tried)
+        for outcome in ("same", "changed", "skipped")
+    }
     if as_json:
         print(
-            json.dumps({"gate": judge.name, "counts": counts, "runs": [each.model_dump(mode="json") | {"outcome": each.outcome} for each in tried]}, indent=2)
+            json.dumps(
+                {
+                    "gate": judge.name,
+                    "counts": counts,
+                    "runs": [
+                        each.model_dump(mode="json") | {"outcome": each.outcome} for each in tried
+                    ],
+                },
+                indent=2,
+            )
         )
     else:
         console = Console(highlight=False)
         if tried:
             console.print(backtest_table(tried, judge.name))
-        print(f"{counts['same']} with the same verdict, {counts['changed']} changed, {counts['skipped']} skipped")
+        print(
+            f"{counts['same']} with the same verdict, {counts['changed']} changed,"
+            f" {counts['skipped']} skipped"
+        )
     if not counts["same"] + counts["changed"]:
-        raise GreenlightError(f"no run of {service} in {place} could be judged. `greenlight run` makes one; --history names another place.")
+        raise GreenlightError(
+            f"no run of {service} in {place} could be judged. `greenlight run` makes one; --history"
+            " names another place."
+        )
     raise typer.Exit(EXIT_NOT_PROMOTED if counts["changed"] else 0)

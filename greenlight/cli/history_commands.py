@@ -27,7 +27,15 @@ from greenlight.report.overview import (
     read_runs,
 )
 
-STYLES = {"promoted": "green", "already_live": "green", "held": "yellow", "retired": "red", "rolled_back": "red", "failed": "red", "unreadable": "red"}
+STYLES = {
+    "promoted": "green",
+    "already_live": "green",
+    "held": "yellow",
+    "retired": "red",
+    "rolled_back": "red",
+    "failed": "red",
+    "unreadable": "red",
+}
 STATUS_STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 WIDE = 200  # columns of a table that no terminal shows
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -39,20 +47,32 @@ def register(app: typer.Typer) -> None:
 
 
 def list_runs(
-    service: Annotated[str, typer.Option(envvar="GREENLIGHT_SERVICE", help="Only the runs of this service. Default: of all.")] = "",
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, from the newest on.")] = 20,
+    service: Annotated[
+        str,
+        typer.Option(
+            envvar="GREENLIGHT_SERVICE", help="Only the runs of this service. Default: of all."
+        ),
+    ] = "",
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, help="How many, from the newest on.")
+    ] = 20,
     home: HomeOption = Path(HOME),
     history: HistoryOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List the runs, newest first: how each ended, what the gate said, and the figures that matter. With --json: all figures."""
+    """List the runs, newest first: how each ended, what the gate said, and the figures that matter.
+    With --json: all figures.
+    """
     place = history or str(home.absolute() / "history")
     lines = [line_of(run) for run in read_runs(place, service, limit)]
     if as_json:
         print(json.dumps([line.model_dump(mode="json") for line in lines], indent=2))
         return
     if not lines:
-        raise GreenlightError(f"there is no run {f'of {service} ' if service else ''}in {place}. `greenlight run` makes one; --history names another place.")
+        raise GreenlightError(
+            f"there is no run {f'of {service} ' if service else ''}in {place}. `greenlight run`"
+            " makes one; --history names another place."
+        )
     _console().print(runs_table(lines))
 
 
@@ -76,12 +96,18 @@ def compare_runs(
 
 def runs_table(lines: list[RunLine]) -> Table:
     """Tokens/s, TTFT and KL divergence are the candidate's; `vs live` is the ratio of tokens/s."""
-    table = _table("", ("run", "began", "outcome", "verdict", "pass", "model", "method"), ("tokens/s", "vs live", "TTFT p95", "KL mean", "size"))
+    table = _table(
+        "",
+        ("run", "began", "outcome", "verdict", "pass", "model", "method"),
+        ("tokens/s", "vs live", "TTFT p95", "KL mean", "size"),
+    )
     for line in lines:
         figure = line.figures.get
         numbers = (
             formats.number(figure("candidate_output_tokens_per_second")),
-            formats.quantity(figure("output_tokens_per_second_ratio"), "x live").removesuffix(f"{formats.NBSP}live"),
+            formats.quantity(figure("output_tokens_per_second_ratio"), "x live").removesuffix(
+                f"{formats.NBSP}live"
+            ),
             formats.duration(figure("candidate_ttft_p95")),
             formats.number(figure("kl_mean"), 2),
             formats.size(size) if (size := figure("candidate_bytes")) else formats.MISSING,
@@ -89,8 +115,13 @@ def runs_table(lines: list[RunLine]) -> Table:
         method = f"{line.method} {line.bits}" if line.bits else line.method
         cells = (line.run_id, f"{line.time:%Y-%m-%d %H:%M}" if line.time else formats.MISSING)
         passed = f"{line.passed}/{line.objectives}" if line.objectives else formats.MISSING
-        table.add_row(*map(Text, cells), Text(line.outcome, style=STYLES.get(line.outcome, "")), line.verdict or formats.MISSING, passed,
-                      *map(Text, (line.source, method, *numbers)))  # fmt: skip
+        table.add_row(
+            *map(Text, cells),
+            Text(line.outcome, style=STYLES.get(line.outcome, "")),
+            line.verdict or formats.MISSING,
+            passed,
+            *map(Text, (line.source, method, *numbers)),
+        )
     return table
 
 
@@ -110,9 +141,18 @@ def comparison_tables(found: Comparison) -> list[Table | Text]:
             metrics.add_row(each.name, *map(Text, _cells(each)))
         tables.append(metrics)
     if found.objectives:
-        objectives = _table("Objectives", ("objective",), ("A: bound", "limit", "", "B: bound", "limit", "", "difference of bounds"))
+        objectives = _table(
+            "Objectives",
+            ("objective",),
+            ("A: bound", "limit", "", "B: bound", "limit", "", "difference of bounds"),
+        )
         for objective in found.objectives:
-            objectives.add_row(Text(objective.name), *_judged(objective.a), *_judged(objective.b), Text(_moved(objective)))
+            objectives.add_row(
+                Text(objective.name),
+                *_judged(objective.a),
+                *_judged(objective.b),
+                Text(_moved(objective)),
+            )
         tables.append(objectives)
     return tables
 
@@ -123,7 +163,11 @@ def _head(line: RunLine) -> str:
 
 
 def _cells(each: Difference) -> tuple[str, str, str, str]:
-    show = {"s": formats.duration, "bytes": formats.size, "share": lambda value: formats.percent(value, 2)}.get(each.unit, formats.number)
+    show = {
+        "s": formats.duration,
+        "bytes": formats.size,
+        "share": lambda value: formats.percent(value, 2),
+    }.get(each.unit, formats.number)
     shown = [formats.MISSING if value is None else show(value) for value in (each.a, each.b)]
     if each.difference is None:
         return shown[0], shown[1], formats.MISSING, ""
@@ -132,7 +176,9 @@ def _cells(each: Difference) -> tuple[str, str, str, str]:
     if each.unit == "share":
         return shown[0], shown[1], formats.quantity(each.difference, "points"), ""
     sign = "+" if each.difference > 0 else "-"
-    relative = "" if each.relative is None or not math.isfinite(each.relative) else f"{each.relative:+.1%}"
+    relative = (
+        "" if each.relative is None or not math.isfinite(each.relative) else f"{each.relative:+.1%}"
+    )
     return shown[0], shown[1], sign + show(abs(each.difference)), relative
 
 
@@ -140,7 +186,11 @@ def _judged(result: ObjectiveResult | None) -> tuple[Text, Text, Text]:
     if result is None:
         return Text(formats.MISSING), Text(""), Text("not asked", style="dim")
     limit = result.comparison.replace(" against live", "")
-    return Text(formats.measured(result, result.bound)), Text(limit), Text(result.status, style=STATUS_STYLES[result.status])
+    return (
+        Text(formats.measured(result, result.bound)),
+        Text(limit),
+        Text(result.status, style=STATUS_STYLES[result.status]),
+    )
 
 
 def _moved(each: ObjectiveDifference) -> str:
@@ -157,11 +207,23 @@ def _moved(each: ObjectiveDifference) -> str:
 def _short(text: str) -> str:
     """Digests and whole files as far as a table has room."""
     first = text.strip().splitlines()[0] if text.strip() else formats.MISSING
-    return first[:12] if len(first) in (40, 64) and " " not in first else first if len(first) <= 60 else f"{first[:57]}..."
+    return (
+        first[:12]
+        if len(first) in (40, 64) and " " not in first
+        else first
+        if len(first) <= 60
+        else f"{first[:57]}..."
+    )
 
 
 def _table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=title or None,
+        title_justify="left",
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     for heading in left:
         table.add_column(heading, overflow="fold")
     for heading in right:

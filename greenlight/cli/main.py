@@ -55,18 +55,30 @@ def main() -> None:
 
 
 @app.command()
-@takes(Parameters, CloudOptions, from_environment=(CloudOptions,), home=HOME, **PARAMETERS_FROM_ENVIRONMENT)
+@takes(
+    Parameters,
+    CloudOptions,
+    from_environment=(CloudOptions,),
+    home=HOME,
+    **PARAMETERS_FROM_ENVIRONMENT,
+)
 def run(
     values: Parameters,
     options: CloudOptions,
     wait: Annotated[
-        bool, typer.Option("--follow/--no-follow", help="In a cloud: show the run until it has ended.", rich_help_panel="Where the steps run")
+        bool,
+        typer.Option(
+            "--follow/--no-follow",
+            help="In a cloud: show the run until it has ended.",
+            rich_help_panel="Where the steps run",
+        ),
     ] = True,
     as_json: OutcomeJsonOption = False,
 ) -> None:
     """Run the whole pipeline: from a model id to moved traffic.
 
-    Killed or interrupted, the same command goes on: finished downloads, quantizations and evaluations are reused, and the rollout is repeated safely.
+    Killed or interrupted, the same command goes on: finished downloads, quantizations and
+    evaluations are reused, and the rollout is repeated safely.
     """
     from greenlight.cli.outcome import show_outcome
     from greenlight.pipelines.runners.local import LocalRunner
@@ -80,7 +92,10 @@ def run(
     console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
     runner = LocalRunner(Path(parameters.home))
-    console.print(f"run {run_id}: {parameters.model}, {parameters.recipe_names}, target {parameters.target}", soft_wrap=True)
+    console.print(
+        f"run {run_id}: {parameters.model}, {parameters.recipe_names}, target {parameters.target}",
+        soft_wrap=True,
+    )
     for line in _forecast(parameters):
         console.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
 
@@ -88,16 +103,22 @@ def run(
 
     with RunView(console).live() as view:
         runner.run(parameters, run_id, view)
-    raise SystemExit(show_outcome(console, parameters.history, run_id, runner.log_path(run_id), as_json))
+    raise SystemExit(
+        show_outcome(console, parameters.history, run_id, runner.log_path(run_id), as_json)
+    )
 
 
 def _forecast(parameters: Parameters) -> list[str]:
-    """What the gate could not know of an equal model, by the service's own noise where it was calibrated."""
+    """What the gate could not know of an equal model, by the service's own noise where it was
+    calibrated.
+    """
     from greenlight.core.history import load_calibration
     from greenlight.gate.objectives import load_gate
     from greenlight.gate.sentences import forecast
 
-    return forecast(load_gate(parameters.gate), load_calibration(parameters.history, parameters.service))
+    return forecast(
+        load_gate(parameters.gate), load_calibration(parameters.history, parameters.service)
+    )
 
 
 def _absolute(values: Parameters) -> Parameters:
@@ -106,7 +127,10 @@ def _absolute(values: Parameters) -> Parameters:
     history = values.history
     if history == Parameters.model_fields["history"].default:
         history = str(home / "history")
-    changes = {"home": str(home), "history": history if history.startswith("gs://") else str(Path(history).absolute())}
+    changes = {
+        "home": str(home),
+        "history": history if history.startswith("gs://") else str(Path(history).absolute()),
+    }
     for field in ("model", "calibration", "prompts", "text"):
         value = getattr(values, field)
         if Path(value).exists():
@@ -119,9 +143,13 @@ def _absolute(values: Parameters) -> Parameters:
 def compile_command(
     values: Parameters,
     options: CloudOptions,
-    output: Annotated[Path, typer.Argument(help="Where to write the YAML.")] = Path("promotion.yaml"),
+    output: Annotated[Path, typer.Argument(help="Where to write the YAML.")] = Path(
+        "promotion.yaml"
+    ),
 ) -> None:
-    """Write the pipeline's KFP intermediate representation, the file that the runner runs. For a cloud, the parameters given here become its defaults."""
+    """Write the pipeline's KFP intermediate representation, the file that the runner runs. For a
+    cloud, the parameters given here become its defaults.
+    """
     if options.runner != "local":
         values.check_values()
     text = cloud_commands.compiled(options, with_texts(values))
@@ -132,10 +160,20 @@ def compile_command(
 
 @app.command()
 def report(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run to report. Default: the newest.")] = "",
+    run_id: Annotated[
+        str, typer.Argument(metavar="RUN", help="Run to report. Default: the newest.")
+    ] = "",
     home: HomeOption = Path(HOME),
     history: HistoryOption = "",
-    output: Annotated[Path | None, typer.Option(help="Where to write the HTML. Default: beside the run's records; here, where those are in a bucket.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help=(
+                "Where to write the HTML. Default: beside the run's records; here, where those are"
+                " in a bucket."
+            )
+        ),
+    ] = None,
 ) -> None:
     """Write a run's report again from its records, and print where it is."""
     from greenlight.core import history as runs
@@ -145,8 +183,14 @@ def report(
     history = history or str(home.absolute() / "history")
     run_id = run_id or next(iter(runs.runs(history)), "")
     if not run_id:
-        raise InputError("home", str(home), "name a folder that holds runs; `greenlight run` makes the first")
-    path = output or (Path(f"report-{run_id}.html") if storage.is_remote(history) else Path(history) / run_id / "report.html")
+        raise InputError(
+            "home", str(home), "name a folder that holds runs; `greenlight run` makes the first"
+        )
+    path = output or (
+        Path(f"report-{run_id}.html")
+        if storage.is_remote(history)
+        else Path(history) / run_id / "report.html"
+    )
     write_report(history, run_id, path, None)
     print(path)
 

@@ -1,4 +1,6 @@
-"""Command-line options made from the names, types, defaults and descriptions of a model's own fields."""
+"""Command-line options made from the names, types, defaults and descriptions of a model's own
+fields.
+"""
 
 import inspect
 from collections.abc import Callable
@@ -13,7 +15,8 @@ from greenlight.core.errors import InputError
 def takes(
     *models: type[BaseModel], from_environment: tuple[type[BaseModel], ...] = (), **defaults: Any
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Decorate a command `def f(values: Model, other: Other, **others)`: it gets an option for each field of each model, in place of the parameter.
+    """Decorate a command `def f(values: Model, other: Other, **others)`: it gets an option for each
+    field of each model, in place of the parameter.
 
     Args:
         models: the types of the command's first parameters, in their order.
@@ -25,7 +28,10 @@ def takes(
         others = list(inspect.signature(command).parameters.values())[len(models) :]
 
         def with_options(**options: Any) -> None:
-            values = [_checked(model, {name: options.pop(name) for name in model.model_fields}) for model in models]
+            values = [
+                _checked(model, {name: options.pop(name) for name in model.model_fields})
+                for model in models
+            ]
             command(*values, **options)
 
         fields = [
@@ -38,7 +44,9 @@ def takes(
                     typer.Option(
                         help=info.description,
                         envvar=f"GREENLIGHT_{name.upper()}" if model in from_environment else None,
-                        rich_help_panel="Where the steps run" if model in from_environment else None,
+                        rich_help_panel="Where the steps run"
+                        if model in from_environment
+                        else None,
                     ),
                 ],
             )
@@ -61,4 +69,6 @@ def _checked(model: type[BaseModel], options: dict[str, Any]) -> BaseModel:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]).replace("_", "-") if first["loc"] else model.__name__
-        raise InputError(f"--{name}", first["input"], first["msg"].removeprefix("Value error, ")) from None
+        raise InputError(
+            f"--{name}", first["input"], first["msg"].removeprefix("Value error, ")
+        ) from None

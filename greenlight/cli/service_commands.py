@@ -18,12 +18,34 @@ EXIT_NOT_PROMOTED = 3
 FIRST_PORT = 8080
 
 TargetOption = Annotated[
-    str, typer.Option(envvar="GREENLIGHT_TARGET", help="Where serving runs: local; kubernetes, or kubernetes:CONTEXT; projects/P/locations/L/clusters/C.")
+    str,
+    typer.Option(
+        envvar="GREENLIGHT_TARGET",
+        help=(
+            "Where serving runs: local; kubernetes, or kubernetes:CONTEXT;"
+            " projects/P/locations/L/clusters/C."
+        ),
+    ),
 ]
-ServiceOption = Annotated[str, typer.Option(envvar="GREENLIGHT_SERVICE", help="Name of the stable endpoint.")]
-NamespaceOption = Annotated[str, typer.Option(envvar="GREENLIGHT_NAMESPACE", help="Kubernetes namespace of the service.")]
-HomeOption = Annotated[Path, typer.Option(envvar="GREENLIGHT_HOME", help="Folder of the local target's state and of the runs.")]
-HistoryOption = Annotated[str, typer.Option(envvar="GREENLIGHT_HISTORY", help="Folder or gs:// prefix of the runs. Default: `history` in the home folder.")]
+ServiceOption = Annotated[
+    str, typer.Option(envvar="GREENLIGHT_SERVICE", help="Name of the stable endpoint.")
+]
+NamespaceOption = Annotated[
+    str, typer.Option(envvar="GREENLIGHT_NAMESPACE", help="Kubernetes namespace of the service.")
+]
+HomeOption = Annotated[
+    Path,
+    typer.Option(
+        envvar="GREENLIGHT_HOME", help="Folder of the local target's state and of the runs."
+    ),
+]
+HistoryOption = Annotated[
+    str,
+    typer.Option(
+        envvar="GREENLIGHT_HISTORY",
+        help="Folder or gs:// prefix of the runs. Default: `history` in the home folder.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, also at a terminal.")]
 
@@ -39,9 +61,16 @@ def status(
     namespace: NamespaceOption = "default",
     home: HomeOption = Path(HOME),
     as_json: JsonOption = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on showing it, with pods and history, until Ctrl-C.")] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", "-w", help="Go on showing it, with pods and history, until Ctrl-C."
+        ),
+    ] = False,
 ) -> None:
-    """Show what is live where, since when, from which run, and whether it answers; who works on it, and how a bake goes."""
+    """Show what is live where, since when, from which run, and whether it answers; who works on it,
+    and how a bake goes.
+    """
     from greenlight.rollout import bluegreen
 
     place, console = open_service(target, service, namespace, home), Console(highlight=False)
@@ -59,16 +88,35 @@ def deploy(
     service: ServiceOption = "llm-inference",
     namespace: NamespaceOption = "default",
     replicas: Annotated[int, typer.Option(min=1, help="Serving processes or pods.")] = 1,
-    engine: Annotated[str, typer.Option(help="auto (from the artifact), openvino, transformers, vllm.")] = "auto",
-    prompts: Annotated[str, typer.Option(help="Prompts that it must answer: a JSONL path or gs:// URI, or builtin.")] = "builtin",
-    skip_tests: Annotated[bool, typer.Option("--skip-tests", help="Do not ask it the prompts.")] = False,
-    auto_switch: Annotated[bool, typer.Option("--auto-switch", help="Move the traffic to it when it serves.")] = False,
-    port: Annotated[int, typer.Option(help="Port of the stable endpoint on the local target. Default: the one it was opened with, at first 8080.")] = 0,
+    engine: Annotated[
+        str, typer.Option(help="auto (from the artifact), openvino, transformers, vllm.")
+    ] = "auto",
+    prompts: Annotated[
+        str,
+        typer.Option(help="Prompts that it must answer: a JSONL path or gs:// URI, or builtin."),
+    ] = "builtin",
+    skip_tests: Annotated[
+        bool, typer.Option("--skip-tests", help="Do not ask it the prompts.")
+    ] = False,
+    auto_switch: Annotated[
+        bool, typer.Option("--auto-switch", help="Move the traffic to it when it serves.")
+    ] = False,
+    port: Annotated[
+        int,
+        typer.Option(
+            help=(
+                "Port of the stable endpoint on the local target. Default: the one it was opened"
+                " with, at first 8080."
+            )
+        ),
+    ] = 0,
     home: HomeOption = Path(HOME),
     history: HistoryOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Put a model on the idle color without a pipeline. No gate judges it; `greenlight switch` moves the traffic."""
+    """Put a model on the idle color without a pipeline. No gate judges it; `greenlight switch`
+    moves the traffic.
+    """
     from greenlight.benchmark.prompts import load_texts
     from greenlight.models.upload import in_bucket
     from greenlight.rollout import bluegreen
@@ -86,11 +134,21 @@ def deploy(
     if not remote and place.kind != "local":
         source = Source(folder, in_bucket(Path(folder), folder, history))
     run_id = f"deploy-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    release = bluegreen.deploy(place, source, run_id=run_id, engine=engine, replicas=replicas, prompts=texts, test=not skip_tests)
+    release = bluegreen.deploy(
+        place,
+        source,
+        run_id=run_id,
+        engine=engine,
+        replicas=replicas,
+        prompts=texts,
+        test=not skip_tests,
+    )
     if not as_json:
         print(f"deployed   {release.release_id} on {release.color}")
     if auto_switch:
-        _ended(_noted(bluegreen.switch(place, release.color, run_id), target, home, history), as_json)
+        _ended(
+            _noted(bluegreen.switch(place, release.color, run_id), target, home, history), as_json
+        )
     if as_json:
         print(release.model_dump_json(indent=2))
 
@@ -105,7 +163,9 @@ def switch(
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Move the traffic to a color by hand, without a gate. It must serve and answer, or the traffic goes back."""
+    """Move the traffic to a color by hand, without a gate. It must serve and answer, or the traffic
+    goes back.
+    """
     from greenlight.rollout import bluegreen
 
     to: Color
@@ -120,7 +180,13 @@ def switch(
 
 
 def promote(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run whose decision to carry out. Default: the newest that was held.")] = "",
+    run_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="Run whose decision to carry out. Default: the newest that was held.",
+        ),
+    ] = "",
     target: TargetOption = "local",
     service: ServiceOption = "llm-inference",
     namespace: NamespaceOption = "default",
@@ -129,7 +195,9 @@ def promote(
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Move the traffic to the green that a run with --no-auto-promote left up and that its gate passed."""
+    """Move the traffic to the green that a run with --no-auto-promote left up and that its gate
+    passed.
+    """
     from greenlight.core import storage
     from greenlight.report.write import write_report
     from greenlight.rollout import bluegreen
@@ -137,10 +205,20 @@ def promote(
     history = history or str(home.absolute() / "history")
     run_id, decision = held_run(history, run_id, service)
     candidate, live = decision.deployment.candidate, decision.deployment.live
-    _ask(f"The gate says {decision.verdict}. Move the traffic of {service} from {live.release_id} to {candidate.release_id} on {candidate.color}?", yes)
+    _ask(
+        f"The gate says {decision.verdict}. Move the traffic of {service} from {live.release_id} to"
+        f" {candidate.release_id} on {candidate.color}?",
+        yes,
+    )
     promotion = bluegreen.promote(open_service(target, service, namespace, home), decision, run_id)
-    storage.write_bytes(storage.join(history, run_id, "promote.json"), promotion.model_dump_json(indent=2).encode())
-    report = Path(history) / run_id / "report.html" if not storage.is_remote(history) else home.absolute() / f"report-{run_id}.html"
+    storage.write_bytes(
+        storage.join(history, run_id, "promote.json"), promotion.model_dump_json(indent=2).encode()
+    )
+    report = (
+        Path(history) / run_id / "report.html"
+        if not storage.is_remote(history)
+        else home.absolute() / f"report-{run_id}.html"
+    )
     report.parent.mkdir(parents=True, exist_ok=True)
     write_report(history, run_id, report, None)
     if not as_json:
@@ -170,7 +248,9 @@ def recover(
     home: HomeOption = Path(HOME),
     as_json: JsonOption = False,
 ) -> None:
-    """Finish what a run that died left undone, and scale down an old color that was kept warm long enough. Safe at any time."""
+    """Finish what a run that died left undone, and scale down an old color that was kept warm long
+    enough. Safe at any time.
+    """
     from greenlight.rollout import bluegreen
 
     if finished := bluegreen.recover(open_service(target, service, namespace, home)):
@@ -180,9 +260,14 @@ def recover(
 
 
 def down(
-    target: TargetOption = "local", service: ServiceOption = "llm-inference", namespace: NamespaceOption = "default", home: HomeOption = Path(HOME)
+    target: TargetOption = "local",
+    service: ServiceOption = "llm-inference",
+    namespace: NamespaceOption = "default",
+    home: HomeOption = Path(HOME),
 ) -> None:
-    """Stop serving: both colors and the endpoint. What was live is remembered; the next run or a rollback brings it back."""
+    """Stop serving: both colors and the endpoint. What was live is remembered; the next run or a
+    rollback brings it back.
+    """
     from greenlight.rollout import bluegreen
 
     bluegreen.down(open_service(target, service, namespace, home))
@@ -196,16 +281,24 @@ def open_service(target: str, service: str, namespace: str, home: Path, port: in
 
 
 def _noted(moved: Promotion, target: str, home: Path, history: str) -> Promotion:
-    """The move, noted in the history: the cluster knows what is live, and forgets what was. A history that cannot be written undoes no move."""
+    """The move, noted in the history: the cluster knows what is live, and forgets what was. A
+    history that cannot be written undoes no move.
+    """
     from greenlight.core.history import save_move
 
     if not history and target != "local":
-        print("not noted in a history, as none is named: --history gs://…, or GREENLIGHT_HISTORY", file=sys.stderr)
+        print(
+            "not noted in a history, as none is named: --history gs://…, or GREENLIGHT_HISTORY",
+            file=sys.stderr,
+        )
         return moved
     try:
         save_move(history or str(home.absolute() / "history"), moved)
     except Exception as error:  # a bucket fails in many ways
-        print(f"not noted in the history: {type(error).__name__}: {error}".splitlines()[0], file=sys.stderr)
+        print(
+            f"not noted in the history: {type(error).__name__}: {error}".splitlines()[0],
+            file=sys.stderr,
+        )
     return moved
 
 
@@ -234,11 +327,17 @@ def sleep(
     home: HomeOption = Path(HOME),
     as_json: JsonOption = False,
 ) -> None:
-    """Stop serving for a while, to save cost: nothing brings it up again but `greenlight wake`, or a run. Refuses while a rollout is under way."""
+    """Stop serving for a while, to save cost: nothing brings it up again but `greenlight wake`, or
+    a run. Refuses while a rollout is under way.
+    """
     from greenlight.rollout import off_hours
 
     live = off_hours.sleep(open_service(target, service, namespace, home))
-    print(live.model_dump_json(indent=2) if as_json else f"{service} sleeps; {live.release_id} is live again after `greenlight wake`")
+    print(
+        live.model_dump_json(indent=2)
+        if as_json
+        else f"{service} sleeps; {live.release_id} is live again after `greenlight wake`"
+    )
 
 
 def wake(
@@ -252,4 +351,8 @@ def wake(
     from greenlight.rollout import off_hours
 
     live = off_hours.wake(open_service(target, service, namespace, home))
-    print(live.model_dump_json(indent=2) if as_json else f"{service} is awake: {live.release_id} is live on {live.color}")
+    print(
+        live.model_dump_json(indent=2)
+        if as_json
+        else f"{service} is awake: {live.release_id} is live on {live.color}"
+    )

@@ -1,4 +1,6 @@
-"""A process of its own for each quantization: what it prints is kept apart, its memory is its own, and it dies with the step."""
+"""A process of its own for each quantization: what it prints is kept apart, its memory is its own,
+and it dies with the step.
+"""
 
 import logging
 import os
@@ -20,8 +22,10 @@ TAIL_LINES = 40
 PEAK_FILE = "peak"
 """In the scratch folder: the peak memory of the last process in bytes."""
 
-# Runs first in the child. PR_SET_PDEATHSIG (1): the kernel kills it when its parent dies, however that dies. The parent may have died before the call.
-# It tells its peak memory itself, and that of processes of its own: what wait4 says of it counts what the parent held when it started it.
+# Runs first in the child. PR_SET_PDEATHSIG (1): the kernel kills it when its parent dies, however
+# that dies. The parent may have died before the call.
+# It tells its peak memory itself, and that of processes of its own: what wait4 says of it counts
+# what the parent held when it started it.
 DIE_WITH_PARENT = f"""
 import atexit, ctypes, os, resource, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)
@@ -34,8 +38,10 @@ def tell_peak():
 atexit.register(tell_peak)
 """
 
-# No network, no telemetry (openvino_telemetry is silent in CI), and no threads that spin: on a busy machine those make small models 10 times slower.
-# Memory of 4 MB and more goes back as soon as it is free: glibc would keep what is below 32 MB, which for layers of that size is more than the model takes.
+# No network, no telemetry (openvino_telemetry is silent in CI), and no threads that spin: on a busy
+# machine those make small models 10 times slower.
+# Memory of 4 MB and more goes back as soon as it is free: glibc would keep what is below 32 MB,
+# which for layers of that size is more than the model takes.
 # In huge pages, since getting it anew in small ones costs a tenth of the time.
 SETTINGS = {
     "HF_HUB_OFFLINE": "1",
@@ -59,11 +65,26 @@ def run_module(module: str, arguments: list[str], scratch: Path, label: str) -> 
     """Run `work(*arguments)` of one of our modules; see `run_python`."""
     paths = [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")]
     environment = {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
-    return run_python(Path(sys.executable), f"from {module} import work; work(*sys.argv[1:])", arguments, scratch, label, environment)
+    return run_python(
+        Path(sys.executable),
+        f"from {module} import work; work(*sys.argv[1:])",
+        arguments,
+        scratch,
+        label,
+        environment,
+    )
 
 
-def run_python(python: Path, code: str, arguments: list[str], scratch: Path, label: str, environment: dict[str, str] | None = None) -> int:
-    """Run Python code in a process that dies with this one; what it prints is shown only when it fails.
+def run_python(
+    python: Path,
+    code: str,
+    arguments: list[str],
+    scratch: Path,
+    label: str,
+    environment: dict[str, str] | None = None,
+) -> int:
+    """Run Python code in a process that dies with this one; what it prints is shown only when it
+    fails.
 
     Args:
         python: the interpreter.
@@ -83,7 +104,9 @@ def run_python(python: Path, code: str, arguments: list[str], scratch: Path, lab
     variables = os.environ | SETTINGS | {"TMPDIR": str(scratch)} | (environment or {})
     with open(output, "wb") as sink:
         command = [str(python), "-c", DIE_WITH_PARENT + code, str(os.getpid()), *arguments]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, env=variables)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, env=variables
+        )
     try:
         peak = _wait(process, label, output)
     finally:
@@ -91,7 +114,11 @@ def run_python(python: Path, code: str, arguments: list[str], scratch: Path, lab
             process.kill()
             process.wait()
     if process.returncode:
-        tail = "\n".join(ESCAPES.sub("", output.read_text(errors="replace")).replace("\r", "\n").splitlines()[-TAIL_LINES:])
+        tail = "\n".join(
+            ESCAPES.sub("", output.read_text(errors="replace"))
+            .replace("\r", "\n")
+            .splitlines()[-TAIL_LINES:]
+        )
         log.error("the end of what %s printed:\n%s", label, tail)
         raise ChildFailed(_reason(label, process.returncode, tail), tail)
     return int(told.read_text()) if told.is_file() else peak
@@ -110,19 +137,33 @@ def _wait(process: subprocess.Popen[bytes], label: str, output: Path) -> int:
         if now - told >= PROGRESS_SECONDS:
             told = now
             progress = progress_in(output)
-            log.info("%s", f"{label}: {progress}" if progress else f"{label} is working", extra={"figure": f"{now - started:.0f} s"})
+            log.info(
+                "%s",
+                f"{label}: {progress}" if progress else f"{label} is working",
+                extra={"figure": f"{now - started:.0f} s"},
+            )
         time.sleep(0.05)
 
 
 def _reason(label: str, code: int, tail: str) -> str:
     if code == -signal.SIGKILL:
-        return f"{label} was killed (signal 9), most likely because memory ran out. Use a machine with more memory, or a smaller model."
-    last = next((line.strip() for line in reversed(tail.splitlines()) if line.strip()), "it printed nothing")
-    return f"{label} failed with exit code {code}: {last}. The log above holds the end of its output; check that it supports this model."
+        return (
+            f"{label} was killed (signal 9), most likely because memory ran out. Use a machine with"
+            " more memory, or a smaller model."
+        )
+    last = next(
+        (line.strip() for line in reversed(tail.splitlines()) if line.strip()), "it printed nothing"
+    )
+    return (
+        f"{label} failed with exit code {code}: {last}. The log above holds the end of its output;"
+        " check that it supports this model."
+    )
 
 
 def own_peak_memory() -> int:
-    """Of this process, in bytes. From VmHWM: unlike ru_maxrss it does not count what the process was before it started Python."""
+    """Of this process, in bytes. From VmHWM: unlike ru_maxrss it does not count what the process
+    was before it started Python.
+    """
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

@@ -9,16 +9,22 @@ TAIL_BYTES = 16_000
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # tqdm: `(3/13): Calibrating:  50%|█████     | 4/8 [00:01<00:01,  3.2it/s]`
 TQDM = re.compile(r"(?P<what>[^|]{1,80}?):? +\d+%\|[^|]*\| (?P<done>\d+)/(?P<total>\d+) \[")
-# rich, as NNCF has it: `Applying Weight Compression ━━━━━━━━━╸━━━━━━ 60% • 12/20 • 0:00:04 • 0:00:03`
-RICH = re.compile(r"(?P<what>\w[\w ]{1,80}?) +[━╸╺]+ +(?P<percent>\d+)% •(?: (?P<done>\d+)/(?P<total>\d+) •)?")
-# llm-compressor goes through the model layer by layer, and has a bar for each over the texts of the calibration.
+# rich, as NNCF has it: `Applying Weight Compression ━━━━━━━━━╸━━━━━━ 60% • 12/20 • 0:00:04 •
+# 0:00:03`
+RICH = re.compile(
+    r"(?P<what>\w[\w ]{1,80}?) +[━╸╺]+ +(?P<percent>\d+)% •(?: (?P<done>\d+)/(?P<total>\d+) •)?"
+)
+# llm-compressor goes through the model layer by layer, and has a bar for each over the texts of the
+# calibration.
 LAYER = re.compile(r"\((\d+)/(\d+)\): (.+)")
 
 
 def newest_bar(printed: str) -> str:
-    """The last bar in it for people, such as `calibrating, layer 3 of 13` or `loading weights, 79 of 111`.
+    """The last bar in it for people, such as `calibrating, layer 3 of 13` or `loading weights, 79
+    of 111`.
 
-    Empty where there is none, or where it is full: then the library does something else, of which it shows nothing.
+    Empty where there is none, or where it is full: then the library does something else, of which
+    it shows nothing.
     """
     for line in reversed(re.split(r"[\r\n]+", ESCAPES.sub("", printed))):
         found = TQDM.match(line.strip()) or RICH.match(line.strip())
@@ -28,7 +34,11 @@ def newest_bar(printed: str) -> str:
         if layer := LAYER.fullmatch(what):
             return f"{layer[3].lower()}, layer {layer[1]} of {layer[2]}"
         if parts["total"]:
-            return "" if parts["done"] == parts["total"] else f"{what.lower()}, {parts['done']} of {parts['total']}"
+            return (
+                ""
+                if parts["done"] == parts["total"]
+                else f"{what.lower()}, {parts['done']} of {parts['total']}"
+            )
         return "" if parts["percent"] == "100" else f"{what.lower()}, {parts['percent']}%"
     return ""
 

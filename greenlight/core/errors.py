@@ -8,7 +8,8 @@ class GreenlightError(Exception):
 
 
 class InputError(GreenlightError):
-    """A value that the user gave is unusable. Raised before anything is downloaded or deployed. Exit code 2.
+    """A value that the user gave is unusable. Raised before anything is downloaded or deployed.
+    Exit code 2.
 
     Args:
         field: the parameter, option or key that holds the value.
@@ -36,6 +37,8 @@ class ConflictError(GreenlightError):
 
 
 class Rejected(GreenlightError):
-    """No candidate is good enough to be deployed. Exit code 3, as that of a run whose gate says no."""
+    """No candidate is good enough to be deployed. Exit code 3, as that of a run whose gate says
+    no.
+    """
 
     exit_code = 3

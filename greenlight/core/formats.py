@@ -10,7 +10,9 @@ SHARES = ("error_rate", "top1_agreement", "task_accuracy_drop")
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """Significant digits without trailing zeros, thousands separated; without an exponent down to a millionth."""
+    """Significant digits without trailing zeros, thousands separated; without an exponent down to a
+    millionth.
+    """
     if value is None or math.isnan(value):
         return MISSING
     if math.isinf(value):
@@ -61,7 +63,9 @@ def size(count: float) -> str:
 
 
 def quantity(value: float | None, unit: str) -> str:
-    """A value with its unit: seconds in whatever of ms, s and min suits, shares (unit %) and their differences (unit points) in hundredths."""
+    """A value with its unit: seconds in whatever of ms, s and min suits, shares (unit %) and their
+    differences (unit points) in hundredths.
+    """
     if value is None:
         return MISSING
     if unit == "s":
@@ -71,7 +75,9 @@ def quantity(value: float | None, unit: str) -> str:
     if unit == "points":
         return f"{100 * value:+.2f}{NBSP}points"
     if unit in ("x", "x live"):
-        return f"{number(value, 3 if unit == 'x live' else 5)} {unit.replace('x', '×')}".replace(" ", NBSP)  # plain ratios lie close to 1
+        return f"{number(value, 3 if unit == 'x live' else 5)} {unit.replace('x', '×')}".replace(
+            " ", NBSP
+        )  # plain ratios lie close to 1
     return f"{number(value)} {unit}".rstrip().replace(" ", NBSP)
 
 

@@ -1,4 +1,5 @@
-"""The runs of a history: what every step of a run left behind, typed, with what is missing or broken named instead of raised.
+"""The runs of a history: what every step of a run left behind, typed, with what is missing or
+broken named instead of raised.
 
 Layout of a history, a local folder or a gs:// prefix:
 
@@ -6,7 +7,8 @@ Layout of a history, a local folder or a gs:// prefix:
     <run_id>/<step>.error.json    {"step", "error", "message"} of a failed one
     <run_id>/parameters.json      what the run was asked to do
     <run_id>/report.html          and report.json, a ReportSummary
-    builds/<build>/…              the same for download, reference, quantize and evaluate, which runs share; `resolve` names the folders
+    builds/<build>/…              the same for download, reference, quantize and evaluate, which
+                                  runs share; `resolve` names the folders
     calibrations/<service>.json   the newest calibration of a service: live measured against itself
     moves/<service>/<time>.json   a Promotion: the traffic was moved by hand, without a run
 """
@@ -37,8 +39,30 @@ from greenlight.core.records import (
     Selection,
 )
 
-Step = Literal["resolve", "download", "reference", "quantize", "evaluate", "select", "deploy_green", "benchmark", "gate", "promote", "retire"]
-Outcome = Literal["promoted", "already_live", "rolled_back", "retired", "held", "up_to_date", "failed", "unfinished", "unreadable"]
+Step = Literal[
+    "resolve",
+    "download",
+    "reference",
+    "quantize",
+    "evaluate",
+    "select",
+    "deploy_green",
+    "benchmark",
+    "gate",
+    "promote",
+    "retire",
+]
+Outcome = Literal[
+    "promoted",
+    "already_live",
+    "rolled_back",
+    "retired",
+    "held",
+    "up_to_date",
+    "failed",
+    "unfinished",
+    "unreadable",
+]
 
 STEPS: tuple[Step, ...] = get_args(Step)
 BUILDS = "builds"
@@ -83,7 +107,9 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class RunRecords:
-    """What a run left. A record is None when its step did not finish, or when it is among the `unreadable`."""
+    """What a run left. A record is None when its step did not finish, or when it is among the
+    `unreadable`.
+    """
 
     run_id: str
     resolution: Resolution | None = None
@@ -98,12 +124,16 @@ class RunRecords:
     promotion: Promotion | None = None
     parameters: dict[str, object] = field(default_factory=dict)
     errors: tuple[StepError, ...] = ()
-    """Of steps that left no record: a step that failed and then succeeded when it was run again is not here. In the order of the DAG."""
+    """Of steps that left no record: a step that failed and then succeeded when it was run again is
+    not here. In the order of the DAG.
+    """
     unreadable: tuple[Unreadable, ...] = ()
 
     @property
     def outcome(self) -> Outcome:
-        """How the run ended. `unfinished`: it stopped without an error, so it was killed or it is still running."""
+        """How the run ended. `unfinished`: it stopped without an error, so it was killed or it is
+        still running.
+        """
         if self.promotion is not None:
             return self.promotion.outcome
         if self.errors:
@@ -132,7 +162,9 @@ class RunRecords:
             "deploy_green": self.deployment,
             "benchmark": self.benchmark,
             "gate": self.decision,
-            "retire" if self.promotion and self.promotion.outcome == "retired" else "promote": self.promotion,
+            "retire"
+            if self.promotion and self.promotion.outcome == "retired"
+            else "promote": self.promotion,
         }
         return tuple(step for step in STEPS if records.get(step) is not None)
 
@@ -150,41 +182,60 @@ class RunRecords:
     @property
     def service(self) -> str:
         """The service that the run was for; empty when no record says."""
-        return self.deployment.candidate.service if self.deployment else str(self.parameters.get("service", ""))
+        return (
+            self.deployment.candidate.service
+            if self.deployment
+            else str(self.parameters.get("service", ""))
+        )
 
     def _without_end(self) -> Outcome:
         return "unreadable" if self.unreadable else "unfinished"
 
 
 def runs(history: str) -> list[str]:
-    """Ids of all runs, newest first, by the time that `resolve` recorded; a run that failed before that, by the time in its id.
+    """Ids of all runs, newest first, by the time that `resolve` recorded; a run that failed before
+    that, by the time in its id.
 
     Costs one listing and one small read a run. Empty when there is no history yet.
     """
-    ids = [name for name in storage.list_names(history) if name not in (BUILDS, CALIBRATIONS, MOVES)]
+    ids = [
+        name for name in storage.list_names(history) if name not in (BUILDS, CALIBRATIONS, MOVES)
+    ]
     found = _read_all(storage.join(history, run_id, "resolve.json") for run_id in ids)
-    times = {run_id: _resolved_at(data) or _time_in(run_id) or _NEVER for run_id, data in zip(ids, found, strict=True)}
+    times = {
+        run_id: _resolved_at(data) or _time_in(run_id) or _NEVER
+        for run_id, data in zip(ids, found, strict=True)
+    }
     return sorted(ids, key=lambda run_id: (times[run_id], run_id), reverse=True)
 
 
 def load_run(history: str, run_id: str) -> RunRecords:
-    """Everything that a run left. Never raises for what is missing or broken: see `unreadable` and `exists`."""
+    """Everything that a run left. Never raises for what is missing or broken: see `unreadable` and
+    `exists`.
+    """
     files, unreadable = _load_folder(history, run_id, STEPS)
     resolution = files.records.get("resolve")
     if isinstance(resolution, Resolution) and resolution.verdict == "new":
         chosen = _chosen_build(resolution, files.records.get("select"))
-        for build, steps in ((resolution.source_build, ("download",)), (resolution.reference_build, ("reference",)), (chosen, ("quantize", "evaluate"))):
+        for build, steps in (
+            (resolution.source_build, ("download",)),
+            (resolution.reference_build, ("reference",)),
+            (chosen, ("quantize", "evaluate")),
+        ):
             missing: list[Step] = [step for step in steps if step not in files.records]  # type: ignore[misc]
             if build and missing:
                 shared, broken = _load_folder(history, build, missing)
                 files.records |= shared.records
                 files.errors |= shared.errors
                 unreadable += broken
-    errors = tuple(error for step in STEPS if (error := files.errors.get(step)) and step not in files.records)
+    errors = tuple(
+        error for step in STEPS if (error := files.errors.get(step)) and step not in files.records
+    )
     record = files.records.get
     return RunRecords(
         run_id=run_id,
-        resolution=record("resolve"),  # type: ignore[arg-type]  # RECORD_OF says which step leaves which record
+        # RECORD_OF says which step leaves which record
+        resolution=record("resolve"),  # type: ignore[arg-type]
         baseline=record("download"),  # type: ignore[arg-type]
         reference=record("reference"),  # type: ignore[arg-type]
         candidate=record("quantize"),  # type: ignore[arg-type]
@@ -201,12 +252,16 @@ def load_run(history: str, run_id: str) -> RunRecords:
 
 
 def _chosen_build(resolution: Resolution, selection: Record | None) -> str:
-    """Of the candidate that was selected, or of the only one. Empty while a sweep has not come to a choice."""
+    """Of the candidate that was selected, or of the only one. Empty while a sweep has not come to a
+    choice.
+    """
     builds = resolution.candidate_builds
     if len(builds) == 1:
         return builds[0]
     chosen = selection.chosen if isinstance(selection, Selection) else ""
-    return next((each.build for each in resolution.candidates if each.name == chosen), "")  # by name: a backend may collect a loop's results in any order
+    return next(
+        (each.build for each in resolution.candidates if each.name == chosen), ""
+    )  # by name: a backend may collect a loop's results in any order
 
 
 def calibration_file(history: str, service: str) -> str:
@@ -214,9 +269,13 @@ def calibration_file(history: str, service: str) -> str:
 
 
 def load_calibration(history: str, service: str) -> Calibration | None:
-    """The newest calibration of a service. None when there is none, or none that can be read: it only makes a warning better."""
+    """The newest calibration of a service. None when there is none, or none that can be read: it
+    only makes a warning better.
+    """
     try:
-        return Calibration.model_validate_json(storage.read_bytes(calibration_file(history, service)))
+        return Calibration.model_validate_json(
+            storage.read_bytes(calibration_file(history, service))
+        )
     except Exception:  # a bucket fails in many ways
         return None
 
@@ -225,7 +284,10 @@ def save_move(history: str, promotion: Promotion) -> None:
     """Note that a person moved the traffic, for trends. Nothing to note where it did not move."""
     if promotion.switched_at:
         name = f"{_aware(promotion.switched_at).astimezone(UTC):%Y%m%d-%H%M%S-%f}.json"
-        storage.write_bytes(storage.join(history, MOVES, promotion.live.service, name), promotion.model_dump_json(indent=2).encode())
+        storage.write_bytes(
+            storage.join(history, MOVES, promotion.live.service, name),
+            promotion.model_dump_json(indent=2).encode(),
+        )
 
 
 def load_moves(history: str, service: str) -> list[Promotion]:
@@ -246,8 +308,12 @@ class _Files:
     parameters: dict[str, object] = field(default_factory=dict)
 
 
-def _load_folder(history: str, folder: str, steps: Iterable[Step]) -> tuple[_Files, list[Unreadable]]:
-    """The records, errors and parameters in one folder of a history, and what of it could not be read."""
+def _load_folder(
+    history: str, folder: str, steps: Iterable[Step]
+) -> tuple[_Files, list[Unreadable]]:
+    """The records, errors and parameters in one folder of a history, and what of it could not be
+    read.
+    """
     files, unreadable = _Files(), []
     kinds: dict[str, Step] = {}
     for step in steps:
@@ -257,7 +323,9 @@ def _load_folder(history: str, folder: str, steps: Iterable[Step]) -> tuple[_Fil
     except Exception as error:  # a bucket fails in many ways; none may hide what else is known
         return files, [Unreadable(folder, _line(error))]
     names = [name for name in [*kinds, PARAMETERS] if name in present]
-    for name, data in zip(names, _read_all(storage.join(history, folder, name) for name in names), strict=True):
+    for name, data in zip(
+        names, _read_all(storage.join(history, folder, name) for name in names), strict=True
+    ):
         try:
             if isinstance(data, Exception):
                 raise data
@@ -293,7 +361,9 @@ def _line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        return f"{error.error_count()} problems, first: {f'{place}: ' if place else ''}{first['msg']}"
+        return (
+            f"{error.error_count()} problems, first: {f'{place}: ' if place else ''}{first['msg']}"
+        )
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
@@ -301,7 +371,11 @@ def _resolved_at(data: bytes | Exception) -> datetime | None:
     if isinstance(data, Exception):
         return None
     try:
-        return _aware(Resolution.model_validate_json(data).resolved_at) if b'"resolved_at"' in data else None
+        return (
+            _aware(Resolution.model_validate_json(data).resolved_at)
+            if b'"resolved_at"' in data
+            else None
+        )
     except ValidationError:
         return None
 
@@ -310,7 +384,11 @@ def _time_in(run_id: str) -> datetime | None:
     """The time in ids such as promotion-2026-11-23-19-20-01-123456 and 20261123-192001-4f2a."""
     match = _TIME_IN_ID.search(run_id)
     try:
-        return datetime.strptime("".join(match.groups()), "%Y%m%d%H%M%S").replace(tzinfo=UTC) if match else None
+        return (
+            datetime.strptime("".join(match.groups()), "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+            if match
+            else None
+        )
     except ValueError:
         return None
 

@@ -1,4 +1,6 @@
-"""What machines cost, from the dated table `pipelines/prices.yaml`, and what a configuration costs a month before it is deployed. USD throughout."""
+"""What machines cost, from the dated table `pipelines/prices.yaml`, and what a configuration costs
+a month before it is deployed. USD throughout.
+"""
 
 from datetime import date
 
@@ -38,10 +40,17 @@ class PriceTable(BaseModel):
     machines: dict[str, Machine]
 
     def machine_hour(self, machine: str) -> float:
-        """Of `g2-standard-8`, or `g2-standard-8 spot`. Raises InputError when the table does not know it."""
+        """Of `g2-standard-8`, or `g2-standard-8 spot`. Raises InputError when the table does not
+        know it.
+        """
         name = machine.removesuffix(SPOT)
         if name not in self.machines:
-            raise InputError("machine", machine, f"its price is not known; {nearest(name, self.machines)}. Give the USD an hour instead")
+            raise InputError(
+                "machine",
+                machine,
+                f"its price is not known; {nearest(name, self.machines)}. Give the USD an hour"
+                " instead",
+            )
         return self.machines[name].spot if machine.endswith(SPOT) else self.machines[name].hour
 
 
@@ -50,7 +59,9 @@ class Setup(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    machine: str = Field("g2-standard-8", description="Of a server: a machine type, with ` spot` behind it for Spot.")
+    machine: str = Field(
+        "g2-standard-8", description="Of a server: a machine type, with ` spot` behind it for Spot."
+    )
     replicas: int = Field(1, ge=0, description="Servers of the live color.")
     hours_a_week: float = Field(168, ge=0, le=168, description="In which they run.")
     server_disk_gb: float = Field(100, ge=0, description="Disk of a server's machine.")
@@ -59,10 +70,18 @@ class Setup(BaseModel):
     node_disk_gb: float = Field(100, ge=0, description="Disk of each.")
     rollouts: float = Field(4, ge=0, description="A month.")
     rollout_hours: float = Field(1, ge=0, description="For which a rollout runs the second color.")
-    warm_hours: float = Field(0.5, ge=0, description="For which the old color is kept warm after it.")
+    warm_hours: float = Field(
+        0.5, ge=0, description="For which the old color is kept warm after it."
+    )
     images_gb: float = Field(20, ge=0, description="In the registry.")
     models_gb: float = Field(50, ge=0, description="In the buckets.")
-    tokens_per_second: float | None = Field(None, gt=0, description="Output tokens of one server under full load, for the cost of a million. Or --run.")
+    tokens_per_second: float | None = Field(
+        None,
+        gt=0,
+        description=(
+            "Output tokens of one server under full load, for the cost of a million. Or --run."
+        ),
+    )
 
 
 class Cost(BaseModel):
@@ -70,7 +89,8 @@ class Cost(BaseModel):
 
     Attributes:
         server_hour: of one server.
-        per_million_tokens: of the servers alone, when they are loaded fully; `all_per_million_tokens`: of everything.
+        per_million_tokens: of the servers alone, when they are loaded fully;
+            `all_per_million_tokens`: of everything.
     """
 
     region: str
@@ -83,7 +103,9 @@ class Cost(BaseModel):
 
 
 def load_prices() -> PriceTable:
-    return check("prices", "prices", parse("prices", "prices", read_shipped("prices.yaml")), PriceTable)
+    return check(
+        "prices", "prices", parse("prices", "prices", read_shipped("prices.yaml")), PriceTable
+    )
 
 
 def estimate(setup: Setup, prices: PriceTable) -> Cost:
@@ -92,11 +114,22 @@ def estimate(setup: Setup, prices: PriceTable) -> Cost:
     share = setup.hours_a_week / 168
     parts = {
         "cluster": HOURS_A_MONTH * prices.cluster_hour,
-        "nodes": HOURS_A_MONTH * setup.nodes * node + setup.nodes * setup.node_disk_gb * prices.disk_gb_month,
+        "nodes": (
+            HOURS_A_MONTH * setup.nodes * node
+            + setup.nodes * setup.node_disk_gb * prices.disk_gb_month
+        ),
         "network": HOURS_A_MONTH * (prices.nat_node_hour * setup.nodes + prices.address_hour),
-        "images and models": setup.images_gb * prices.image_gb_month + setup.models_gb * prices.model_gb_month,
-        "servers": setup.replicas * share * (HOURS_A_MONTH * server + setup.server_disk_gb * prices.disk_gb_month),
-        "rollouts": setup.rollouts * (setup.rollout_hours + setup.warm_hours) * setup.replicas * server,
+        "images and models": (
+            setup.images_gb * prices.image_gb_month + setup.models_gb * prices.model_gb_month
+        ),
+        "servers": (
+            setup.replicas
+            * share
+            * (HOURS_A_MONTH * server + setup.server_disk_gb * prices.disk_gb_month)
+        ),
+        "rollouts": (
+            setup.rollouts * (setup.rollout_hours + setup.warm_hours) * setup.replicas * server
+        ),
     }
     total, tokens = sum(parts.values()), None
     if setup.tokens_per_second and setup.replicas and share:

@@ -1,4 +1,6 @@
-"""Small objects on a local folder or a gs:// prefix. Big files have their own ways: see download/."""
+"""Small objects on a local folder or a gs:// prefix. Big files have their own ways: see
+download/.
+"""
 
 import contextlib
 import os
@@ -44,7 +46,9 @@ def upload_file(path: Path, uri: str) -> None:
 
 
 def download_file(uri: str, path: Path) -> None:
-    """An object of a bucket as a local file, its checksum compared. Raises FileNotFoundError when there is none."""
+    """An object of a bucket as a local file, its checksum compared. Raises FileNotFoundError when
+    there is none.
+    """
     from google.api_core.exceptions import NotFound
 
     try:
@@ -69,7 +73,11 @@ def list_names(uri: str) -> list[str]:
     """Names directly below a prefix, sorted. Empty when there is nothing."""
     if not is_remote(uri):
         folder = Path(uri)
-        return sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(".")) if folder.is_dir() else []
+        return (
+            sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+            if folder.is_dir()
+            else []
+        )
     bucket, _, prefix = uri.removeprefix("gs://").partition("/")
     prefix = prefix.rstrip("/") + "/" if prefix else ""
     listing = _client().list_blobs(bucket, prefix=prefix, delimiter="/")

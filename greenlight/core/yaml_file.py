@@ -1,4 +1,6 @@
-"""Files that people write: YAML that is checked against a model, with errors that say which key, which value, and what to write instead."""
+"""Files that people write: YAML that is checked against a model, with errors that say which key,
+which value, and what to write instead.
+"""
 
 import difflib
 from collections.abc import Hashable, Iterable, Sequence
@@ -32,7 +34,11 @@ def load_yaml(field: str, given: str, model: type[Model], folder: str) -> Model:
 
 def shipped(folder: str) -> list[str]:
     files = resources.files("greenlight.pipelines") / folder
-    return sorted(entry.name.removesuffix(".yaml") for entry in files.iterdir() if entry.name.endswith(".yaml"))
+    return sorted(
+        entry.name.removesuffix(".yaml")
+        for entry in files.iterdir()
+        if entry.name.endswith(".yaml")
+    )
 
 
 def read_shipped(path: str) -> str:
@@ -52,9 +58,16 @@ def read_text(field: str, given: str, folder: str) -> tuple[str, str]:
         raise InputError(field, given, "is not a text file; give a YAML file") from None
     except OSError:
         looks_like_path = storage.is_remote(given) or "/" in given or Path(given).suffix
-        fix = "there is no such file" if looks_like_path else f"no such {field} is shipped; {nearest(given, names)}"
+        fix = (
+            "there is no such file"
+            if looks_like_path
+            else f"no such {field} is shipped; {nearest(given, names)}"
+        )
         raise InputError(
-            field, given, f"{fix}; give a shipped {field} ({', '.join(names)}), the path or gs:// URI of a YAML file, or the YAML itself"
+            field,
+            given,
+            f"{fix}; give a shipped {field} ({', '.join(names)}), the path or gs:// URI of a YAML"
+            " file, or the YAML itself",
         ) from None
 
 
@@ -66,7 +79,9 @@ def parse(field: str, shown: str, text: str) -> Any:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise InputError(field, shown, f"is not valid YAML; {line}{error.problem}") from None
     except yaml.YAMLError as error:
-        raise InputError(field, shown, f"is not valid YAML; {' '.join(str(error).split())}") from None
+        raise InputError(
+            field, shown, f"is not valid YAML; {' '.join(str(error).split())}"
+        ) from None
 
 
 def check(field: str, shown: str, content: Any, model: type[Model]) -> Model:
@@ -81,18 +96,30 @@ def check(field: str, shown: str, content: Any, model: type[Model]) -> Model:
 
 def _explain(error: ValidationError, content: Any, model: type[BaseModel]) -> str:
     """The first problem: which key, which value, what to write."""
-    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # a misspelt key explains why another is missing
+    first = min(
+        error.errors(), key=lambda each: each["type"] != "extra_forbidden"
+    )  # a misspelt key explains why another is missing
     place = first["loc"]
     where = ".".join(str(part) if isinstance(part, str) else f"{part + 1}" for part in place)
     # "objectives.3" alone would have to be counted: what it is of is said too.
-    if len(place) > 1 and isinstance(place[1], int) and isinstance(entry := content[place[0]][place[1]], dict) and place[-1] != "metric" and "metric" in entry:
+    if (
+        len(place) > 1
+        and isinstance(place[1], int)
+        and isinstance(entry := content[place[0]][place[1]], dict)
+        and place[-1] != "metric"
+        and "metric" in entry
+    ):
         where += f" ({entry['metric']})"
     if first["type"] == "extra_forbidden":
         return f"{where}: no such key; {nearest(str(place[-1]), _keys(model, place[:-1]))}"
     if first["type"] == "missing":
         return f"{where}: is missing; add it"
     says = f" is {first['input']!r}" if isinstance(first["input"], str | int | float | None) else ""
-    return f"{where}{says}: {first['msg'].removeprefix('Value error, ')}" if where else first["msg"].removeprefix("Value error, ")
+    return (
+        f"{where}{says}: {first['msg'].removeprefix('Value error, ')}"
+        if where
+        else first["msg"].removeprefix("Value error, ")
+    )
 
 
 def _keys(model: type[BaseModel], place: Sequence[str | int]) -> list[str]:
@@ -101,7 +128,10 @@ def _keys(model: type[BaseModel], place: Sequence[str | int]) -> list[str]:
         if isinstance(part, str) and part in model.model_fields:
             inside = model.model_fields[part].annotation
             kinds = [inside, *get_args(inside)]
-            model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
+            model = next(
+                (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)),
+                model,
+            )
     return list(model.model_fields)
 
 
@@ -120,6 +150,8 @@ class _StrictLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is there twice", key_node.start_mark
+                )
             seen.add(key)
         return super().construct_mapping(node, deep)

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 TAIL = 0.99  # of tokens: kl_p99 is what so many do not exceed
 CELLS = 1 << 23  # logits that are held in 32 bits at once: 32 MiB a copy
-ROUNDING = 0.02  # nats that probabilities may miss 1 by: 16 bits miss a log-probability of -32 by 0.008
+ROUNDING = (
+    0.02  # nats that probabilities may miss 1 by: 16 bits miss a log-probability of -32 by 0.008
+)
 
 
 @dataclass
@@ -25,7 +27,8 @@ class Sums:
         kl_sum: KL(baseline || candidate) of the predicted distributions.
         top1_agree: tokens whose most likely prediction is the same.
         kl: the divergence at each token, in their order.
-        leads: at each token, how much likelier the candidate holds its own choice than the baseline's, in nats. 0 where they are the same.
+        leads: at each token, how much likelier the candidate holds its own choice than the
+            baseline's, in nats. 0 where they are the same.
     """
 
     tokens: int = 0
@@ -57,7 +60,8 @@ class Predicted(NamedTuple):
 
 
 def predict(role: str, logits: "torch.Tensor", targets: list[int]) -> Iterator[Predicted]:
-    """From logits of shape (tokens, vocabulary) in any floating type, so many tokens at a time as memory is meant for.
+    """From logits of shape (tokens, vocabulary) in any floating type, so many tokens at a time as
+    memory is meant for.
 
     Raises:
         GreenlightError: a logit is not finite.
@@ -69,8 +73,13 @@ def predict(role: str, logits: "torch.Tensor", targets: list[int]) -> Iterator[P
     for start in range(0, len(targets), rows):
         values = logits[start : start + rows].float().log_softmax(-1)
         if not math.isfinite(values.sum().item()):
-            raise GreenlightError(f"The {role} gives logits that are not finite (NaN or infinite): its weights are damaged or overflow. Make it again.")
-        yield Predicted(values, values.gather(-1, wanted[start : start + rows])[:, 0], values.argmax(-1))
+            raise GreenlightError(
+                f"The {role} gives logits that are not finite (NaN or infinite): its weights are"
+                " damaged or overflow. Make it again."
+            )
+        yield Predicted(
+            values, values.gather(-1, wanted[start : start + rows])[:, 0], values.argmax(-1)
+        )
 
 
 def compare(baseline: Predicted, logits: "torch.Tensor", targets: list[int]) -> Sums:
@@ -82,7 +91,8 @@ def compare(baseline: Predicted, logits: "torch.Tensor", targets: list[int]) -> 
     """
     if baseline.logprobs.shape != logits.shape:
         raise GreenlightError(
-            f"The candidate predicts {logits.shape[-1]} tokens and the baseline {baseline.logprobs.shape[-1]}: it is not made from this baseline."
+            f"The candidate predicts {logits.shape[-1]} tokens and the baseline"
+            f" {baseline.logprobs.shape[-1]}: it is not made from this baseline."
         )
     sums = Sums(tokens=len(targets), nll_baseline=-baseline.target.double().sum().item())
     at = 0
@@ -94,15 +104,22 @@ def compare(baseline: Predicted, logits: "torch.Tensor", targets: list[int]) -> 
         divergences = (p.exp() * (p - q.logprobs)).sum(-1)
         sums.kl_sum += divergences.double().sum().item()
         sums.kl += divergences.tolist()
-        own, other = (q.logprobs.gather(-1, choice[:, None])[:, 0] for choice in (q.top1, baseline.top1[here]))
+        own, other = (
+            q.logprobs.gather(-1, choice[:, None])[:, 0] for choice in (q.top1, baseline.top1[here])
+        )
         sums.leads += (own - other).tolist()
     return sums
 
 
 def _normalised(logprobs: "torch.Tensor") -> "torch.Tensor":
-    """In 32 bits, and again of probabilities that add up to 1: those kept in 16 bits were rounded."""
+    """In 32 bits, and again of probabilities that add up to 1: those kept in 16 bits were
+    rounded.
+    """
     values = logprobs.float()
     total = values.logsumexp(-1, keepdim=True)
     if not total.abs().max().item() <= ROUNDING:
-        raise IntegrityError("What the reference holds are no log-probabilities: its file is damaged. Run the step reference again.")
+        raise IntegrityError(
+            "What the reference holds are no log-probabilities: its file is damaged. Run the step"
+            " reference again."
+        )
     return values - total

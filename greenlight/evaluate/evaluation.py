@@ -1,4 +1,6 @@
-"""Judge a candidate, reloaded from disk in this process, against what its baseline predicts for held-out text, token by token."""
+"""Judge a candidate, reloaded from disk in this process, against what its baseline predicts for
+held-out text, token by token.
+"""
 
 import dataclasses
 import logging
@@ -35,10 +37,13 @@ class Scored:
     sums: Sums
 
 
-def evaluate_model(reference_folder: Path | str, candidate_folder: Path | str, output_folder: Path | str) -> Evaluation:
+def evaluate_model(
+    reference_folder: Path | str, candidate_folder: Path | str, output_folder: Path | str
+) -> Evaluation:
     """Score a candidate on the tokens of a reference, and ask it the same tasks.
 
-    Writes `documents.parquet`, `tokens.parquet`, and where there are tasks `tasks.parquet` into `output_folder`; the record is the caller's to save.
+    Writes `documents.parquet`, `tokens.parquet`, and where there are tasks `tasks.parquet` into
+    `output_folder`; the record is the caller's to save.
 
     Args:
         reference_folder: a Reference artifact, made from the candidate's baseline.
@@ -46,11 +51,14 @@ def evaluate_model(reference_folder: Path | str, candidate_folder: Path | str, o
 
     Raises:
         InputError: an argument is unusable.
-        IntegrityError: an artifact is not what its record says, or the candidate is not made from this baseline.
+        IntegrityError: an artifact is not what its record says, or the candidate is not made from
+            this baseline.
         GreenlightError: the candidate cannot be loaded, or gives logits that are not finite.
     """
     started = time.monotonic()
-    (Path(output_folder) / RECORD_FILE).unlink(missing_ok=True)  # what a killed attempt left is nobody's artifact
+    (Path(output_folder) / RECORD_FILE).unlink(
+        missing_ok=True
+    )  # what a killed attempt left is nobody's artifact
     candidate = open_checkpoint("candidate", Path(candidate_folder))
     reference = open_reference(reference_folder)
     check_tokenizer(candidate.folder, reference.encoded)
@@ -60,13 +68,17 @@ def evaluate_model(reference_folder: Path | str, candidate_folder: Path | str, o
     with silence():
         scorer = load_scorer(candidate, len(os.sched_getaffinity(0)))
         scored = score(scorer, reference)
-        golden = golden_set(scorer, candidate.folder, reference, [each.sums.leads for each in scored])
+        golden = golden_set(
+            scorer, candidate.folder, reference, [each.sums.leads for each in scored]
+        )
         answered = tasks.ask("candidate", scorer, candidate) if tasks else []
     write_documents(scored, Path(output_folder))
     record = Evaluation(
         baseline_digest=reference.record.baseline_digest,
         candidate_digest=candidate.record.digest,
-        candidate=ScoredCandidate(**candidate.record.model_dump(include={"method", "bits", "format", "bytes"})),
+        candidate=ScoredCandidate(
+            **candidate.record.model_dump(include={"method", "bits", "format", "bytes"})
+        ),
         documents=len(scored),
         tokens=sum(each.sums.tokens for each in scored),
         metrics=summarize(scored),
@@ -75,11 +87,19 @@ def evaluate_model(reference_folder: Path | str, candidate_folder: Path | str, o
         seconds=round(time.monotonic() - started, 3),
     )
     kl = record.metrics["kl_mean"]
-    log.info("KL %.5f nats (%.5f to %.5f)", kl.value, kl.low, kl.high, extra={"figure": f"KL {kl.value:.4f}"})
+    log.info(
+        "KL %.5f nats (%.5f to %.5f)",
+        kl.value,
+        kl.low,
+        kl.high,
+        extra={"figure": f"KL {kl.value:.4f}"},
+    )
     return record
 
 
-def _compare_answers(reference: OpenReference, answered: list[Answered], folder: Path) -> list[TaskResult]:
+def _compare_answers(
+    reference: OpenReference, answered: list[Answered], folder: Path
+) -> list[TaskResult]:
     """Both models' answers, of which a file is written where there are any."""
     if not answered:
         return []
@@ -88,7 +108,14 @@ def _compare_answers(reference: OpenReference, answered: list[Answered], folder:
     write_both(before, answered, folder)
     for each in results:
         said = f"{each.accuracy:.1%} right, baseline {each.baseline_accuracy:.1%}"
-        log.info("%s: %s, of %d items %d became wrong and %d right", each.name, said, each.items, each.right_to_wrong, each.wrong_to_right)
+        log.info(
+            "%s: %s, of %d items %d became wrong and %d right",
+            each.name,
+            said,
+            each.items,
+            each.right_to_wrong,
+            each.wrong_to_right,
+        )
     return results
 
 
@@ -113,7 +140,10 @@ def summarize(scored: list[Scored]) -> dict[str, Metric]:
 
 def score(scorer: Scorer, reference: OpenReference) -> list[Scored]:
     """Compare a loaded candidate with what its baseline predicts, document by document."""
-    scored = [Scored(number, document.bytes, Sums()) for number, document in enumerate(reference.documents)]
+    scored = [
+        Scored(number, document.bytes, Sums())
+        for number, document in enumerate(reference.documents)
+    ]
     for window in reference.windows():
         sums = scored[window.document].sums
         sums += compare(window.baseline, scorer.logits(window.inputs), window.targets)
@@ -121,16 +151,37 @@ def score(scorer: Scorer, reference: OpenReference) -> list[Scored]:
 
 
 def write_documents(scored: list[Scored], folder: Path) -> None:
-    """A row a document: its number, tokens, bytes, and the sums over its tokens; and a row a token: its document and its divergence."""
+    """A row a document: its number, tokens, bytes, and the sums over its tokens; and a row a token:
+    its document and its divergence.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [{"document": each.document, "bytes": each.bytes} | dataclasses.asdict(each.sums) for each in scored]
-    columns = ("document", "tokens", "bytes", "nll_baseline", "nll_candidate", "kl_sum", "top1_agree")
+    rows = [
+        {"document": each.document, "bytes": each.bytes} | dataclasses.asdict(each.sums)
+        for each in scored
+    ]
+    columns = (
+        "document",
+        "tokens",
+        "bytes",
+        "nll_baseline",
+        "nll_candidate",
+        "kl_sum",
+        "top1_agree",
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({name: [row[name] for row in rows] for name in columns}), folder / DOCUMENTS_FILE)
-    tokens = {"document": [each.document for each in scored for _ in each.sums.kl], "kl": [kl for each in scored for kl in each.sums.kl]}
-    pq.write_table(pa.table(tokens, pa.schema({"document": pa.int32(), "kl": pa.float32()})), folder / TOKENS_FILE)
+    pq.write_table(
+        pa.table({name: [row[name] for row in rows] for name in columns}), folder / DOCUMENTS_FILE
+    )
+    tokens = {
+        "document": [each.document for each in scored for _ in each.sums.kl],
+        "kl": [kl for each in scored for kl in each.sums.kl],
+    }
+    pq.write_table(
+        pa.table(tokens, pa.schema({"document": pa.int32(), "kl": pa.float32()})),
+        folder / TOKENS_FILE,
+    )
 
 
 def _exp(nats: float) -> float:
@@ -149,8 +200,12 @@ def _share(value: float) -> float:
     return min(max(value, 0.0), 1.0)
 
 
-def _metric(numerator: list[float] | list[int], denominator: list[int], scale: Callable[[float], float]) -> Metric:
-    estimate, low, high = (scale(value) for value in ratio_of_sums(numerator, denominator, CONFIDENCE))
+def _metric(
+    numerator: list[float] | list[int], denominator: list[int], scale: Callable[[float], float]
+) -> Metric:
+    estimate, low, high = (
+        scale(value) for value in ratio_of_sums(numerator, denominator, CONFIDENCE)
+    )
     return Metric(value=estimate, low=low, high=high, confidence=CONFIDENCE)
 
 
@@ -158,5 +213,7 @@ def _tail(divergences: list[list[float]]) -> Metric:
     """The 99th percentile of the divergences of tokens, rounded to 32 bits as they are kept."""
     tokens = np.concatenate([np.asarray(each, np.float32) for each in divergences])
     documents = np.repeat(np.arange(len(divergences)), [len(each) for each in divergences])
-    estimate, low, high = (_not_negative(value) for value in quantile_of_clusters(tokens, documents, TAIL, CONFIDENCE))
+    estimate, low, high = (
+        _not_negative(value) for value in quantile_of_clusters(tokens, documents, TAIL, CONFIDENCE)
+    )
     return Metric(value=estimate, low=low, high=high, confidence=CONFIDENCE)

@@ -1,9 +1,11 @@
 """Prompts and the candidate's own greedy answers: what a server must say that claims to serve it.
 
-An answer ends before the first token that is no clear choice: where two are almost as likely, another kernel or another batch may take the other one.
-Two kinds of prompts: openings of the texts, which a damaged model or a wrong tokenizer answers otherwise; and the beginnings of texts at whose end this
-candidate clearly continues otherwise than its baseline, which the baseline answers otherwise, and most other candidates of it too. A candidate in 8 bits has
-none of the latter: it differs from its baseline only where neither is sure.
+An answer ends before the first token that is no clear choice: where two are almost as likely,
+another kernel or another batch may take the other one. Two kinds of prompts: openings of the texts,
+which a damaged model or a wrong tokenizer answers otherwise; and the beginnings of texts at whose
+end this candidate clearly continues otherwise than its baseline, which the baseline answers
+otherwise, and most other candidates of it too. A candidate in 8 bits has none of the latter: it
+differs from its baseline only where neither is sure.
 """
 
 import logging
@@ -31,15 +33,20 @@ DEPTH = 128
 ANSWER = 8
 """Tokens of an answer at most."""
 MARGIN = 0.25
-"""Nats between the likeliest token and the next that make it a clear choice. An engine that serves in bfloat16 was seen to choose otherwise up to 0.03."""
+"""Nats between the likeliest token and the next that make it a clear choice. An engine that serves
+in bfloat16 was seen to choose otherwise up to 0.03.
+"""
 
 
-def golden_set(scorer: Scorer, folder: Path, reference: "OpenReference", leads: Sequence[Sequence[float]]) -> list[Golden]:
+def golden_set(
+    scorer: Scorer, folder: Path, reference: "OpenReference", leads: Sequence[Sequence[float]]
+) -> list[Golden]:
     """Ask the candidate, as it was scored.
 
     Args:
         folder: of the model's files.
-        leads: of each document and token, by how many nats the candidate prefers its own choice to the baseline's (`compare.Sums.leads`).
+        leads: of each document and token, by how many nats the candidate prefers its own choice to
+            the baseline's (`compare.Sums.leads`).
 
     Returns:
         Nothing where the tokenizer is of a kind whose tokens this project cannot put into words.
@@ -51,12 +58,18 @@ def golden_set(scorer: Scorer, folder: Path, reference: "OpenReference", leads: 
         return []
 
     def answered(prompts: Iterator[str], most: int) -> list[Golden]:
-        answers = (_answer(scorer, vocabulary, prompt, reference.record.window) for prompt in prompts)
+        answers = (
+            _answer(scorer, vocabulary, prompt, reference.record.window) for prompt in prompts
+        )
         return list(islice((each for each in answers if each), most))
 
     telling = answered(_telling(vocabulary, reference, leads), TELLING)
     openings = answered(_openings(list(reference.encoded)), OPENINGS)
-    log.info("%d golden prompts, %d of them telling it from its baseline", len(telling) + len(openings), len(telling))
+    log.info(
+        "%d golden prompts, %d of them telling it from its baseline",
+        len(telling) + len(openings),
+        len(telling),
+    )
     return telling + openings
 
 
@@ -66,10 +79,15 @@ def _openings(texts: list[str]) -> Iterator[str]:
             yield prompt
 
 
-def _telling(vocabulary: Vocabulary, reference: "OpenReference", leads: Sequence[Sequence[float]]) -> Iterator[str]:
+def _telling(
+    vocabulary: Vocabulary, reference: "OpenReference", leads: Sequence[Sequence[float]]
+) -> Iterator[str]:
     """Clearest first, one a document."""
     depth = min(DEPTH, reference.record.window)
-    best = [max(((lead, at) for at, lead in enumerate(each[:depth]) if at), default=(0.0, 0)) for each in leads]
+    best = [
+        max(((lead, at) for at, lead in enumerate(each[:depth]) if at), default=(0.0, 0))
+        for each in leads
+    ]
     for number in sorted(range(len(best)), key=lambda one: -best[one][0])[: 2 * TELLING]:
         lead, at = best[number]
         if lead >= MARGIN:
@@ -80,7 +98,9 @@ def _answer(scorer: Scorer, vocabulary: Vocabulary, prompt: str, context: int) -
     """None where its first token is no clear choice, or no text."""
     ids, tokens = vocabulary.encode(prompt), list[int]()
     while len(tokens) < ANSWER and len(ids) + len(tokens) < context:
-        (first, second), (token, _) = (each.tolist() for each in scorer.logits(ids + tokens)[-1].float().topk(2))
+        (first, second), (token, _) = (
+            each.tolist() for each in scorer.logits(ids + tokens)[-1].float().topk(2)
+        )
         if first - second < MARGIN or token >= vocabulary.size or not vocabulary.pieces[token]:
             break
         tokens.append(token)

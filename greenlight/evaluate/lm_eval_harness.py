@@ -1,7 +1,9 @@
-"""Tasks through lm-eval: it writes the prompts and says what is right, and the loaded model is asked by its scorer. Importing this takes seconds.
+"""Tasks through lm-eval: it writes the prompts and says what is right, and the loaded model is
+asked by its scorer. Importing this takes seconds.
 
-Only tasks are run here whose answers are choices that a model is shown, and that are right or wrong, one by one: then the answers of a candidate can be held
-against those of its baseline. lm-eval's own standard errors and groups are not used.
+Only tasks are run here whose answers are choices that a model is shown, and that are right or
+wrong, one by one: then the answers of a candidate can be held against those of its baseline.
+lm-eval's own standard errors and groups are not used.
 """
 
 import contextlib
@@ -36,10 +38,14 @@ ANSWERED = ("multiple_choice", "loglikelihood")
 
 
 class LoadedTasks:
-    """Tasks, ready to be asked. Data of lm-eval's own tasks comes from a hub, or from where it was kept of an earlier time."""
+    """Tasks, ready to be asked. Data of lm-eval's own tasks comes from a hub, or from where it was
+    kept of an earlier time.
+    """
 
     def __init__(self, tasks: Tasks) -> None:
-        """Raises InputError: lm-eval has no such task, cannot get its data, or its items are not right or wrong."""
+        """Raises InputError: lm-eval has no such task, cannot get its data, or its items are not
+        right or wrong.
+        """
         self.limit = tasks.limit or None
         self._tasks: dict[str, Task] = {}
         with quiet():
@@ -47,12 +53,18 @@ class LoadedTasks:
                 self._tasks[task_name(file)] = _from_file(task_name(file), load_items(file))
             registered = _registered(tasks.registered) if tasks.registered else {}
             if twice := self._tasks.keys() & registered.keys():
-                raise InputError("tasks", ", ".join(tasks.names), f"a file is called as a task of lm-eval, {min(twice)}; give it another name")
+                raise InputError(
+                    "tasks",
+                    ", ".join(tasks.names),
+                    f"a file is called as a task of lm-eval, {min(twice)}; give it another name",
+                )
             self._tasks |= registered
             for name, task in self._tasks.items():
                 _check(name, task)
                 if isinstance(task, ConfigurableTask) and not callable(task.config.process_results):
-                    task.override_metric(METRIC)  # the others are not used, and some take more packages or twice the time
+                    task.override_metric(
+                        METRIC
+                    )  # the others are not used, and some take more packages or twice the time
                 if task.get_config("num_fewshot") != 0:  # 0: its prompts hold examples already
                     task.set_config("num_fewshot", tasks.few_shot)
 
@@ -63,25 +75,46 @@ class LoadedTasks:
             role: of the model, for errors.
 
         Raises:
-            GreenlightError: a task does not work with this model, or the model gives logits that are not finite.
+            GreenlightError: a task does not work with this model, or the model gives logits that
+                are not finite.
         """
         model = ScorerLM(role, scorer, checkpoint)
         chats = bool(model.template)
-        log.info("asking %d task%s%s", len(self._tasks), "s"[: len(self._tasks) > 1], " through the chat template" if chats else "")
+        log.info(
+            "asking %d task%s%s",
+            len(self._tasks),
+            "s"[: len(self._tasks) > 1],
+            " through the chat template" if chats else "",
+        )
         try:
             with quiet():
                 for task in self._tasks.values():
                     task.set_fewshot_seed(SEED)
-                found = evaluate(model, {"tasks": self._tasks}, limit=self.limit, bootstrap_iters=0, apply_chat_template=chats, fewshot_as_multiturn=True)
+                found = evaluate(
+                    model,
+                    {"tasks": self._tasks},
+                    limit=self.limit,
+                    bootstrap_iters=0,
+                    apply_chat_template=chats,
+                    fewshot_as_multiturn=True,
+                )
         except GreenlightError:
             raise
         except Exception as error:  # whatever a task makes of its data
-            raise GreenlightError(f"The tasks cannot be asked ({type(error).__name__}: {error}). Leave out the one that fails.") from error
-        return [_answered(name, task, found["samples"][name], chats) for name, task in self._tasks.items()]
+            raise GreenlightError(
+                f"The tasks cannot be asked ({type(error).__name__}: {error}). Leave out the one"
+                " that fails."
+            ) from error
+        return [
+            _answered(name, task, found["samples"][name], chats)
+            for name, task in self._tasks.items()
+        ]
 
 
 class ScorerLM(TemplateLM):
-    """A loaded model as lm-eval asks it: how likely it finds each text after a context. A text is read in one piece, in full precision of its engine."""
+    """A loaded model as lm-eval asks it: how likely it finds each text after a context. A text is
+    read in one piece, in full precision of its engine.
+    """
 
     def __init__(self, role: str, scorer: Scorer, checkpoint: Checkpoint) -> None:
         super().__init__()
@@ -101,13 +134,25 @@ class ScorerLM(TemplateLM):
         """Names what lm-eval would keep of its prompts, which it is not asked to."""
         return self._role
 
-    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
-        """With the special tokens that the model wants around a text, unless the text has them already."""
-        special = not string.startswith(self._starts_with) if add_special_tokens is None else add_special_tokens
+    def tok_encode(
+        self, string: str, add_special_tokens: bool | None = None, **kwargs: Any
+    ) -> list[int]:
+        """With the special tokens that the model wants around a text, unless the text has them
+        already.
+        """
+        special = (
+            not string.startswith(self._starts_with)
+            if add_special_tokens is None
+            else add_special_tokens
+        )
         return self._reader.encode(string, special)
 
-    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """As text. Without `add_generation_prompt` the last message is left open, to be continued."""
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """As text. Without `add_generation_prompt` the last message is left open, to be
+        continued.
+        """
         try:
             text = self.template.render(chat_history, ask=add_generation_prompt)
         except ValueError:  # some templates know no system message
@@ -118,19 +163,30 @@ class ScorerLM(TemplateLM):
         last = chat_history[-1]["content"].strip()
         return text[: text.rindex(last) + len(last)]
 
-    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
+    def loglikelihood(
+        self, requests: list[Instance], disable_tqdm: bool = True
+    ) -> list[tuple[float, bool]]:
         """In nats, and whether the model would have written it itself, greedily."""
         return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
 
-    def _loglikelihood_tokens(self, requests: list[tuple[tuple[str, str], list[int], list[int]]], **kwargs: Any) -> list[tuple[float, bool]]:
+    def _loglikelihood_tokens(
+        self, requests: list[tuple[tuple[str, str], list[int], list[int]]], **kwargs: Any
+    ) -> list[tuple[float, bool]]:
         found, told = [], time.monotonic()
         before, logits = list[int](), None
         for number, ((_, text), context, continuation) in enumerate(requests, start=1):
             size = len(continuation)
             if not 0 < size <= self._reader.context:
-                raise GreenlightError(f"A choice is {size} tokens long, and the model reads 1 to {self._reader.context}: {text[:60]!r}. Leave it out.")
-            ids = [*context, *continuation][-(self._reader.context + 1) :][:-1]  # what is too long loses its beginning
-            if logits is None or ids != before or len(logits) < size:  # choices of one token follow the same text
+                raise GreenlightError(
+                    f"A choice is {size} tokens long, and the model reads 1 to"
+                    f" {self._reader.context}: {text[:60]!r}. Leave it out."
+                )
+            ids = [*context, *continuation][-(self._reader.context + 1) :][
+                :-1
+            ]  # what is too long loses its beginning
+            if (
+                logits is None or ids != before or len(logits) < size
+            ):  # choices of one token follow the same text
                 logits = self._scorer.logits(ids, size)
             before = ids
             score, greedy = 0.0, True
@@ -141,16 +197,29 @@ class ScorerLM(TemplateLM):
             if time.monotonic() - told >= PROGRESS_SECONDS:
                 told = time.monotonic()
                 with contextlib.redirect_stderr(self._stderr):
-                    log.info("scored %d of %d choices", number, len(requests), extra={"figure": f"{number / len(requests):.0%}"})
+                    log.info(
+                        "scored %d of %d choices",
+                        number,
+                        len(requests),
+                        extra={"figure": f"{number / len(requests):.0%}"},
+                    )
         return found
 
-    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = True) -> list[float]:
-        """Perplexity is measured on the held-out text. Tasks that ask for it are refused before they come here."""
-        raise GreenlightError("A task asks how likely whole texts are. Give the text by the parameter text instead.")
+    def loglikelihood_rolling(
+        self, requests: list[Instance], disable_tqdm: bool = True
+    ) -> list[float]:
+        """Perplexity is measured on the held-out text. Tasks that ask for it are refused before
+        they come here.
+        """
+        raise GreenlightError(
+            "A task asks how likely whole texts are. Give the text by the parameter text instead."
+        )
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
         """Tasks that ask for it are refused before they come here."""
-        raise GreenlightError("A task asks for generated text, and only choices can be scored here. Leave it out.")
+        raise GreenlightError(
+            "A task asks for generated text, and only choices can be scored here. Leave it out."
+        )
 
 
 @contextlib.contextmanager
@@ -188,22 +257,46 @@ def _registered(names: tuple[str, ...]) -> dict[str, Task]:
             return TaskManager(include_defaults=False).load([str(file) for file in files])["tasks"]
         return TaskManager().load(list(names))["tasks"]
     except KeyError as error:
-        raise InputError("tasks", ", ".join(names), f"lm-eval has no such task ({error.args[0]})") from None
+        raise InputError(
+            "tasks", ", ".join(names), f"lm-eval has no such task ({error.args[0]})"
+        ) from None
     except Exception as error:  # a hub, a mirror, or a task's own code
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        fix = "see that its data can be reached, by HF_ENDPOINT or from the cache of HF_HOME, or give a file of items instead"
-        raise InputError("tasks", ", ".join(names), f"lm-eval cannot load them ({said}); {fix}") from error
+        fix = (
+            "see that its data can be reached, by HF_ENDPOINT or from the cache of HF_HOME, or give"
+            " a file of items instead"
+        )
+        raise InputError(
+            "tasks", ", ".join(names), f"lm-eval cannot load them ({said}); {fix}"
+        ) from error
 
 
 def _check(name: str, task: Task) -> None:
-    """Raises InputError when a task's items are not right or wrong by what the model finds likely."""
+    """Raises InputError when a task's items are not right or wrong by what the model finds
+    likely.
+    """
     kind = str(task.OUTPUT_TYPE)
     if kind == "generate_until":
-        raise InputError("tasks", name, "is answered with text that is generated; only tasks whose answers are choices can be scored here")
+        raise InputError(
+            "tasks",
+            name,
+            "is answered with text that is generated; only tasks whose answers are choices can be"
+            " scored here",
+        )
     if kind == "loglikelihood_rolling":
-        raise InputError("tasks", name, "measures how likely whole texts are; give them by the parameter text instead, which compares token by token")
+        raise InputError(
+            "tasks",
+            name,
+            "measures how likely whole texts are; give them by the parameter text instead, which"
+            " compares token by token",
+        )
     if kind not in ANSWERED or METRIC not in task.aggregation():
-        raise InputError("tasks", name, f"does not say of each item whether it was answered right (it measures {', '.join(task.aggregation())}); leave it out")
+        raise InputError(
+            "tasks",
+            name,
+            "does not say of each item whether it was answered right (it measures"
+            f" {', '.join(task.aggregation())}); leave it out",
+        )
 
 
 def _parts(role: str, logits: Any, continuation: list[int]) -> Iterator[tuple[Any, list[int]]]:
@@ -216,9 +309,16 @@ def _parts(role: str, logits: Any, continuation: list[int]) -> Iterator[tuple[An
 
 def _answered(name: str, task: Task, samples: list[dict[str, Any]], chats: bool) -> Answered:
     """In the order of the items. Raises InputError when one is not simply right or wrong."""
-    chosen = sorted((sample for sample in samples if sample["filter"] == samples[0]["filter"]), key=lambda sample: sample["doc_id"])
+    chosen = sorted(
+        (sample for sample in samples if sample["filter"] == samples[0]["filter"]),
+        key=lambda sample: sample["doc_id"],
+    )
     if strange := [sample[METRIC] for sample in chosen if sample[METRIC] not in (0, 1)]:
-        raise InputError("tasks", name, f"gives an item {strange[0]:.3g} points, neither right nor wrong; leave it out")
+        raise InputError(
+            "tasks",
+            name,
+            f"gives an item {strange[0]:.3g} points, neither right nor wrong; leave it out",
+        )
     return Answered(
         name=name,
         few_shot=int(task.get_config("num_fewshot") or 0),

@@ -1,8 +1,11 @@
-"""What the baseline predicts for the held-out text, computed once and kept in 16 bits, for every candidate to be compared with.
+"""What the baseline predicts for the held-out text, computed once and kept in 16 bits, for every
+candidate to be compared with.
 
-The log-probabilities of all tokens lie one after the other in one file, which is written and read a window at a time: memory does not grow with the text.
-Half precision keeps 11 bits of each. As the rows are normalised again when they are read, what is left of that in a mean divergence is about 1e-6 nats;
-the loss of each token and the most likely one, which perplexity and agreement are made of, are kept exactly.
+The log-probabilities of all tokens lie one after the other in one file, which is written and read a
+window at a time: memory does not grow with the text. Half precision keeps 11 bits of each. As the
+rows are normalised again when they are read, what is left of that in a mean divergence is about
+1e-6 nats; the loss of each token and the most likely one, which perplexity and agreement are made
+of, are kept exactly.
 """
 
 import logging
@@ -38,7 +41,9 @@ LEAST = -65504.0  # the lowest number in 16 bits: what is less likely is as good
 
 
 class Window(NamedTuple):
-    """A piece of a document: what a model reads, what comes next after each token of it, and what the baseline predicted."""
+    """A piece of a document: what a model reads, what comes next after each token of it, and what
+    the baseline predicted.
+    """
 
     document: int
     inputs: list[int]
@@ -47,8 +52,9 @@ class Window(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """Beside the log-probabilities, in 32 bits: that of the token that came, and the most likely token. Made at once: small pieces among large ones would
-    keep the memory of those."""
+    """Beside the log-probabilities, in 32 bits: that of the token that came, and the most likely
+    token. Made at once: small pieces among large ones would keep the memory of those.
+    """
 
     target: np.ndarray
     top1: np.ndarray
@@ -68,7 +74,9 @@ class OpenReference:
     def tasks(self) -> Tasks:
         """What the baseline was asked, from the copies that lie here."""
         record = self.record
-        return Tasks.parse(record.tasks_asked, record.task_limit, record.few_shot).kept_in(self.folder / TASKS_FOLDER)
+        return Tasks.parse(record.tasks_asked, record.task_limit, record.few_shot).kept_in(
+            self.folder / TASKS_FOLDER
+        )
 
     def windows(self) -> Iterator[Window]:
         """Every scored token of every document, in order.
@@ -80,18 +88,32 @@ class OpenReference:
         import torch
 
         kept = pq.read_table(self.folder / TOKENS_FILE)
-        target, top1 = (torch.from_numpy(kept.column(name).to_numpy()) for name in ("target_logprob", "top1"))
+        target, top1 = (
+            torch.from_numpy(kept.column(name).to_numpy()) for name in ("target_logprob", "top1")
+        )
         at, width = 0, self.record.vocabulary
         with open(self.folder / LOGPROBS_FILE, "rb") as file:
-            for number, inputs, targets in each_window(self.documents, self.record.start, self.record.window):
+            for number, inputs, targets in each_window(
+                self.documents, self.record.start, self.record.window
+            ):
                 end = at + len(targets)
-                rows = torch.from_numpy(np.fromfile(file, np.float16, len(targets) * width).reshape(-1, width))
-                yield Window(number, inputs, targets, Predicted(rows, target[at:end], top1[at:end].long()))
+                rows = torch.from_numpy(
+                    np.fromfile(file, np.float16, len(targets) * width).reshape(-1, width)
+                )
+                yield Window(
+                    number, inputs, targets, Predicted(rows, target[at:end], top1[at:end].long())
+                )
                 at = end
 
 
-def make_reference(baseline_folder: Path | str, output_folder: Path | str, text: str = BUILTIN, tasks: Tasks = NO_TASKS) -> Reference:
-    """Score the baseline on the text, and ask it the tasks. The record is the caller's to save; one that is saved there already, of the same, is returned.
+def make_reference(
+    baseline_folder: Path | str,
+    output_folder: Path | str,
+    text: str = BUILTIN,
+    tasks: Tasks = NO_TASKS,
+) -> Reference:
+    """Score the baseline on the text, and ask it the tasks. The record is the caller's to save; one
+    that is saved there already, of the same, is returned.
 
     Args:
         baseline_folder: a Model artifact, or a plain model folder.
@@ -109,7 +131,9 @@ def make_reference(baseline_folder: Path | str, output_folder: Path | str, text:
     if made := _made_before(folder, baseline.record.digest, digest, tasks.digest()):
         return made
     loaded = tasks.load()
-    (folder / RECORD_FILE).unlink(missing_ok=True)  # what a killed attempt left is nobody's artifact
+    (folder / RECORD_FILE).unlink(
+        missing_ok=True
+    )  # what a killed attempt left is nobody's artifact
     folder.mkdir(parents=True, exist_ok=True)
     reader = Reader(baseline)
     documents = [reader.read(each) for each in texts]
@@ -158,13 +182,28 @@ def open_reference(folder: Path | str) -> OpenReference:
     wanted = record.tokens * record.vocabulary * ITEM
     try:
         rows = pq.read_table(folder / TEXTS_FILE).to_pylist()
-        count, size = pq.read_metadata(folder / TOKENS_FILE).num_rows, (folder / LOGPROBS_FILE).stat().st_size
+        count, size = (
+            pq.read_metadata(folder / TOKENS_FILE).num_rows,
+            (folder / LOGPROBS_FILE).stat().st_size,
+        )
     except (OSError, ValueError) as error:
-        raise IntegrityError(f"{folder} is no complete reference ({error}). Run the step reference again.") from None
+        raise IntegrityError(
+            f"{folder} is no complete reference ({error}). Run the step reference again."
+        ) from None
     documents = [Document(row["ids"], len(row["text"].encode())) for row in rows]
-    if size != wanted or not count == record.tokens == sum(len(document.ids) for document in documents):
-        raise IntegrityError(f"{folder / LOGPROBS_FILE} has {size} bytes of {wanted}: the reference is incomplete. Run the step reference again.")
-    return OpenReference(record, folder, documents, {"": record.opening} | {row["text"]: row["encoded"] for row in rows})
+    if size != wanted or not count == record.tokens == sum(
+        len(document.ids) for document in documents
+    ):
+        raise IntegrityError(
+            f"{folder / LOGPROBS_FILE} has {size} bytes of {wanted}: the reference is incomplete."
+            " Run the step reference again."
+        )
+    return OpenReference(
+        record,
+        folder,
+        documents,
+        {"": record.opening} | {row["text"]: row["encoded"] for row in rows},
+    )
 
 
 def _made_before(folder: Path, *digests: str) -> Reference | None:
@@ -178,8 +217,12 @@ def _made_before(folder: Path, *digests: str) -> Reference | None:
     return record
 
 
-def _write(file: IO[bytes], logits: "torch.Tensor", targets: list[int], kept: Kept, at: int) -> None:
-    """Append the rows to the file, some at a time, and put what is kept of them beside at its place."""
+def _write(
+    file: IO[bytes], logits: "torch.Tensor", targets: list[int], kept: Kept, at: int
+) -> None:
+    """Append the rows to the file, some at a time, and put what is kept of them beside at its
+    place.
+    """
     for part in predict("baseline", logits, targets):
         file.write(part.logprobs.clamp(min=LEAST).half().numpy())
         end = at + len(part.target)
@@ -187,12 +230,25 @@ def _write(file: IO[bytes], logits: "torch.Tensor", targets: list[int], kept: Ke
         at = end
 
 
-def _write_tables(folder: Path, texts: list[str], documents: list[Document], reader: Reader, kept: Kept) -> None:
-    """A row a document, with its ids as they are scored and as the tokenizer gives them; and a row a token."""
+def _write_tables(
+    folder: Path, texts: list[str], documents: list[Document], reader: Reader, kept: Kept
+) -> None:
+    """A row a document, with its ids as they are scored and as the tokenizer gives them; and a row
+    a token.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     ids = pa.list_(pa.int32())
-    rows = {"text": texts, "ids": [each.ids for each in documents], "encoded": [reader.encode(text) for text in texts]}
-    pq.write_table(pa.table(rows, pa.schema({"text": pa.string(), "ids": ids, "encoded": ids})), folder / TEXTS_FILE)
-    pq.write_table(pa.table({"target_logprob": kept.target, "top1": kept.top1}), folder / TOKENS_FILE)
+    rows = {
+        "text": texts,
+        "ids": [each.ids for each in documents],
+        "encoded": [reader.encode(text) for text in texts],
+    }
+    pq.write_table(
+        pa.table(rows, pa.schema({"text": pa.string(), "ids": ids, "encoded": ids})),
+        folder / TEXTS_FILE,
+    )
+    pq.write_table(
+        pa.table({"target_logprob": kept.target, "top1": kept.top1}), folder / TOKENS_FILE
+    )

@@ -22,7 +22,9 @@ CHUNK_TOKENS = 64
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Warnings of libraries are not for the people who read a step's log. Errors are raised all the same."""
+    """Warnings of libraries are not for the people who read a step's log. Errors are raised all the
+    same.
+    """
     for name in ("transformers", "bitsandbytes", "compressed_tensors", "accelerate"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -34,15 +36,21 @@ class Scorer(Protocol):
     """A loaded model."""
 
     def logits(self, ids: list[int], last: int = 0) -> "torch.Tensor":
-        """Next-token logits after each of `ids`, or after the last so many, on CPU, of shape (tokens, vocabulary). Valid until the next call."""
+        """Next-token logits after each of `ids`, or after the last so many, on CPU, of shape
+        (tokens, vocabulary). Valid until the next call.
+        """
 
 
-def load_scorer(checkpoint: Checkpoint, threads: int, dtype: str = "", offload: Path | None = None) -> Scorer:
+def load_scorer(
+    checkpoint: Checkpoint, threads: int, dtype: str = "", offload: Path | None = None
+) -> Scorer:
     """Load the model of a checkpoint, to be computed in so many threads.
 
     Args:
-        dtype: torch's name of the type to compute a transformers checkpoint in. Default: as the serving engine does.
-        offload: folder to which a compressed-tensors model is unpacked on a CPU, a module when it is its turn: slower, and little memory.
+        dtype: torch's name of the type to compute a transformers checkpoint in. Default: as the
+            serving engine does.
+        offload: folder to which a compressed-tensors model is unpacked on a CPU, a module when it
+            is its turn: slower, and little memory.
 
     Raises:
         IntegrityError: the weights do not fit the model: missing, unexpected or misshapen tensors.
@@ -56,19 +64,26 @@ def load_scorer(checkpoint: Checkpoint, threads: int, dtype: str = "", offload: 
         raise
     except Exception as error:  # whatever a library makes of broken files
         what = f"{checkpoint.record.role} {checkpoint.folder}"
-        raise GreenlightError(f"The {what} could not be loaded ({type(error).__name__}: {error}). Make it again.") from error
+        raise GreenlightError(
+            f"The {what} could not be loaded ({type(error).__name__}: {error}). Make it again."
+        ) from error
 
 
 class TorchScorer:
     """A transformers checkpoint: plain, bitsandbytes or compressed-tensors."""
 
-    def __init__(self, checkpoint: Checkpoint, threads: int, dtype: str = "", offload: Path | None = None) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, threads: int, dtype: str = "", offload: Path | None = None
+    ) -> None:
         import torch
 
         config = checkpoint.config()
         on_gpu = torch.cuda.is_available()
-        # As the serving engine loads it: on CPU a plain checkpoint is computed in 32 bits, a quantized one in the type that its config names.
-        options: dict[str, Any] = {"dtype": "auto" if on_gpu or config.get("quantization_config") else torch.float32}
+        # As the serving engine loads it: on CPU a plain checkpoint is computed in 32 bits, a
+        # quantized one in the type that its config names.
+        options: dict[str, Any] = {
+            "dtype": "auto" if on_gpu or config.get("quantization_config") else torch.float32
+        }
         if dtype:
             options["dtype"] = getattr(torch, dtype)
         if on_gpu:
@@ -76,7 +91,9 @@ class TorchScorer:
         self._device = "cuda:0" if on_gpu else "cpu"
         torch.set_num_threads(threads)
         with contextlib.redirect_stderr(io.StringIO()):  # progress bars
-            model, report = _model_class(config).from_pretrained(checkpoint.folder, local_files_only=True, output_loading_info=True, **options)
+            model, report = _model_class(config).from_pretrained(
+                checkpoint.folder, local_files_only=True, output_loading_info=True, **options
+            )
             _check_keys(checkpoint.folder, report)
             if offload and not on_gpu and checkpoint.record.format == "compressed-tensors":
                 _keep_on_disk(model, offload)
@@ -89,14 +106,17 @@ class TorchScorer:
 
         with torch.inference_mode():
             inputs = torch.tensor([ids], device=self._device)
-            few = {"logits_to_keep": last} if last and self._can_keep_few else {}  # a large vocabulary makes those of a long text large
+            few = (
+                {"logits_to_keep": last} if last and self._can_keep_few else {}
+            )  # a large vocabulary makes those of a long text large
             return self._model(input_ids=inputs, use_cache=False, **few).logits[0][-last:].cpu()
 
 
 class OpenVINOScorer:
     """An OpenVINO model in the plugin's default precisions, which are what is served.
 
-    A text is read in chunks: only so do later tokens see earlier ones through the 8-bit KV cache, as they do when the model generates.
+    A text is read in chunks: only so do later tokens see earlier ones through the 8-bit KV cache,
+    as they do when the model generates.
     """
 
     def __init__(self, model: "str | openvino.Model", threads: int) -> None:
@@ -107,8 +127,15 @@ class OpenVINOScorer:
         self._request = compiled.create_infer_request()
         names = {name for port in self._request.model_inputs for name in port.names}
         self._takes_positions = "position_ids" in names
-        if not {"input_ids", "attention_mask", "beam_idx"} <= names <= {"input_ids", "attention_mask", "beam_idx", "position_ids"}:
-            raise GreenlightError(f"{model} is no stateful text generation model (inputs: {', '.join(sorted(names))}). Quantize it with optimum.")
+        if (
+            not {"input_ids", "attention_mask", "beam_idx"}
+            <= names
+            <= {"input_ids", "attention_mask", "beam_idx", "position_ids"}
+        ):
+            raise GreenlightError(
+                f"{model} is no stateful text generation model (inputs:"
+                f" {', '.join(sorted(names))}). Quantize it with optimum."
+            )
 
     def logits(self, ids: list[int], last: int = 0) -> "torch.Tensor":
         import numpy as np
@@ -119,7 +146,11 @@ class OpenVINOScorer:
         for start in range(0, len(ids), CHUNK_TOKENS):
             chunk = ids[start : start + CHUNK_TOKENS]
             end = start + len(chunk)
-            inputs = {"input_ids": np.array([chunk]), "attention_mask": np.ones((1, end), np.int64), "beam_idx": np.zeros(1, np.int32)}
+            inputs = {
+                "input_ids": np.array([chunk]),
+                "attention_mask": np.ones((1, end), np.int64),
+                "beam_idx": np.zeros(1, np.int32),
+            }
             if self._takes_positions:
                 inputs["position_ids"] = np.arange(start, end)[None]
             self._request.infer(inputs)
@@ -130,7 +161,9 @@ class OpenVINOScorer:
 
 
 def _keep_on_disk(model: Any, folder: Path) -> None:
-    """From now on compressed-tensors reads each module of its model when it is its turn, and unpacks it to this folder."""
+    """From now on compressed-tensors reads each module of its model when it is its turn, and
+    unpacks it to this folder.
+    """
     from compressed_tensors.offload import offload_module
 
     folder.mkdir(exist_ok=True)
@@ -139,10 +172,15 @@ def _keep_on_disk(model: Any, folder: Path) -> None:
 
 
 def _model_class(config: dict[str, Any]) -> Any:
-    """The class that the config names, without importing the table of all models; from that table when it is not where it usually is."""
+    """The class that the config names, without importing the table of all models; from that table
+    when it is not where it usually is.
+    """
     try:
         kind = config["model_type"]
-        return getattr(importlib.import_module(f"transformers.models.{kind}.modeling_{kind}"), config["architectures"][0])
+        return getattr(
+            importlib.import_module(f"transformers.models.{kind}.modeling_{kind}"),
+            config["architectures"][0],
+        )
     except (KeyError, IndexError, ImportError, AttributeError):
         from transformers import AutoModelForCausalLM
 
@@ -154,6 +192,7 @@ def _check_keys(folder: Path, report: dict[str, Any]) -> None:
         keys = sorted(map(str, report[problem]))
         if keys:
             raise IntegrityError(
-                f"{folder} loads with {len(keys)} {problem.replace('_', ' ')} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''}):"
-                " its weights are not those of its config. Make it again."
+                f"{folder} loads with {len(keys)} {problem.replace('_', ' ')}"
+                f" ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''}): its weights are not"
+                " those of its config. Make it again."
             )

@@ -1,6 +1,8 @@
-"""How fast a candidate decodes by itself: its engine on this machine, in a process of its own, without a server or a network.
+"""How fast a candidate decodes by itself: its engine on this machine, in a process of its own,
+without a server or a network.
 
-What a sweep compares its candidates by. It says nothing of latency under load: that is what the benchmark measures, on the machines that serve.
+What a sweep compares its candidates by. It says nothing of latency under load: that is what the
+benchmark measures, on the machines that serve.
 """
 
 import json
@@ -46,7 +48,12 @@ def measure_speed(artifact: Path | str) -> Speed:
         load_seconds=round(found["load_seconds"], 3),
         memory_bytes=found["memory_bytes"],
     )
-    log.info("decodes %.0f tokens/s with %s", speed.tokens_per_second, speed.engine, extra={"figure": f"{speed.tokens_per_second:.0f} tok/s"})
+    log.info(
+        "decodes %.0f tokens/s with %s",
+        speed.tokens_per_second,
+        speed.engine,
+        extra={"figure": f"{speed.tokens_per_second:.0f} tok/s"},
+    )
     return speed
 
 
@@ -59,7 +66,9 @@ def work(folder: str, result: str) -> None:
     from greenlight.serving.worker import warm_up
 
     artifact = Artifact.open(folder)
-    config = engine_config(Settings(model_id=folder, max_running=CONCURRENCY), artifact, artifact.choose_engine("auto"))
+    config = engine_config(
+        Settings(model_id=folder, max_running=CONCURRENCY), artifact, artifact.choose_engine("auto")
+    )
     began = time.monotonic()
     engine = load(config)
     warm_up(engine)
@@ -83,7 +92,18 @@ def _round(engine: "Engine", first_id: int, new_tokens: int) -> float:
 
     for number in range(CONCURRENCY):
         tokens = [1 + (number + place) % 97 for place in range(PROMPT_TOKENS)]
-        engine.add(Request(first_id + number, tokens, new_tokens, temperature=0.0, top_p=1.0, top_k=0, seed=0, ignore_eos=True))
+        engine.add(
+            Request(
+                first_id + number,
+                tokens,
+                new_tokens,
+                temperature=0.0,
+                top_p=1.0,
+                top_k=0,
+                seed=0,
+                ignore_eos=True,
+            )
+        )
     began, count = time.monotonic(), 0
     while engine.busy:
         count += sum(len(new) for _, new, _ in engine.step())
@@ -93,4 +113,8 @@ def _round(engine: "Engine", first_id: int, new_tokens: int) -> float:
 def _gpu_bytes() -> int:
     """Peak memory that torch took on the GPU; 0 without one."""
     torch = sys.modules.get("torch")
-    return int(torch.cuda.max_memory_allocated()) if torch is not None and torch.cuda.is_available() else 0
+    return (
+        int(torch.cuda.max_memory_allocated())
+        if torch is not None and torch.cuda.is_available()
+        else 0
+    )

@@ -1,7 +1,10 @@
-"""Tasks: questions that have a right answer, by the names of lm-eval's tasks or from files of one's own. What is asked, read and checked.
+"""Tasks: questions that have a right answer, by the names of lm-eval's tasks or from files of one's
+own. What is asked, read and checked.
 
-A file has a question a line: {"question": "…", "choices": ["…", "…"], "answer": 0}. The question is put to the model as it is written, and the choice that the
-model finds likeliest after it is its answer. Nothing here imports lm-eval, which takes seconds: that is `greenlight.evaluate.lm_eval_harness`.
+A file has a question a line: {"question": "…", "choices": ["…", "…"], "answer": 0}. The question is
+put to the model as it is written, and the choice that the model finds likeliest after it is its
+answer. Nothing here imports lm-eval, which takes seconds: that is
+`greenlight.evaluate.lm_eval_harness`.
 """
 
 import difflib
@@ -60,15 +63,27 @@ class Tasks:
         Raises:
             InputError: a number is below 0, an entry is empty, or two would have the same name.
         """
-        for field, value, meaning in (("task_limit", limit, "all items"), ("few_shot", few_shot, "no examples")):
+        for field, value, meaning in (
+            ("task_limit", limit, "all items"),
+            ("few_shot", few_shot, "no examples"),
+        ):
             if value < 0:
                 raise InputError(field, value, f"use 0 for {meaning}, or more")
         names = tuple(each.strip() for each in tasks.split(",")) if tasks.strip() else ()
         if "" in names:
-            raise InputError("tasks", tasks, "an entry is empty; write names of lm-eval's tasks and paths of files, with one comma between two")
+            raise InputError(
+                "tasks",
+                tasks,
+                "an entry is empty; write names of lm-eval's tasks and paths of files, with one"
+                " comma between two",
+            )
         called = [task_name(each) for each in names]
         if twice := [each for each in called if called.count(each) > 1]:
-            raise InputError("tasks", tasks, f"two are called {twice[0]}; give each file a name of its own, and each task once")
+            raise InputError(
+                "tasks",
+                tasks,
+                f"two are called {twice[0]}; give each file a name of its own, and each task once",
+            )
         return cls(names, limit, few_shot)
 
     def __bool__(self) -> bool:
@@ -86,11 +101,16 @@ class Tasks:
     @property
     def items(self) -> int:
         """Of all files, as many as are asked. Raises InputError as `load_items`."""
-        return sum(min(size, self.limit or size) for size in (len(load_items(file)) for file in self.files))
+        return sum(
+            min(size, self.limit or size) for size in (len(load_items(file)) for file in self.files)
+        )
 
     def kept_in(self, folder: Path) -> "Tasks":
         """The same, with the copies of the files that `keep` put into a folder."""
-        names = tuple(str(folder / f"{task_name(each)}.jsonl") if is_file(each) else each for each in self.names)
+        names = tuple(
+            str(folder / f"{task_name(each)}.jsonl") if is_file(each) else each
+            for each in self.names
+        )
         return replace(self, names=names)
 
     def keep(self, folder: Path) -> None:
@@ -104,7 +124,8 @@ class Tasks:
         """Ready to be asked. None where there are none.
 
         Raises:
-            InputError: lm-eval has no such task, cannot get its data, or its items are not right or wrong.
+            InputError: lm-eval has no such task, cannot get its data, or its items are not right or
+                wrong.
             GreenlightError: lm-eval is not here.
         """
         if not self:
@@ -115,10 +136,18 @@ class Tasks:
         return LoadedTasks(self)
 
     def digest(self) -> str:
-        """Of all that decides what is asked, whatever the folders of the files are called. Empty without tasks. Raises InputError as `load_items`."""
+        """Of all that decides what is asked, whatever the folders of the files are called. Empty
+        without tasks. Raises InputError as `load_items`.
+        """
         if not self:
             return ""
-        asked = [[task_name(each), [[*vars(item).values()] for item in load_items(each)] if is_file(each) else None] for each in self.names]
+        asked = [
+            [
+                task_name(each),
+                [[*vars(item).values()] for item in load_items(each)] if is_file(each) else None,
+            ]
+            for each in self.names
+        ]
         return hashlib.sha256(json.dumps([asked, self.limit, self.few_shot]).encode()).hexdigest()
 
 
@@ -136,7 +165,8 @@ def task_name(entry: str) -> str:
 
 
 def check_tasks(tasks: str, limit: int, few_shot: int) -> None:
-    """Whether these tasks can be asked. Costs milliseconds for local files, and a second where tasks of lm-eval are named and lm-eval is here.
+    """Whether these tasks can be asked. Costs milliseconds for local files, and a second where
+    tasks of lm-eval are named and lm-eval is here.
 
     Raises:
         InputError: they cannot; names the task, and of a file the line and the field.
@@ -145,15 +175,30 @@ def check_tasks(tasks: str, limit: int, few_shot: int) -> None:
     for file in asked.files:
         items = load_items(file)
         if few_shot >= len(items):
-            raise InputError("few_shot", few_shot, f"{file} has {len(items)} items, and one of them is the question; use {len(items) - 1} or less")
+            raise InputError(
+                "few_shot",
+                few_shot,
+                f"{file} has {len(items)} items, and one of them is the question; use"
+                f" {len(items) - 1} or less",
+            )
     if asked.registered and installed():
         known = registered_tasks()
         for name in asked.registered:
             if name not in known:
                 near = " or ".join(difflib.get_close_matches(name, known, n=TOLD))
-                raise InputError("tasks", name, f"lm-eval has no such task{f', did you mean {near}' if near else ''}; the name of a file ends with .jsonl")
+                raise InputError(
+                    "tasks",
+                    name,
+                    f"lm-eval has no such task{f', did you mean {near}' if near else ''}; the name"
+                    " of a file ends with .jsonl",
+                )
             if (path := own_file(name, known[name])) and generates(path):
-                raise InputError("tasks", name, "is answered with text that is generated; only tasks whose answers are choices can be scored here")
+                raise InputError(
+                    "tasks",
+                    name,
+                    "is answered with text that is generated; only tasks whose answers are choices"
+                    " can be scored here",
+                )
 
 
 def load_items(file: str) -> list[Item]:
@@ -165,7 +210,9 @@ def load_items(file: str) -> list[Item]:
     items = []
     for row in read_rows(file, file, "tasks", COLUMNS, EXAMPLE):
         if problem := _problem(row.value):
-            raise InputError("tasks", file, f"{row.where}: {problem} ({row.shown!r}); write {EXAMPLE}")
+            raise InputError(
+                "tasks", file, f"{row.where}: {problem} ({row.shown!r}); write {EXAMPLE}"
+            )
         items.append(Item(row.value["question"], list(row.value["choices"]), row.value["answer"]))
     return items
 
@@ -177,13 +224,21 @@ def _problem(value: Any) -> str:
     question, choices, answer = (value.get(name) for name in COLUMNS)
     if not isinstance(question, str) or not question.strip():
         return "question is not a text"
-    if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(each, str) and each.strip() for each in choices):
+    if (
+        not isinstance(choices, list)
+        or len(choices) < 2
+        or not all(isinstance(each, str) and each.strip() for each in choices)
+    ):
         return "choices is not a list of two or more texts"
     if len(set(choices)) < len(choices):
         return "choices has a text twice"
     if not isinstance(answer, int) or isinstance(answer, bool):
         return "answer is not the index of a choice"
-    return "" if 0 <= answer < len(choices) else f"answer is {answer}, and the choices are 0 to {len(choices) - 1}"
+    return (
+        ""
+        if 0 <= answer < len(choices)
+        else f"answer is {answer}, and the choices are 0 to {len(choices) - 1}"
+    )
 
 
 def installed() -> bool:
@@ -194,11 +249,16 @@ def installed() -> bool:
 def check_installed() -> None:
     """Raises GreenlightError where lm-eval is not here."""
     if not installed():
-        raise GreenlightError("Tasks are asked through lm-eval, which is not installed here. Run `make install`, or install greenlight-llm[tasks].")
+        raise GreenlightError(
+            "Tasks are asked through lm-eval, which is not installed here. Run `make install`, or"
+            " install greenlight-llm[tasks]."
+        )
 
 
 class Mention(NamedTuple):
-    """Where lm-eval's files name a task, group or tag, and as which: `task` is said of a task, and of the members of a group."""
+    """Where lm-eval's files name a task, group or tag, and as which: `task` is said of a task, and
+    of the members of a group.
+    """
 
     key: str
     file: Path
@@ -207,7 +267,8 @@ class Mention(NamedTuple):
 def registered_tasks() -> dict[str, list[Mention]]:
     """Every name that lm-eval knows.
 
-    Its own index takes ten seconds: it parses 14,000 YAML files. Here only the lines with names are looked for.
+    Its own index takes ten seconds: it parses 14,000 YAML files. Here only the lines with names are
+    looked for.
     """
     spec = importlib.util.find_spec("lm_eval")
     assert spec and spec.origin
@@ -224,11 +285,15 @@ def registered_tasks() -> dict[str, list[Mention]]:
 
 def own_file(name: str, mentions: list[Mention]) -> Path | None:
     """The file of a single task. None: the name is also, or only, that of a group or a tag."""
-    line = re.compile(rb"""^["']?task["']?:[ \t]*["']?%s["']?[ \t]*$""" % re.escape(name.encode()), re.MULTILINE)
+    line = re.compile(
+        rb"""^["']?task["']?:[ \t]*["']?%s["']?[ \t]*$""" % re.escape(name.encode()), re.MULTILINE
+    )
     own = [each.file for each in mentions if line.search(each.file.read_bytes())]
     return own[0] if len(own) == 1 and all(each.key == "task" for each in mentions) else None
 
 
 def generates(file: Path) -> bool:
-    """Whether a task's file says that its answers are generated. What files that it includes say is seen when the task is loaded."""
+    """Whether a task's file says that its answers are generated. What files that it includes say is
+    seen when the task is loaded.
+    """
     return bool(_GENERATES.search(file.read_bytes()))

@@ -1,4 +1,6 @@
-"""Texts in a file, local or in a bucket: JSONL with a document's `text` a line, or Parquet with a column `text`."""
+"""Texts in a file, local or in a bucket: JSONL with a document's `text` a line, or Parquet with a
+column `text`.
+"""
 
 import hashlib
 import io
@@ -14,7 +16,9 @@ SHOWN = 60
 
 
 class Row(NamedTuple):
-    """One document as the file has it. `where` is for people: `line 3`, `row 3`. `value` is None where a line is not JSON."""
+    """One document as the file has it. `where` is for people: `line 3`, `row 3`. `value` is None
+    where a line is not JSON.
+    """
 
     where: str
     value: Any
@@ -48,12 +52,22 @@ def load_text(text: str, field: str = "text") -> list[str]:
     for row in read_rows(str(HELDOUT) if text == BUILTIN else text, text, field):
         value = row.value.get("text") if isinstance(row.value, dict) else None
         if not isinstance(value, str) or not value.strip():
-            raise InputError(field, text, f'{row.where} is not {{"text": "…"}} with some text in it: {row.shown!r}')
+            raise InputError(
+                field,
+                text,
+                f'{row.where} is not {{"text": "…"}} with some text in it: {row.shown!r}',
+            )
         documents.append(value)
     return documents
 
 
-def read_rows(uri: str, given: str, field: str, columns: tuple[str, ...] = ("text",), example: str = '{"text": "…"}') -> list[Row]:
+def read_rows(
+    uri: str,
+    given: str,
+    field: str,
+    columns: tuple[str, ...] = ("text",),
+    example: str = '{"text": "…"}',
+) -> list[Row]:
     """The rows of a file: Parquet where its name says so, else JSONL. Blank lines are skipped.
 
     Args:
@@ -67,8 +81,16 @@ def read_rows(uri: str, given: str, field: str, columns: tuple[str, ...] = ("tex
     try:
         data = storage.read_bytes(uri)
     except (FileNotFoundError, IsADirectoryError):
-        raise InputError(field, given, "there is no such file; give the path or gs:// URI of a JSONL or Parquet file") from None
-    rows = _parquet(data, given, field, columns) if uri.endswith(".parquet") else _lines(data, given, field)
+        raise InputError(
+            field,
+            given,
+            "there is no such file; give the path or gs:// URI of a JSONL or Parquet file",
+        ) from None
+    rows = (
+        _parquet(data, given, field, columns)
+        if uri.endswith(".parquet")
+        else _lines(data, given, field)
+    )
     if not rows:
         raise InputError(field, given, f"holds no documents; write {example} a line")
     return rows
@@ -76,10 +98,18 @@ def read_rows(uri: str, given: str, field: str, columns: tuple[str, ...] = ("tex
 
 def _lines(data: bytes, given: str, field: str) -> list[Row]:
     try:
-        lines = data.decode().split("\n")  # not splitlines: JSON may hold other line ends, like U+2028
+        lines = data.decode().split(
+            "\n"
+        )  # not splitlines: JSON may hold other line ends, like U+2028
     except UnicodeDecodeError as error:
-        raise InputError(field, given, f"is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    return [Row(f"line {number}", _json(line), line[:SHOWN]) for number, line in enumerate(lines, start=1) if line.strip()]
+        raise InputError(
+            field, given, f"is not UTF-8 (byte {error.start}); save it as UTF-8"
+        ) from None
+    return [
+        Row(f"line {number}", _json(line), line[:SHOWN])
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
 
 
 def _json(line: str) -> Any:
@@ -97,10 +127,24 @@ def _parquet(data: bytes, given: str, field: str, columns: tuple[str, ...]) -> l
         names = pq.read_schema(io.BytesIO(data)).names
         wanted = [name for name in columns if name in names]
         if not wanted:
-            raise InputError(field, given, f"has no column {' or '.join(columns)} (its columns: {', '.join(names)}); rename the one that holds the text")
+            raise InputError(
+                field,
+                given,
+                f"has no column {' or '.join(columns)} (its columns: {', '.join(names)}); rename"
+                " the one that holds the text",
+            )
         rows = pq.read_table(io.BytesIO(data), columns=wanted).to_pylist()
     except pa.ArrowException as error:
-        raise InputError(field, given, f"is not a Parquet file ({str(error)[:SHOWN]}); write it again, or name JSONL .jsonl") from None
+        raise InputError(
+            field,
+            given,
+            f"is not a Parquet file ({str(error)[:SHOWN]}); write it again, or name JSONL .jsonl",
+        ) from None
     return [
-        Row(f"row {number}", {name: value for name, value in row.items() if value is not None}, str(row)[:SHOWN]) for number, row in enumerate(rows, start=1)
+        Row(
+            f"row {number}",
+            {name: value for name, value in row.items() if value is not None},
+            str(row)[:SHOWN],
+        )
+        for number, row in enumerate(rows, start=1)
     ]

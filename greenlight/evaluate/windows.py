@@ -17,7 +17,9 @@ log = logging.getLogger("greenlight.evaluate")
 
 PROGRESS_SECONDS = 1.0
 WINDOW = 512
-"""Most tokens that are read at once: bounds the memory for logits. A model with a shorter context is read in pieces of that."""
+"""Most tokens that are read at once: bounds the memory for logits. A model with a shorter context
+is read in pieces of that.
+"""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,9 @@ class Reader:
         self.start = self._first_token(config)
 
     def read(self, text: str) -> Document:
-        return Document(self._tokenizer.encode(text, add_special_tokens=False).ids, len(text.encode()))
+        return Document(
+            self._tokenizer.encode(text, add_special_tokens=False).ids, len(text.encode())
+        )
 
     def encode(self, text: str, special: bool = True) -> list[int]:
         """With special tokens, as a prompt is read."""
@@ -57,42 +61,71 @@ class Reader:
         return self._tokenizer.decode(ids, skip_special_tokens=False)
 
     def _first_token(self, config: dict[str, Any]) -> int:
-        """What the tokenizer puts before a text, or else the token that ends one: it stands between texts."""
+        """What the tokenizer puts before a text, or else the token that ends one: it stands between
+        texts.
+        """
         put_before = self._tokenizer.encode("").ids
         end = config.get("eos_token_id")
-        for candidate in (put_before, [config.get("bos_token_id")], end if isinstance(end, list) else [end]):
+        for candidate in (
+            put_before,
+            [config.get("bos_token_id")],
+            end if isinstance(end, list) else [end],
+        ):
             if candidate and candidate[0] is not None:
                 return candidate[0]
-        raise GreenlightError("The model's config.json names neither bos_token_id nor eos_token_id, so texts have no start. Add the one it was trained with.")
+        raise GreenlightError(
+            "The model's config.json names neither bos_token_id nor eos_token_id, so texts have no"
+            " start. Add the one it was trained with."
+        )
 
 
 def windows(ids: list[int], start: int, size: int) -> list[tuple[list[int], list[int]]]:
-    """Pieces of a document as (inputs, targets), of equal lengths. Each token is the target of exactly one piece.
+    """Pieces of a document as (inputs, targets), of equal lengths. Each token is the target of
+    exactly one piece.
 
-    Each piece starts with the token that starts a text, so that its first target has a context too (as lm-eval's rolling likelihood does).
+    Each piece starts with the token that starts a text, so that its first target has a context too
+    (as lm-eval's rolling likelihood does).
     """
     pieces = [ids[at : at + size] for at in range(0, len(ids), size)]
     return [([start, *piece[:-1]], piece) for piece in pieces]
 
 
-def each_window(documents: list[Document], start: int, size: int) -> Iterator[tuple[int, list[int], list[int]]]:
-    """The windows of all documents in order, each with the number of its document. Says how far they are."""
-    log.info("scoring %d documents of %d tokens", len(documents), sum(len(document.ids) for document in documents))
+def each_window(
+    documents: list[Document], start: int, size: int
+) -> Iterator[tuple[int, list[int], list[int]]]:
+    """The windows of all documents in order, each with the number of its document. Says how far
+    they are.
+    """
+    log.info(
+        "scoring %d documents of %d tokens",
+        len(documents),
+        sum(len(document.ids) for document in documents),
+    )
     told = time.monotonic()
     for number, document in enumerate(documents):
         for inputs, targets in windows(document.ids, start, size):
             yield number, inputs, targets
         if time.monotonic() - told >= PROGRESS_SECONDS:
             told = time.monotonic()
-            log.info("scored %d of %d documents", number + 1, len(documents), extra={"figure": f"{(number + 1) / len(documents):.0%}"})
+            log.info(
+                "scored %d of %d documents",
+                number + 1,
+                len(documents),
+                extra={"figure": f"{(number + 1) / len(documents):.0%}"},
+            )
 
 
 def check_tokenizer(folder: Path, encoded: dict[str, list[int]]) -> None:
-    """Raises IntegrityError when the tokenizer in `folder` reads a text otherwise than the baseline's, or starts it otherwise."""
+    """Raises IntegrityError when the tokenizer in `folder` reads a text otherwise than the
+    baseline's, or starts it otherwise.
+    """
     tokenizer = load_tokenizer(folder)
     for text, ids in encoded.items():
         if tokenizer.encode(text).ids != ids:
-            raise IntegrityError(f"The candidate's tokenizer gives other ids than the baseline's for {text[:40]!r}: {folder} is not made from this baseline.")
+            raise IntegrityError(
+                f"The candidate's tokenizer gives other ids than the baseline's for {text[:40]!r}:"
+                f" {folder} is not made from this baseline."
+            )
 
 
 def load_tokenizer(folder: Path) -> "Tokenizer":

@@ -32,11 +32,18 @@ class Tried(BaseModel):
 
     @property
     def outcome(self) -> Literal["same", "changed", "skipped"]:
-        return "skipped" if self.verdict is None else "same" if self.verdict == self.recorded else "changed"
+        return (
+            "skipped"
+            if self.verdict is None
+            else "same"
+            if self.verdict == self.recorded
+            else "changed"
+        )
 
 
 def backtest(history: str, gate: Gate, service: str) -> list[Tried]:
-    """Judge the runs of a service again from their artifacts, newest first. Says how far it is every two seconds.
+    """Judge the runs of a service again from their artifacts, newest first. Says how far it is
+    every two seconds.
 
     Args:
         service: empty: the runs of all services.
@@ -49,7 +56,11 @@ def backtest(history: str, gate: Gate, service: str) -> list[Tried]:
             tried.append(_try(run, gate))
         if time.monotonic() - said >= PROGRESS_SECONDS:
             said = time.monotonic()
-            log.info("judging the runs of %s again", service or "all services", extra={"figure": f"{number + 1}/{len(ids)}"})
+            log.info(
+                "judging the runs of %s again",
+                service or "all services",
+                extra={"figure": f"{number + 1}/{len(ids)}"},
+            )
     return tried
 
 
@@ -57,7 +68,13 @@ def _try(run: runs.RunRecords, gate: Gate) -> Tried:
     decision, about = run.decision, {"run_id": run.run_id, "time": run.time}
     if decision is None:
         broken = next((each.reason for each in run.unreadable), "")
-        return Tried(**about, recorded=None, recorded_gate="", verdict=None, reason=broken or f"it came to no decision: {run.outcome}")
+        return Tried(
+            **about,
+            recorded=None,
+            recorded_gate="",
+            verdict=None,
+            reason=broken or f"it came to no decision: {run.outcome}",
+        )
     recorded = {"recorded": decision.verdict, "recorded_gate": decision.gate_name}
     try:
         again = replay(decision, gate)

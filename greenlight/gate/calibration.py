@@ -1,7 +1,10 @@
-"""What a gate can know of a service, from live measured against itself: the noise of every metric, and how often an equal model would be promoted.
+"""What a gate can know of a service, from live measured against itself: the noise of every metric,
+and how often an equal model would be promoted.
 
-Both colors are the same release here, so which of a pair is called the candidate is arbitrary. Blocks of pairs are drawn anew, the two requests of each pair
-change their names by a coin, and the gate judges that as it judges a run. Every verdict but `promote` is then a miss, and every `reject` a false alarm.
+Both colors are the same release here, so which of a pair is called the candidate is arbitrary.
+Blocks of pairs are drawn anew, the two requests of each pair change their names by a coin, and the
+gate judges that as it judges a run. Every verdict but `promote` is then a miss, and every `reject`
+a false alarm.
 """
 
 import logging
@@ -28,7 +31,9 @@ log = logging.getLogger("greenlight.gate")
 JUDGED = 400
 """Equal models that are made and judged: a share of 95% is known to about a point."""
 RESERVE = 0.02
-"""Share that must be promoted beyond what is asked of a gate, because the calibration itself is uncertain. `make gate-study` shows what it is good for."""
+"""Share that must be promoted beyond what is asked of a gate, because the calibration itself is
+uncertain. `make gate-study` shows what it is good for.
+"""
 PROGRESS_SECONDS = 2.0
 
 
@@ -42,14 +47,22 @@ class Relabelled:
 
 
 def judged_by(gate: Gate) -> Gate:
-    """The gate without what live against itself says nothing of: quality, and objectives that ask for better than live.
+    """The gate without what live against itself says nothing of: quality, and objectives that ask
+    for better than live.
 
     Raises:
         GreenlightError: nothing is left.
     """
-    kept = [each for each in gate.objectives if planned(each) or (each.scope == "absolute" and each.kind.source not in QUALITY)]
+    kept = [
+        each
+        for each in gate.objectives
+        if planned(each) or (each.scope == "absolute" and each.kind.source not in QUALITY)
+    ]
     if not kept:
-        raise GreenlightError(f"the gate {gate.name} compares nothing with live, so live against itself says nothing of it. Name another with --gate.")
+        raise GreenlightError(
+            f"the gate {gate.name} compares nothing with live, so live against itself says nothing"
+            " of it. Name another with --gate."
+        )
     return gate.model_copy(update={"objectives": kept})
 
 
@@ -60,34 +73,62 @@ def pooled(runs: Sequence[Samples]) -> Samples:
     pairs = [run.pairs for run in runs if run.pairs is not None]
     offsets = np.cumsum([0, *(int(each.blocks[-1]) + 1 for each in pairs[:-1])])
     latencies = {
-        metric: {role: np.concatenate([each.latencies[metric][role] for each in pairs]) for role in roles} for metric, roles in pairs[0].latencies.items()
+        metric: {
+            role: np.concatenate([each.latencies[metric][role] for each in pairs]) for role in roles
+        }
+        for metric, roles in pairs[0].latencies.items()
     }
-    blocks = np.concatenate([each.blocks + offset for each, offset in zip(pairs, offsets, strict=True)])
+    blocks = np.concatenate(
+        [each.blocks + offset for each, offset in zip(pairs, offsets, strict=True)]
+    )
     failed = {role: sum(each.failed[role] for each in pairs) for role in pairs[0].failed}
     found = [run.counts for run in runs if run.counts is not None]
-    counts = {role: (sum(each[role][0] for each in found), sum(each[role][1] for each in found)) for role in found[0]} if found else None
+    counts = (
+        {
+            role: (sum(each[role][0] for each in found), sum(each[role][1] for each in found))
+            for role in found[0]
+        }
+        if found
+        else None
+    )
     rates = [run.rates for run in runs if run.rates is not None]
     return Samples(
         pairs=Pairs(latencies, blocks, failed),
         counts=counts,
-        rates={role: np.concatenate([each[role] for each in rates]) for role in rates[0]} if rates else None,
+        rates=(
+            {role: np.concatenate([each[role] for each in rates]) for role in rates[0]}
+            if rates
+            else None
+        ),
     )
 
 
 def noises(samples: Samples, gate: Gate) -> dict[str, float]:
-    """The noise of every objective that can be planned, by its phrase; see `greenlight.gate.power`. Infinite where there is no telling."""
-    return {objective.phrase: _noise(objective, samples) for objective in gate.objectives if planned(objective)}
+    """The noise of every objective that can be planned, by its phrase; see `greenlight.gate.power`.
+    Infinite where there is no telling.
+    """
+    return {
+        objective.phrase: _noise(objective, samples)
+        for objective in gate.objectives
+        if planned(objective)
+    }
 
 
 def _noise(objective: Objective, samples: Samples) -> float:
     try:
         if objective.kind.source == "errors":
             counts = samples.need("errors", samples.counts)
-            return sum(errors for errors, _ in counts.values()) / sum(trials for _, trials in counts.values())
+            return sum(errors for errors, _ in counts.values()) / sum(
+                trials for _, trials in counts.values()
+            )
         if objective.kind.source == "blocks":
             rates = samples.need("blocks", samples.rates)
             ratios = np.log(rates["candidate"] / rates["live"])
-            return float(ratios.std(ddof=1)) if len(ratios) > 1 and np.isfinite(ratios).all() else math.inf
+            return (
+                float(ratios.std(ddof=1))
+                if len(ratios) > 1 and np.isfinite(ratios).all()
+                else math.inf
+            )
         measure = measured(objective, samples, objective.confidence)
         assert isinstance(measure, QuantileRatio | Mean | ShareDifference)
         return measure.noise(objective.confidence, objective.limit)
@@ -109,24 +150,33 @@ def relabelled(samples: Samples, gate: Gate, times: int, random: np.random.Gener
         if time.monotonic() - said >= PROGRESS_SECONDS:
             said = time.monotonic()
             log.info("judging equal models", extra={"figure": f"{number + 1}/{times}"})
-    return Relabelled(verdicts["promote"] / times, verdicts["reject"] / times, used / times / gate.benchmark.pairs)
+    return Relabelled(
+        verdicts["promote"] / times, verdicts["reject"] / times, used / times / gate.benchmark.pairs
+    )
 
 
 def _equal_model(samples: Samples, gate: Gate, random: np.random.Generator) -> Samples:
-    """As many pairs and throughput blocks as the gate measures, drawn by block, each with its colors changed or not."""
+    """As many pairs and throughput blocks as the gate measures, drawn by block, each with its
+    colors changed or not.
+    """
     found = samples.need("requests", samples.pairs)
     size = gate.benchmark
     sizes = np.bincount(found.blocks)
     starts = np.cumsum(sizes) - sizes
     drawn = random.integers(0, len(sizes), math.ceil(size.pairs / sizes.mean() * 1.5) + 5)
     drawn = drawn[: int(np.searchsorted(np.cumsum(sizes[drawn]), size.pairs)) + 1]
-    rows = np.concatenate([np.arange(starts[block], starts[block] + sizes[block]) for block in drawn])[: size.pairs]
+    rows = np.concatenate(
+        [np.arange(starts[block], starts[block] + sizes[block]) for block in drawn]
+    )[: size.pairs]
     blocks = np.repeat(np.arange(len(drawn)), sizes[drawn])[: size.pairs]
     changed = random.random(len(rows)) < 0.5
     latencies = {}
     for metric, roles in found.latencies.items():
         one, other = roles["candidate"][rows], roles["live"][rows]
-        latencies[metric] = {"candidate": np.where(changed, other, one), "live": np.where(changed, one, other)}
+        latencies[metric] = {
+            "candidate": np.where(changed, other, one),
+            "live": np.where(changed, one, other),
+        }
     failed = {role: int(np.isinf(values).sum()) for role, values in latencies["e2e"].items()}
     return Samples(
         pairs=Pairs(latencies, blocks, failed),
@@ -135,17 +185,25 @@ def _equal_model(samples: Samples, gate: Gate, random: np.random.Generator) -> S
     )
 
 
-def _equal_counts(samples: Samples, found: Pairs, failed: dict[str, int], pairs: int, random: np.random.Generator) -> dict[str, tuple[int, int]]:
-    """Failures of the drawn pairs, and of as many requests of throughput blocks to a pair as were measured, failing as often as those did."""
+def _equal_counts(
+    samples: Samples, found: Pairs, failed: dict[str, int], pairs: int, random: np.random.Generator
+) -> dict[str, tuple[int, int]]:
+    """Failures of the drawn pairs, and of as many requests of throughput blocks to a pair as were
+    measured, failing as often as those did.
+    """
     counts = samples.need("errors", samples.counts)
     others = sum(trials for _, trials in counts.values()) - 2 * len(found)
     errors = sum(number for number, _ in counts.values()) - sum(found.failed.values())
     each = round(others / 2 / len(found) * pairs)
     share = errors / others if others > 0 else 0.0
-    return {role: (failed[role] + int(random.binomial(each, share)), pairs + each) for role in failed}
+    return {
+        role: (failed[role] + int(random.binomial(each, share)), pairs + each) for role in failed
+    }
 
 
-def _equal_rates(samples: Samples, blocks: int, random: np.random.Generator) -> dict[str, np.ndarray] | None:
+def _equal_rates(
+    samples: Samples, blocks: int, random: np.random.Generator
+) -> dict[str, np.ndarray] | None:
     if samples.rates is None or not len(samples.rates["live"]):
         return samples.rates
     drawn = random.integers(0, len(samples.rates["live"]), blocks)
@@ -154,11 +212,22 @@ def _equal_rates(samples: Samples, blocks: int, random: np.random.Generator) -> 
     return {"candidate": np.where(changed, other, one), "live": np.where(changed, one, other)}
 
 
-def calibrate(runs: Sequence[Samples], gate: Gate, service: str, target: str, release_id: str, digest: str, judged: int = JUDGED, seed: int = 1) -> Calibration:
+def calibrate(
+    runs: Sequence[Samples],
+    gate: Gate,
+    service: str,
+    target: str,
+    release_id: str,
+    digest: str,
+    judged: int = JUDGED,
+    seed: int = 1,
+) -> Calibration:
     """What live against itself says of a gate.
 
-    It is resolvable when 97% of the equal models are promoted, two points more than are asked of a gate: a tail rests on few requests, and a calibration that
-    happened to see a quiet one must not promise too much. The pairs that single objectives need are no condition: they are planned with a reserve for each.
+    It is resolvable when 97% of the equal models are promoted, two points more than are asked of a
+    gate: a tail rests on few requests, and a calibration that happened to see a quiet one must not
+    promise too much. The pairs that single objectives need are no condition: they are planned with
+    a reserve for each.
 
     Args:
         runs: of live against itself; every source of the gate must be there.
@@ -171,18 +240,27 @@ def calibrate(runs: Sequence[Samples], gate: Gate, service: str, target: str, re
     found = noises(samples, asked)
     known = {phrase: noise for phrase, noise in found.items() if math.isfinite(noise)}
     needs = {need.objective.title: need for need in plan(asked, known, _requests(samples, asked))}
-    objectives = [_calibrated(each, found.get(each.phrase), needs.get(each.title)) for each in asked.objectives]
+    objectives = [
+        _calibrated(each, found.get(each.phrase), needs.get(each.title))
+        for each in asked.objectives
+    ]
     shares = relabelled(samples, asked, judged, np.random.default_rng(seed))
-    short = sorted((each for each in objectives if not each.enough), key=lambda each: (each.needed or MOST) / (each.budget or 1), reverse=True)
+    short = sorted(
+        (each for each in objectives if not each.enough),
+        key=lambda each: (each.needed or MOST) / (each.budget or 1),
+        reverse=True,
+    )
     resolvable = shares.promoted >= 1 - MISSED + RESERVE
     if resolvable:
-        reason = f"resolvable: an equal model is promoted in about {100 * shares.promoted:.0f}% of runs"
+        reason = (
+            f"resolvable: an equal model is promoted in about {100 * shares.promoted:.0f}% of runs"
+        )
     else:
         why = short[0].reason if short else "each objective could, but not all of them together"
         why += f" (and {len(short) - 1} more)" if len(short) > 1 else ""
         reason = (
-            f"this gate cannot be counted on to promote an equal model here within {gate.benchmark.pairs:,} pairs: "
-            f"about {100 * shares.promoted:.0f}% of runs do. {why}"
+            "this gate cannot be counted on to promote an equal model here within"
+            f" {gate.benchmark.pairs:,} pairs: about {100 * shares.promoted:.0f}% of runs do. {why}"
         )
     return Calibration(
         service=service,
@@ -213,13 +291,26 @@ def _requests(samples: Samples, gate: Gate) -> int | None:
     return round(trials / len(samples.pairs) * gate.benchmark.pairs)
 
 
-def _calibrated(objective: Objective, noise: float | None, need: Need | None) -> CalibratedObjective:
+def _calibrated(
+    objective: Objective, noise: float | None, need: Need | None
+) -> CalibratedObjective:
     """`need` is None for an absolute objective, of which only the judged equal models tell."""
     about = {"name": objective.title, "phrase": objective.phrase, "limit": objective.limit}
     if need is None:
-        return CalibratedObjective(**about, noise=None, enough=True, reason="is absolute: planned by nothing, but judged below")
+        return CalibratedObjective(
+            **about,
+            noise=None,
+            enough=True,
+            reason="is absolute: planned by nothing, but judged below",
+        )
     if noise is None or not math.isfinite(noise):
-        return CalibratedObjective(**about, noise=None, budget=need.budget, enough=False, reason=f"{objective.title}: its noise could not be measured")
+        return CalibratedObjective(
+            **about,
+            noise=None,
+            budget=need.budget,
+            enough=False,
+            reason=f"{objective.title}: its noise could not be measured",
+        )
     return CalibratedObjective(
         **about,
         noise=noise,
@@ -227,5 +318,9 @@ def _calibrated(objective: Objective, noise: float | None, need: Need | None) ->
         budget=need.budget,
         resolvable=need.resolvable,
         enough=need.enough,
-        reason=shortfall(need) if not need.enough else f"needs {need.needed:,} {need.unit} of {need.budget:,}",
+        reason=(
+            shortfall(need)
+            if not need.enough
+            else f"needs {need.needed:,} {need.unit} of {need.budget:,}"
+        ),
     )

@@ -1,11 +1,13 @@
-"""A benchmark inside the cluster: pods are only reached there. The runner may be anywhere; what passes between the two lies in the bucket.
+"""A benchmark inside the cluster: pods are only reached there. The runner may be anywhere; what
+passes between the two lies in the bucket.
 
     <store>/order.json     what to measure, and what to ask
     <store>/evaluation/    what the gate's planned looks need beside it
-    <store>/<worker>/      record.json, requests.parquet, blocks.parquet, locust.log: what each pod measured
+    <store>/<worker>/      record.json, requests.parquet, blocks.parquet, locust.log: what each pod
+                           measured
 
-The runner makes a Job of it, with a pod for each worker of the workload, waits, fetches, and puts it together. Killed and run again, it finds the Job that it
-made, or what that left.
+The runner makes a Job of it, with a pod for each worker of the workload, waits, fetches, and puts
+it together. Killed and run again, it finds the Job that it made, or what that left.
 """
 
 import array
@@ -54,26 +56,57 @@ class JobOrder(BaseModel):
 
 
 def run_in_cluster(
-    target: "KubernetesTarget", deployment: Deployment, gate: Gate, workload: Workload, evaluation: str, store: str, folder: Path
+    target: "KubernetesTarget",
+    deployment: Deployment,
+    gate: Gate,
+    workload: Workload,
+    evaluation: str,
+    store: str,
+    folder: Path,
 ) -> BenchmarkResult:
     """Have a Job in the target's cluster measure, and bring what it measured to `folder`.
 
     Args:
-        evaluation: folder of the Evaluation, for the planned looks; empty: there are none before the end.
+        evaluation: folder of the Evaluation, for the planned looks; empty: there are none before
+            the end.
 
     Raises:
         DeployError: the Job failed. Holds the last lines of its log.
     """
     asks = prepare(workload, gate.benchmark, ServedModel(deployment.candidate))
-    evaluated = {path.name: path.read_bytes() for path in Path(evaluation).iterdir() if path.is_file()} if evaluation else {}
-    order = JobOrder(deployment=deployment, gate=gate, workload=workload, asks=asks, evaluated=bool(evaluated)).model_dump_json().encode()
+    evaluated = (
+        {path.name: path.read_bytes() for path in Path(evaluation).iterdir() if path.is_file()}
+        if evaluation
+        else {}
+    )
+    order = (
+        JobOrder(
+            deployment=deployment,
+            gate=gate,
+            workload=workload,
+            asks=asks,
+            evaluated=bool(evaluated),
+        )
+        .model_dump_json()
+        .encode()
+    )
     place = storage.join(store, deployment.candidate.release_id)
     for name, data in evaluated.items():
         storage.write_bytes(storage.join(place, EVALUATION, name), data)
     storage.write_bytes(storage.join(place, ORDER), order)
     pods = workers_used(gate.benchmark, workload)
-    environment = {"BENCHMARK_STORE": place, "BENCHMARK_PODS": str(pods), "BENCHMARK_ATTEMPT": secrets.token_hex(4)}
-    target.run_job("benchmark", environment, key=place.encode() + order, seconds=gate.benchmark.time_limit + MARGIN_S, pods=pods)
+    environment = {
+        "BENCHMARK_STORE": place,
+        "BENCHMARK_PODS": str(pods),
+        "BENCHMARK_ATTEMPT": secrets.token_hex(4),
+    }
+    target.run_job(
+        "benchmark",
+        environment,
+        key=place.encode() + order,
+        seconds=gate.benchmark.time_limit + MARGIN_S,
+        pods=pods,
+    )
     folder.mkdir(parents=True, exist_ok=True)
     if pods > 1:
         return _merge(place, pods, deployment, gate, workload, folder)
@@ -87,7 +120,9 @@ def _fetch(place: str, folder: Path) -> BenchmarkResult:
     return BenchmarkResult.model_validate_json(storage.read_bytes(storage.join(place, RECORD_FILE)))
 
 
-def _merge(place: str, pods: int, deployment: Deployment, gate: Gate, workload: Workload, folder: Path) -> BenchmarkResult:
+def _merge(
+    place: str, pods: int, deployment: Deployment, gate: Gate, workload: Workload, folder: Path
+) -> BenchmarkResult:
     """What the pods measured, as if one had."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -98,12 +133,35 @@ def _merge(place: str, pods: int, deployment: Deployment, gate: Gate, workload: 
         requests = pa.concat_tables([pq.read_table(each / REQUESTS) for each in folders])
         rows = pq.read_table(folders[0] / BLOCKS, columns=list(Block.__annotations__)).to_pylist()
         (folder / LOG).write_bytes(b"".join((each / LOG).read_bytes() for each in folders))
-    reason = next((f"worker {number}: {part.reason}" for number, part in enumerate(parts) if not part.complete), "")
+    reason = next(
+        (
+            f"worker {number}: {part.reason}"
+            for number, part in enumerate(parts)
+            if not part.complete
+        ),
+        "",
+    )
     blocks, seconds = [Block(**row) for row in rows], max(part.seconds for part in parts)
     lags = array.array("f")
-    merged = assemble(folder, deployment, sides_of(deployment, [], []), gate.benchmark, workload, requests, blocks, lags, reason, seconds)
-    worst = {name: max(getattr(part.generator, name) for part in parts) for name in ("loop_lag_p50", "loop_lag_p99", "loop_lag_max")}
-    return merged.model_copy(update={"samples_uri": place, "generator": merged.generator.model_copy(update=worst)})
+    merged = assemble(
+        folder,
+        deployment,
+        sides_of(deployment, [], []),
+        gate.benchmark,
+        workload,
+        requests,
+        blocks,
+        lags,
+        reason,
+        seconds,
+    )
+    worst = {
+        name: max(getattr(part.generator, name) for part in parts)
+        for name in ("loop_lag_p50", "loop_lag_p99", "loop_lag_max")
+    }
+    return merged.model_copy(
+        update={"samples_uri": place, "generator": merged.generator.model_copy(update=worst)}
+    )
 
 
 def main(store: str, worker: int, pods: int, attempt: str) -> int:
@@ -114,19 +172,42 @@ def main(store: str, worker: int, pods: int, attempt: str) -> int:
         share = Meeting(storage.join(store, "meeting", attempt), worker, pods) if pods > 1 else None
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "result"
-            looks = Looks(order.gate, _evaluation(store, Path(temporary) / EVALUATION), order.deployment) if order.evaluated and not share else None
-            result = run_benchmark(order.deployment, [], [], folder, order.gate.benchmark, order.workload, looks, order.asks, share)
+            looks = (
+                Looks(
+                    order.gate, _evaluation(store, Path(temporary) / EVALUATION), order.deployment
+                )
+                if order.evaluated and not share
+                else None
+            )
+            result = run_benchmark(
+                order.deployment,
+                [],
+                [],
+                folder,
+                order.gate.benchmark,
+                order.workload,
+                looks,
+                order.asks,
+                share,
+            )
             for name in MEASURED:
                 place = storage.join(store, str(worker), name)
                 if (folder / name).exists():
                     storage.upload_file(folder / name, place)
                 else:
                     storage.write_bytes(place, b"")
-        storage.write_bytes(storage.join(store, str(worker), RECORD_FILE), result.model_dump_json(indent=2).encode())
+        storage.write_bytes(
+            storage.join(store, str(worker), RECORD_FILE), result.model_dump_json(indent=2).encode()
+        )
     except GreenlightError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    log.info("%s: %d pairs in %.1f s", "complete" if result.complete else result.reason, result.pairs, result.seconds)
+    log.info(
+        "%s: %d pairs in %.1f s",
+        "complete" if result.complete else result.reason,
+        result.pairs,
+        result.seconds,
+    )
     return 0
 
 
@@ -139,4 +220,11 @@ def _evaluation(store: str, folder: Path) -> Path:
 
 if __name__ == "__main__":
     number = int(os.environ.get("JOB_COMPLETION_INDEX", "0"))
-    sys.exit(main(os.environ["BENCHMARK_STORE"], number, int(os.environ["BENCHMARK_PODS"]), os.environ["BENCHMARK_ATTEMPT"]))
+    sys.exit(
+        main(
+            os.environ["BENCHMARK_STORE"],
+            number,
+            int(os.environ["BENCHMARK_PODS"]),
+            os.environ["BENCHMARK_ATTEMPT"],
+        )
+    )

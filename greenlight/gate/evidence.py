@@ -1,4 +1,6 @@
-"""What a decision rests on, read from the artifacts and checked. Anything missing, cut off, doubled or not finite is no evidence."""
+"""What a decision rests on, read from the artifacts and checked. Anything missing, cut off, doubled
+or not finite is no evidence.
+"""
 
 import hashlib
 import math
@@ -22,13 +24,17 @@ DOCUMENT_COLUMNS = ("tokens", "bytes", "nll_baseline", "nll_candidate", "kl_sum"
 MIN_DOCUMENTS = 10
 """Documents below which resampling them says too little."""
 TOLERANCE = 1e-6
-"""Relative difference between a recorded figure and the same figure from its samples, above which they do not belong together."""
+"""Relative difference between a recorded figure and the same figure from its samples, above which
+they do not belong together.
+"""
 
 LATENCIES = ("ttft", "itl", "longest_gap", "e2e")
 
 
 class NoEvidence(GreenlightError):
-    """Samples from which nothing can be concluded. The message is the reason of every objective that needs them."""
+    """Samples from which nothing can be concluded. The message is the reason of every objective
+    that needs them.
+    """
 
 
 @dataclass(frozen=True)
@@ -50,10 +56,12 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Documents:
-    """Sums by document, as `greenlight.components.evaluate` made them, and what its record says of them.
+    """Sums by document, as `greenlight.components.evaluate` made them, and what its record says of
+    them.
 
     Attributes:
-        token_kl, token_document: the divergence at each token and its document. None in evaluations from before they were kept.
+        token_kl, token_document: the divergence at each token and its document. None in evaluations
+            from before they were kept.
     """
 
     recorded: dict[str, float]
@@ -85,28 +93,49 @@ def record_digest(folder: Path) -> str:
 def check_evaluation(evaluation: Evaluation, deployment: Deployment) -> None:
     """Raises NoEvidence when it is about another model than the one deployed."""
     if evaluation.candidate_digest != deployment.candidate.digest:
-        raise NoEvidence(f"the evaluation is of model {evaluation.candidate_digest[:12]}, not of {deployment.candidate.digest[:12]}, which is deployed")
+        raise NoEvidence(
+            f"the evaluation is of model {evaluation.candidate_digest[:12]}, not of"
+            f" {deployment.candidate.digest[:12]}, which is deployed"
+        )
 
 
 def check_benchmark(result: BenchmarkResult, deployment: Deployment) -> None:
     """Raises NoEvidence when it measured other releases than those deployed."""
-    for role, summary, release in (("candidate", result.candidate, deployment.candidate), ("live", result.live, deployment.live)):
+    for role, summary, release in (
+        ("candidate", result.candidate, deployment.candidate),
+        ("live", result.live, deployment.live),
+    ):
         if summary and (summary.release_id, summary.digest) != (release.release_id, release.digest):
-            measured, wanted = (f"{found.release_id or 'an unnamed release'} ({found.digest[:12]})" for found in (summary, release))
-            raise NoEvidence(f"the benchmark measured {measured} as {role}, not {wanted}, which is deployed")
+            measured, wanted = (
+                f"{found.release_id or 'an unnamed release'} ({found.digest[:12]})"
+                for found in (summary, release)
+            )
+            raise NoEvidence(
+                f"the benchmark measured {measured} as {role}, not {wanted}, which is deployed"
+            )
 
 
 def read_documents(folder: Path, evaluation: Evaluation) -> Documents:
     table = _read(folder / DOCUMENTS, "")
     columns: dict[str, Any] = {name: _floats(table, name) for name in DOCUMENT_COLUMNS}
-    documents = Documents(recorded={name: metric.value for name, metric in evaluation.metrics.items()}, **columns)
+    documents = Documents(
+        recorded={name: metric.value for name, metric in evaluation.metrics.items()}, **columns
+    )
     count, tokens = len(documents), documents.tokens.sum()
     if (count, tokens) != (evaluation.documents, evaluation.tokens):
-        raise NoEvidence(f"{DOCUMENTS} holds {count} documents with {tokens:.0f} tokens, its record says {evaluation.documents} with {evaluation.tokens}")
+        raise NoEvidence(
+            f"{DOCUMENTS} holds {count} documents with {tokens:.0f} tokens, its record says"
+            f" {evaluation.documents} with {evaluation.tokens}"
+        )
     for name, values in columns.items():
         if not np.isfinite(values).all():
             raise NoEvidence(f"{DOCUMENTS} holds values in {name} that are not finite")
-    if (documents.tokens <= 0).any() or (documents.bytes <= 0).any() or (documents.top1_agree < 0).any() or (documents.top1_agree > documents.tokens).any():
+    if (
+        (documents.tokens <= 0).any()
+        or (documents.bytes <= 0).any()
+        or (documents.top1_agree < 0).any()
+        or (documents.top1_agree > documents.tokens).any()
+    ):
         raise NoEvidence(f"{DOCUMENTS} holds counts that cannot be")
     return _with_tokens(folder, documents)
 
@@ -118,16 +147,27 @@ def _with_tokens(folder: Path, documents: Documents) -> Documents:
     table = _read(folder / TOKENS, "")
     kl, document = _floats(table, "kl"), _floats(table, "document").astype(int)
     if len(kl) != documents.tokens.sum() or not np.isfinite(kl).all():
-        raise NoEvidence(f"{TOKENS} holds {len(kl)} tokens, {DOCUMENTS} {documents.tokens.sum():.0f}, or values that are not finite")
-    if (document < 0).any() or (document >= len(documents)).any() or (np.bincount(document, minlength=len(documents)) != documents.tokens).any():
+        raise NoEvidence(
+            f"{TOKENS} holds {len(kl)} tokens, {DOCUMENTS} {documents.tokens.sum():.0f}, or values"
+            " that are not finite"
+        )
+    if (
+        (document < 0).any()
+        or (document >= len(documents)).any()
+        or (np.bincount(document, minlength=len(documents)) != documents.tokens).any()
+    ):
         raise NoEvidence(f"{TOKENS} and {DOCUMENTS} do not hold the same documents")
-    if not np.allclose(np.bincount(document, kl, minlength=len(documents)), documents.kl_sum, rtol=1e-4, atol=1e-6):
+    if not np.allclose(
+        np.bincount(document, kl, minlength=len(documents)), documents.kl_sum, rtol=1e-4, atol=1e-6
+    ):
         raise NoEvidence(f"the divergences in {TOKENS} do not add up to those in {DOCUMENTS}")
     return replace(documents, token_kl=kl, token_document=document)
 
 
 def read_flips(folder: Path, evaluation: Evaluation) -> Floats | None:
-    """Of each item of all tasks: 1 where only the baseline answered right, -1 where only the candidate did, else 0. None where no tasks were asked."""
+    """Of each item of all tasks: 1 where only the baseline answered right, -1 where only the
+    candidate did, else 0. None where no tasks were asked.
+    """
     if not evaluation.tasks:
         return None
     table = _read(folder / ANSWERS_FILE, "")
@@ -138,35 +178,68 @@ def read_flips(folder: Path, evaluation: Evaluation) -> Floats | None:
     flips = baseline - candidate
     for task in evaluation.tasks:
         own = flips[names == task.name]
-        found, said = (len(own), (own > 0).sum(), (own < 0).sum()), (task.items, task.right_to_wrong, task.wrong_to_right)
+        found, said = (
+            (len(own), (own > 0).sum(), (own < 0).sum()),
+            (task.items, task.right_to_wrong, task.wrong_to_right),
+        )
         if found != said:
-            raise NoEvidence(f"{ANSWERS_FILE} holds {found[0]} items of {task.name} with {found[1]} and {found[2]} flips, its record says {said}")
+            raise NoEvidence(
+                f"{ANSWERS_FILE} holds {found[0]} items of {task.name} with {found[1]} and"
+                f" {found[2]} flips, its record says {said}"
+            )
     if len(flips) != sum(task.items for task in evaluation.tasks):
         raise NoEvidence(f"{ANSWERS_FILE} holds items of tasks that its record does not name")
     return flips
 
 
 def read_pairs(folder: Path, result: BenchmarkResult) -> tuple[Pairs, Counts]:
-    """The paired requests, and the failed ones among all requests, those of the throughput blocks included."""
-    pairs, counts = pairs_of(_read(folder / REQUESTS, result.requests_digest), result.live is not None)
+    """The paired requests, and the failed ones among all requests, those of the throughput blocks
+    included.
+    """
+    pairs, counts = pairs_of(
+        _read(folder / REQUESTS, result.requests_digest), result.live is not None
+    )
     for role, summary in (("candidate", result.candidate), ("live", result.live)):
         if summary and counts.get(role, (0, 0)) != (summary.errors, summary.requests):
-            raise NoEvidence(f"{REQUESTS} holds {counts.get(role, (0, 0))[1]} requests to {role}, its record says {summary.requests}, or their failures differ")
+            raise NoEvidence(
+                f"{REQUESTS} holds {counts.get(role, (0, 0))[1]} requests to {role}, its record"
+                f" says {summary.requests}, or their failures differ"
+            )
     if len(pairs) != result.pairs:
-        raise NoEvidence(f"{REQUESTS} holds {len(pairs)} whole pairs, its record says {result.pairs}")
+        raise NoEvidence(
+            f"{REQUESTS} holds {len(pairs)} whole pairs, its record says {result.pairs}"
+        )
     return pairs, counts
 
 
 def pairs_of(requests: pa.Table, against_live: bool) -> tuple[Pairs, Counts]:
     """The same from a table of requests."""
-    names = ["phase", "pair", "block", "order", "role", "prompt", "asked", "intended", "ttft", "e2e", "itls", "tokens_out", "error"]
+    names = [
+        "phase",
+        "pair",
+        "block",
+        "order",
+        "role",
+        "prompt",
+        "asked",
+        "intended",
+        "ttft",
+        "e2e",
+        "itls",
+        "tokens_out",
+        "error",
+    ]
     rows = _columns(requests, names)
     roles = ["candidate", "live"] if against_live else ["candidate"]
     counts: Counts = {}
     pairs: dict[int, dict[str, int]] = {}
-    for index, (phase, pair, role) in enumerate(zip(rows["phase"], rows["pair"], rows["role"], strict=True)):
+    for index, (phase, pair, role) in enumerate(
+        zip(rows["phase"], rows["pair"], rows["role"], strict=True)
+    ):
         if role not in roles:
-            raise NoEvidence(f"{REQUESTS} holds requests to {role!r}, of which the record knows nothing")
+            raise NoEvidence(
+                f"{REQUESTS} holds requests to {role!r}, of which the record knows nothing"
+            )
         errors, trials = counts.get(role, (0, 0))
         counts[role] = (errors + bool(rows["error"][index]), trials + 1)
         if phase == "pairs":
@@ -180,21 +253,31 @@ def pairs_of(requests: pa.Table, against_live: bool) -> tuple[Pairs, Counts]:
         for name, wanted in (("prompt", 1), ("asked", 1), ("order", len(roles))):
             if len({rows[name][index] for index in pairs[pair].values()}) != wanted:
                 raise NoEvidence(f"{REQUESTS}: the requests of pair {pair} do not belong together")
-        times = [rows["intended"][index] for index in sorted(pairs[pair].values(), key=lambda index: rows["order"][index])]
+        times = [
+            rows["intended"][index]
+            for index in sorted(pairs[pair].values(), key=lambda index: rows["order"][index])
+        ]
         if not (all(map(math.isfinite, times)) and times == sorted(times)):
-            raise NoEvidence(f"{REQUESTS}: the second request of pair {pair} was sent before the first; the clock went backwards")
+            raise NoEvidence(
+                f"{REQUESTS}: the second request of pair {pair} was sent before the first; the"
+                " clock went backwards"
+            )
     latencies: dict[str, dict[str, Floats]] = {metric: {} for metric in LATENCIES}
     for role in roles:
         values = np.array([_latencies(rows, pairs[pair][role]) for pair in full])
         for metric, column in zip(LATENCIES, values.T, strict=True):
             latencies[metric][role] = column
-    blocks = np.unique([rows["block"][pairs[pair]["candidate"]] for pair in full], return_inverse=True)[1].astype(np.int64)
+    blocks = np.unique(
+        [rows["block"][pairs[pair]["candidate"]] for pair in full], return_inverse=True
+    )[1].astype(np.int64)
     failed = {role: int(np.isinf(latencies["e2e"][role]).sum()) for role in roles}
     return Pairs(latencies, blocks, failed), counts
 
 
 def read_rates(folder: Path, result: BenchmarkResult) -> dict[str, Floats]:
-    """Output tokens a second of the throughput blocks by role; element i of both is the i-th pair of blocks."""
+    """Output tokens a second of the throughput blocks by role; element i of both is the i-th pair
+    of blocks.
+    """
     return rates_of(_read(folder / BLOCKS, result.blocks_digest), result.live is not None)
 
 
@@ -203,8 +286,16 @@ def rates_of(blocks: pa.Table, against_live: bool) -> dict[str, Floats]:
     rows = _columns(blocks, ["pair", "role", "seconds", "output_tokens", "tokens_per_second"])
     found: dict[tuple[int, str], float] = {}
     for pair, role, seconds, tokens, rate in zip(*rows.values(), strict=True):
-        if not (math.isfinite(rate) and seconds > 0 and tokens >= 0 and math.isclose(rate, tokens / seconds, rel_tol=TOLERANCE)):
-            raise NoEvidence(f"{BLOCKS} holds a block of {tokens} tokens in {seconds} s that gives {rate} tokens/s, which cannot be")
+        if not (
+            math.isfinite(rate)
+            and seconds > 0
+            and tokens >= 0
+            and math.isclose(rate, tokens / seconds, rel_tol=TOLERANCE)
+        ):
+            raise NoEvidence(
+                f"{BLOCKS} holds a block of {tokens} tokens in {seconds} s that gives {rate}"
+                " tokens/s, which cannot be"
+            )
         if (pair, role) in found:
             raise NoEvidence(f"{BLOCKS} holds two blocks of {role} in pair {pair}")
         found[pair, role] = rate
@@ -217,23 +308,38 @@ def _latencies(rows: dict[str, list[Any]], index: int) -> Sequence[float]:
     """TTFT, mean gap, longest gap and E2E of one request. No gaps (a single token): NaN."""
     if rows["error"][index]:
         return [math.inf] * len(LATENCIES)
-    ttft, e2e, itls, tokens, asked = (rows[name][index] for name in ("ttft", "e2e", "itls", "tokens_out", "asked"))
-    if not (math.isfinite(ttft) and math.isfinite(e2e) and 0 < ttft <= e2e) or not all(math.isfinite(gap) and gap >= 0 for gap in itls):
-        raise NoEvidence(f"{REQUESTS} holds a request with TTFT {ttft} s and E2E {e2e} s, or with gaps, that cannot be")
+    ttft, e2e, itls, tokens, asked = (
+        rows[name][index] for name in ("ttft", "e2e", "itls", "tokens_out", "asked")
+    )
+    if not (math.isfinite(ttft) and math.isfinite(e2e) and 0 < ttft <= e2e) or not all(
+        math.isfinite(gap) and gap >= 0 for gap in itls
+    ):
+        raise NoEvidence(
+            f"{REQUESTS} holds a request with TTFT {ttft} s and E2E {e2e} s, or with gaps, that"
+            " cannot be"
+        )
     if tokens != asked or len(itls) != tokens - 1:
-        raise NoEvidence(f"{REQUESTS} holds a request with {tokens} tokens and {len(itls)} gaps; {asked} tokens were asked for, and it has no error")
+        raise NoEvidence(
+            f"{REQUESTS} holds a request with {tokens} tokens and {len(itls)} gaps; {asked} tokens"
+            " were asked for, and it has no error"
+        )
     return ttft, sum(itls) / len(itls) if itls else math.nan, max(itls, default=math.nan), e2e
 
 
 def _read(path: Path, digest: str) -> pa.Table:
     try:
         if digest and file_digest(path) != digest:
-            raise NoEvidence(f"{path.name} is not the file that its record was made from: it was changed or cut off")
+            raise NoEvidence(
+                f"{path.name} is not the file that its record was made from: it was changed or"
+                " cut off"
+            )
         return pq.read_table(path)
     except FileNotFoundError:
         raise NoEvidence(f"{path.name} is missing") from None
     except (OSError, pa.ArrowException) as error:
-        raise NoEvidence(f"{path.name} cannot be read: {str(error).splitlines()[0][:120]}") from None
+        raise NoEvidence(
+            f"{path.name} cannot be read: {str(error).splitlines()[0][:120]}"
+        ) from None
 
 
 def _columns(table: pa.Table, names: Sequence[str]) -> dict[str, list[Any]]:

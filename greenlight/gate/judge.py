@@ -14,20 +14,39 @@ log = logging.getLogger("greenlight.gate")
 
 
 def judge_quality(evaluation_folder: Path, gate: Gate) -> list[ObjectiveResult]:
-    """The objectives of a gate that an evaluation alone can answer, as the gate will judge them. Bad evidence makes them inconclusive."""
+    """The objectives of a gate that an evaluation alone can answer, as the gate will judge them.
+    Bad evidence makes them inconclusive.
+    """
     objectives = [objective for objective in gate.objectives if objective.kind.source in QUALITY]
-    return judge_samples(read_quality(evaluation_folder), gate.model_copy(update={"objectives": objectives})).objectives if objectives else []
+    return (
+        judge_samples(
+            read_quality(evaluation_folder), gate.model_copy(update={"objectives": objectives})
+        ).objectives
+        if objectives
+        else []
+    )
 
 
 def judge(
-    evaluation_folder: Path | str, benchmark_folder: Path | str, deployment: Deployment, gate: Gate, auto_promote: bool = True, code_version: str = ""
+    evaluation_folder: Path | str,
+    benchmark_folder: Path | str,
+    deployment: Deployment,
+    gate: Gate,
+    auto_promote: bool = True,
+    code_version: str = "",
 ) -> Decision:
-    """Judge a candidate. Bad evidence never raises: it makes objectives inconclusive, with the reason."""
+    """Judge a candidate. Bad evidence never raises: it makes objectives inconclusive, with the
+    reason.
+    """
     evaluation_folder, benchmark_folder = Path(evaluation_folder), Path(benchmark_folder)
-    judged = judge_samples(read_samples(evaluation_folder, benchmark_folder, deployment, gate), gate)
+    judged = judge_samples(
+        read_samples(evaluation_folder, benchmark_folder, deployment, gate), gate
+    )
     for result in judged.objectives:
         log.info("%s: %s", result.status, result.reason)
-    action: Action = "retire" if judged.verdict != "promote" else "promote" if auto_promote else "hold"
+    action: Action = (
+        "retire" if judged.verdict != "promote" else "promote" if auto_promote else "hold"
+    )
     return Decision(
         verdict=judged.verdict,
         action=action,

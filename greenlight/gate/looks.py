@@ -15,19 +15,28 @@ log = logging.getLogger("greenlight.benchmark")
 
 
 class Looks:
-    """What the gate would say of the pairs until now. It is asked only at its planned looks, and says what the step `gate` will say of the same samples.
+    """What the gate would say of the pairs until now. It is asked only at its planned looks, and
+    says what the step `gate` will say of the same samples.
 
     Attributes:
         stopped_at: the look that decided; 0 while none has.
     """
 
-    def __init__(self, gate: "Gate", evaluation_folder: Path | str, deployment: "Deployment") -> None:
-        self.gate, self.evaluation_folder, self.deployment = gate, Path(evaluation_folder), deployment
+    def __init__(
+        self, gate: "Gate", evaluation_folder: Path | str, deployment: "Deployment"
+    ) -> None:
+        self.gate, self.evaluation_folder, self.deployment = (
+            gate,
+            Path(evaluation_folder),
+            deployment,
+        )
         self.left = list(gate.benchmark.look_pairs[:-1])
         self.stopped_at = 0
 
     def decided(self, requests: Collected, blocks: Sequence[Block]) -> bool:
-        """Put the looks for which there are pairs enough now. True when one has decided; nothing is asked after that."""
+        """Put the looks for which there are pairs enough now. True when one has decided; nothing is
+        asked after that.
+        """
         while self.left and not self.stopped_at and requests.first_pairs >= self.left[0]:
             self._look(self.left.pop(0), requests, blocks)
         return bool(self.stopped_at)
@@ -39,10 +48,21 @@ class Looks:
         from greenlight.gate.verdict import decide
 
         table = requests.table()
-        until = table.filter(pc.or_(pc.equal(table["phase"], "throughput"), pc.less(table["pair"], pairs)))
+        until = table.filter(
+            pc.or_(pc.equal(table["phase"], "throughput"), pc.less(table["pair"], pairs))
+        )
         counted = blocks_table(count_blocks(blocks, until))
-        decided = decide(samples_so_far(self.evaluation_folder, self.deployment, until, counted, self.gate), self.gate)
+        decided = decide(
+            samples_so_far(self.evaluation_folder, self.deployment, until, counted, self.gate),
+            self.gate,
+        )
         last = decided.looks[-1]
-        log.info("look after %d pairs: %s, %d of %d objectives pass", pairs, decided.verdict, last.passed, len(self.gate.objectives))
+        log.info(
+            "look after %d pairs: %s, %d of %d objectives pass",
+            pairs,
+            decided.verdict,
+            last.passed,
+            len(self.gate.objectives),
+        )
         if decided.verdict != "inconclusive":
             self.stopped_at = pairs

@@ -1,4 +1,6 @@
-"""Where the samples of a decision come from, each read once, and the part of them that a look may use."""
+"""Where the samples of a decision come from, each read once, and the part of them that a look may
+use.
+"""
 
 import contextlib
 import json
@@ -42,8 +44,10 @@ class Samples:
         rates: by role, output tokens a second of the throughput blocks.
         prices: by role, USD an hour of all its servers.
         missing: by source, why there is nothing.
-        doubt: why the benchmark can speak against a candidate, but not for it: it is not what the gate asked for, whole. Empty when it is.
-        flips: of each item of the tasks, what the candidate changed: 1 to wrong, -1 to right. None where there are no tasks.
+        doubt: why the benchmark can speak against a candidate, but not for it: it is not what the
+            gate asked for, whole. Empty when it is.
+        flips: of each item of the tasks, what the candidate changed: 1 to wrong, -1 to right. None
+            where there are no tasks.
     """
 
     documents: Documents | None = None
@@ -57,7 +61,9 @@ class Samples:
 
     @property
     def flaw(self) -> str:
-        """Why nothing may be promoted on this evidence, whether or not an objective asks for the part that is flawed. Empty when it is sound."""
+        """Why nothing may be promoted on this evidence, whether or not an objective asks for the
+        part that is flawed. Empty when it is sound.
+        """
         return next((str(reason) for reason in self.missing.values()), self.doubt)
 
     def need(self, source: str, value: Value | None) -> Value:
@@ -69,22 +75,34 @@ class Samples:
         return value
 
     def first(self, pairs: int) -> "Samples":
-        """The samples of a look: the whole blocks within the first `pairs` pairs, and what is not measured in pairs."""
+        """The samples of a look: the whole blocks within the first `pairs` pairs, and what is not
+        measured in pairs.
+        """
         if self.pairs is None or pairs >= len(self.pairs):
             return self
         sizes = np.bincount(self.pairs.blocks)
         end = int(sizes[: np.searchsorted(np.cumsum(sizes), pairs, side="right")].sum())
-        latencies = {metric: {role: values[:end] for role, values in roles.items()} for metric, roles in self.pairs.latencies.items()}
+        latencies = {
+            metric: {role: values[:end] for role, values in roles.items()}
+            for metric, roles in self.pairs.latencies.items()
+        }
         failed = {role: int(np.isinf(values).sum()) for role, values in latencies["e2e"].items()}
         counts = self.counts
         if counts is not None:
             unseen = {role: self.pairs.failed[role] - failed[role] for role in failed}
-            counts = {role: (errors - unseen.get(role, 0), trials - (len(self.pairs) - end)) for role, (errors, trials) in counts.items()}
+            counts = {
+                role: (errors - unseen.get(role, 0), trials - (len(self.pairs) - end))
+                for role, (errors, trials) in counts.items()
+            }
         return replace(self, pairs=Pairs(latencies, self.pairs.blocks[:end], failed), counts=counts)
 
 
-def read_samples(evaluation_folder: Path, benchmark_folder: Path, deployment: Deployment, gate: Gate) -> Samples:
-    """Everything that the artifacts hold. Never raises: what cannot be read is missing, with the reason."""
+def read_samples(
+    evaluation_folder: Path, benchmark_folder: Path, deployment: Deployment, gate: Gate
+) -> Samples:
+    """Everything that the artifacts hold. Never raises: what cannot be read is missing, with the
+    reason.
+    """
     missing: dict[str, NoEvidence] = {}
     documents, flips = _quality(evaluation_folder, deployment, missing)
     pairs, counts, rates, prices, doubt, stopped_at = None, None, None, None, "", 0
@@ -98,7 +116,9 @@ def read_samples(evaluation_folder: Path, benchmark_folder: Path, deployment: De
             rates = read_rates(benchmark_folder, result)
             doubt = doubt or _missing_blocks(len(rates["candidate"]), gate)
     samples = Samples(documents, pairs, counts, rates, prices, missing, doubt, flips)
-    return samples.first(stopped_at) if stopped_at else samples  # pairs that were under way when a look had decided are not those of another look
+    return (
+        samples.first(stopped_at) if stopped_at else samples
+    )  # pairs that were under way when a look had decided are not those of another look
 
 
 def read_quality(evaluation_folder: Path) -> Samples:
@@ -108,8 +128,16 @@ def read_quality(evaluation_folder: Path) -> Samples:
     return Samples(documents=documents, missing=missing, flips=flips)
 
 
-def samples_so_far(evaluation_folder: Path, deployment: Deployment, requests: pa.Table, blocks: pa.Table, gate: Gate) -> Samples:
-    """The same while the benchmark runs, from the tables that it has filled until now. Never raises."""
+def samples_so_far(
+    evaluation_folder: Path,
+    deployment: Deployment,
+    requests: pa.Table,
+    blocks: pa.Table,
+    gate: Gate,
+) -> Samples:
+    """The same while the benchmark runs, from the tables that it has filled until now. Never
+    raises.
+    """
     missing: dict[str, NoEvidence] = {}
     documents, flips = _quality(evaluation_folder, deployment, missing)
     pairs, counts, rates, doubt = None, None, None, ""
@@ -121,7 +149,9 @@ def samples_so_far(evaluation_folder: Path, deployment: Deployment, requests: pa
     return Samples(documents, pairs, counts, rates, None, missing, doubt, flips)
 
 
-def _quality(folder: Path, deployment: Deployment | None, missing: dict[str, NoEvidence]) -> tuple[Documents | None, Floats | None]:
+def _quality(
+    folder: Path, deployment: Deployment | None, missing: dict[str, NoEvidence]
+) -> tuple[Documents | None, Floats | None]:
     documents, flips = None, None
     with _source(missing, *QUALITY):
         evaluation = Evaluation.load(folder)
@@ -136,11 +166,17 @@ def _quality(folder: Path, deployment: Deployment | None, missing: dict[str, NoE
 
 @contextlib.contextmanager
 def _source(missing: dict[str, NoEvidence], *names: str) -> Iterator[None]:
-    """What goes wrong inside is why these sources are missing, whatever it is: unforeseen damage to a file must not end in a promotion or a crash."""
+    """What goes wrong inside is why these sources are missing, whatever it is: unforeseen damage to
+    a file must not end in a promotion or a crash.
+    """
     try:
         yield
     except Exception as error:
-        reason = str(error) if isinstance(error, GreenlightError) else f"the samples cannot be understood ({type(error).__name__}: {error})"
+        reason = (
+            str(error)
+            if isinstance(error, GreenlightError)
+            else f"the samples cannot be understood ({type(error).__name__}: {error})"
+        )
         missing |= {name: NoEvidence(reason) for name in names}
 
 
@@ -148,16 +184,30 @@ def _doubt(result: BenchmarkResult, gate: Gate) -> str:
     plan = gate.benchmark
     if not result.complete:
         return f"the benchmark is not complete: {result.reason or 'it does not say why'}"
-    if result.stopped_at and (result.stopped_at not in plan.look_pairs or result.pairs < result.stopped_at):
-        return f"the benchmark stopped at {result.stopped_at} pairs and has {result.pairs}, and the gate looks after {', '.join(map(str, plan.look_pairs))}"
+    if result.stopped_at and (
+        result.stopped_at not in plan.look_pairs or result.pairs < result.stopped_at
+    ):
+        return (
+            f"the benchmark stopped at {result.stopped_at} pairs and has {result.pairs}, and the"
+            f" gate looks after {', '.join(map(str, plan.look_pairs))}"
+        )
     if result.pairs < plan.pairs and not result.stopped_at:
         return f"the benchmark has {result.pairs} pairs, the gate asks for {plan.pairs}"
     if result.concurrency != plan.concurrency:
-        return f"the benchmark ran at concurrency {result.concurrency}, the gate asks for {plan.concurrency}"
+        return (
+            f"the benchmark ran at concurrency {result.concurrency}, the gate asks for"
+            f" {plan.concurrency}"
+        )
     if result.max_tokens != plan.max_tokens and not _own_lengths(result):
-        return f"the benchmark ran with {result.max_tokens} tokens a request, the gate asks for {plan.max_tokens}"
+        return (
+            f"the benchmark ran with {result.max_tokens} tokens a request, the gate asks for"
+            f" {plan.max_tokens}"
+        )
     if result.block_tokens != plan.block_tokens:
-        return f"the throughput blocks ran with {result.block_tokens} tokens a request, the gate asks for {plan.block_tokens}"
+        return (
+            f"the throughput blocks ran with {result.block_tokens} tokens a request, the gate asks"
+            f" for {plan.block_tokens}"
+        )
     return ""
 
 
@@ -168,11 +218,21 @@ def _own_lengths(result: BenchmarkResult) -> bool:
 
 
 def _prices(result: BenchmarkResult) -> dict[str, float] | None:
-    found = {"candidate": result.candidate.price_per_hour} | ({"live": result.live.price_per_hour} if result.live else {})
-    prices = {role: price for role, price in found.items() if price is not None and 0 < price < float("inf")}
+    found = {"candidate": result.candidate.price_per_hour} | (
+        {"live": result.live.price_per_hour} if result.live else {}
+    )
+    prices = {
+        role: price
+        for role, price in found.items()
+        if price is not None and 0 < price < float("inf")
+    }
     return prices if len(prices) == len(found) else None
 
 
 def _missing_blocks(found: int, gate: Gate) -> str:
     wanted = gate.benchmark.throughput_blocks
-    return f"the benchmark has {found} pairs of throughput blocks, the gate asks for {wanted}" if found < wanted else ""
+    return (
+        f"the benchmark has {found} pairs of throughput blocks, the gate asks for {wanted}"
+        if found < wanted
+        else ""
+    )

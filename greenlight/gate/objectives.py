@@ -1,4 +1,6 @@
-"""Gate files: the objectives that decide, read and checked. Every limit that decides something is in one of these, none in code."""
+"""Gate files: the objectives that decide, read and checked. Every limit that decides something is
+in one of these, none in code.
+"""
 
 import hashlib
 from typing import Annotated, Any, Literal, Self
@@ -10,7 +12,9 @@ from greenlight.core.yaml_file import load_yaml, nearest, shipped
 from greenlight.gate.catalogue import METRICS, PERCENTILES, Comparison, MetricKind, Scope
 
 MIN_TAIL_PAIRS = 5
-"""Requests that must lie beyond a percentile for its bound to mean anything: p95 needs 100 pairs, p90 needs 50."""
+"""Requests that must lie beyond a percentile for its bound to mean anything: p95 needs 100 pairs,
+p90 needs 50.
+"""
 MIN_BLOCK_PAIRS = 3
 """Pairs of throughput blocks below which a t interval is too wide to decide anything."""
 MIN_ITEMS = 20
@@ -35,12 +39,30 @@ class Objective(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     metric: str
-    statistic: str = Field("", description="p50, p90, p95, mean or over_slo, for metrics of single requests.")
-    slo: Number | None = Field(None, gt=0, description="Of over_slo: the seconds that a request should not take longer than.")
-    scope: Scope = Field("absolute", description="absolute: the value itself. vs_live: as ratio to, or difference from, the live color.")
+    statistic: str = Field(
+        "", description="p50, p90, p95, mean or over_slo, for metrics of single requests."
+    )
+    slo: Number | None = Field(
+        None,
+        gt=0,
+        description="Of over_slo: the seconds that a request should not take longer than.",
+    )
+    scope: Scope = Field(
+        "absolute",
+        description=(
+            "absolute: the value itself. vs_live: as ratio to, or difference from, the live color."
+        ),
+    )
     max: Number | None = Field(None, description="Limit for what must not be larger.")
     min: Number | None = Field(None, description="Limit for what must not be smaller.")
-    better_by: Number | None = Field(None, gt=0, lt=1, description="Instead of a limit, for ratios to live: 0.1 means at least 10% better than live.")
+    better_by: Number | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description=(
+            "Instead of a limit, for ratios to live: 0.1 means at least 10% better than live."
+        ),
+    )
     confidence: Confidence = Field(description="One-sided. The gate's when left out.")
     name: str = Field("", description="As tables show it. Made from the rest when left out.")
 
@@ -52,7 +74,8 @@ class Objective(BaseModel):
     def limit(self) -> float:
         if self.better_by is not None:
             return 1 - self.better_by if self.at_most else 1 + self.better_by
-        return self.max if self.max is not None else self.min  # type: ignore[return-value]  # one of them is there
+        # one of them is there
+        return self.max if self.max is not None else self.min  # type: ignore[return-value]
 
     @property
     def at_most(self) -> bool:
@@ -74,9 +97,14 @@ class Objective(BaseModel):
         return f"{self.statistic} of {self.kind.label}" if self.statistic else self.kind.label
 
     def need(self, key: str, given: int, least: int) -> None:
-        """Raises ValueError when a size of the benchmark is too small for this objective to be judged."""
+        """Raises ValueError when a size of the benchmark is too small for this objective to be
+        judged.
+        """
         if given < least:
-            raise ValueError(f"{self.title} needs benchmark.{key} to be {least} or more, and it is {given}; raise it, or take the objective out")
+            raise ValueError(
+                f"{self.title} needs benchmark.{key} to be {least} or more, and it is {given};"
+                " raise it, or take the objective out"
+            )
 
     @field_validator("metric")
     @classmethod
@@ -91,28 +119,50 @@ class Objective(BaseModel):
         if self.statistic and self.statistic not in kind.statistics:
             if self.statistic in ("p99", "p99.9", "p999") and kind.statistics:
                 raise ValueError(
-                    f"statistic {self.statistic} cannot be judged: its bound needs tens of thousands of pairs; use p95, over_slo, or metric longest_gap"
+                    f"statistic {self.statistic} cannot be judged: its bound needs tens of"
+                    " thousands of pairs; use p95, over_slo, or metric longest_gap"
                 )
-            allowed = f"use one of {', '.join(kind.statistics)}" if kind.statistics else f"{self.metric} is one number; leave statistic out"
-            raise ValueError(f"statistic {self.statistic} is not known for {self.metric}; {allowed}")
+            allowed = (
+                f"use one of {', '.join(kind.statistics)}"
+                if kind.statistics
+                else f"{self.metric} is one number; leave statistic out"
+            )
+            raise ValueError(
+                f"statistic {self.statistic} is not known for {self.metric}; {allowed}"
+            )
         if kind.statistics and not self.statistic:
             raise ValueError(f"statistic is missing; use one of {', '.join(kind.statistics)}")
         if (self.statistic == "over_slo") != (self.slo is not None):
-            raise ValueError("slo is missing; add the seconds that a request should take at most" if self.slo is None else "slo belongs to statistic over_slo")
+            raise ValueError(
+                "slo is missing; add the seconds that a request should take at most"
+                if self.slo is None
+                else "slo belongs to statistic over_slo"
+            )
         if self.scope not in kind.scopes:
-            raise ValueError(f"scope {self.scope} is not known for {self.metric}, which compares with the baseline already; leave scope out")
+            raise ValueError(
+                f"scope {self.scope} is not known for {self.metric}, which compares with the"
+                " baseline already; leave scope out"
+            )
         if self.better_by is not None:
             if self.scope != "vs_live" or self.comparison != "ratio":
-                raise ValueError("better_by compares with live as a ratio; use it with scope: vs_live, and not with error_rate or over_slo")
+                raise ValueError(
+                    "better_by compares with live as a ratio; use it with scope: vs_live, and not"
+                    " with error_rate or over_slo"
+                )
             if self.max is not None or self.min is not None:
-                raise ValueError("has better_by and a limit; that it is better implies that it is no worse, so leave max and min out")
+                raise ValueError(
+                    "has better_by and a limit; that it is better implies that it is no worse, so"
+                    " leave max and min out"
+                )
             return self
         if self.max is None and self.min is None:
             raise ValueError("the limit is missing; add max: or min:")
         if self.max is not None and self.min is not None:
             raise ValueError("has both max and min; make two objectives of it")
         if self.scope == "vs_live" and self.comparison == "ratio" and self.limit <= 0:
-            raise ValueError(f"limit {self.limit:g} is not a ratio; 1.10 means at most 10% more than live")
+            raise ValueError(
+                f"limit {self.limit:g} is not a ratio; 1.10 means at most 10% more than live"
+            )
         return self
 
 
@@ -121,28 +171,77 @@ class Bake(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seconds: Number = Field(0, ge=0, le=7 * 86_400, description="How long the new live color is probed.")
-    max_errors: Count = Field(0, ge=0, description="Failed probes that are still tolerated, and 2 more for each of the old color's.")
-    probes_per_second: Number = Field(2, gt=0, le=50, description="Pairs of probes: a short prompt to the new color and the old one, in random order.")
-    max_slower: Number | None = Field(None, gt=1, le=100, description="How many times as long as the old color the new one may take. Left out: not compared.")
-    confidence: Confidence = Field(0.99, description="One-sided, of the bound that has to exceed max_slower, at whichever pair of the whole bake.")
-    largest_ratio: Number = Field(1.3, gt=1, le=100, description="A pair counts as at most this many times above or below max_slower, stalls and failures too.")
-    reference_pairs: Count = Field(
-        0, le=1000, description="Pairs before the switch, which show how much slower the load makes the color that has it. 0: the load is not accounted for."
+    seconds: Number = Field(
+        0, ge=0, le=7 * 86_400, description="How long the new live color is probed."
     )
-    max_seconds: Number | None = Field(None, gt=0, description="A probe that takes longer has failed. Left out: a minute.")
+    max_errors: Count = Field(
+        0,
+        ge=0,
+        description=(
+            "Failed probes that are still tolerated, and 2 more for each of the old color's."
+        ),
+    )
+    probes_per_second: Number = Field(
+        2,
+        gt=0,
+        le=50,
+        description=(
+            "Pairs of probes: a short prompt to the new color and the old one, in random order."
+        ),
+    )
+    max_slower: Number | None = Field(
+        None,
+        gt=1,
+        le=100,
+        description=(
+            "How many times as long as the old color the new one may take. Left out: not compared."
+        ),
+    )
+    confidence: Confidence = Field(
+        0.99,
+        description=(
+            "One-sided, of the bound that has to exceed max_slower, at whichever pair of the whole"
+            " bake."
+        ),
+    )
+    largest_ratio: Number = Field(
+        1.3,
+        gt=1,
+        le=100,
+        description=(
+            "A pair counts as at most this many times above or below max_slower, stalls and"
+            " failures too."
+        ),
+    )
+    reference_pairs: Count = Field(
+        0,
+        le=1000,
+        description=(
+            "Pairs before the switch, which show how much slower the load makes the color that has"
+            " it. 0: the load is not accounted for."
+        ),
+    )
+    max_seconds: Number | None = Field(
+        None, gt=0, description="A probe that takes longer has failed. Left out: a minute."
+    )
     keep_warm_seconds: Number = Field(
         1800,
         ge=0,
         le=30 * 86_400,
-        description="How long the old color stays up for an instant rollback; then a cluster scales it to zero.",
+        description=(
+            "How long the old color stays up for an instant rollback; then a cluster scales it to"
+            " zero."
+        ),
     )
 
     @field_validator("reference_pairs")
     @classmethod
     def _enough(cls, pairs: int) -> int:
         if 0 < pairs < MIN_REFERENCE_PAIRS:
-            raise ValueError(f"is too few for a bound; write {MIN_REFERENCE_PAIRS} or more, or 0 for a service whose load slows nothing")
+            raise ValueError(
+                f"is too few for a bound; write {MIN_REFERENCE_PAIRS} or more, or 0 for a service"
+                " whose load slows nothing"
+            )
         return pairs
 
 
@@ -152,9 +251,21 @@ class Select(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prefer: Literal["speed", "memory", "size", "cost", "quality"] = Field(
-        "speed", description="Weighed against the mean KL divergence. speed, memory and cost are measured by the engine alone, in the step that evaluates."
+        "speed",
+        description=(
+            "Weighed against the mean KL divergence. speed, memory and cost are measured by the"
+            " engine alone, in the step that evaluates."
+        ),
     )
-    within: Number = Field(0.05, ge=0, lt=1, description="So much worse than the best, as a share, still counts as as good: then quality decides.")
+    within: Number = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description=(
+            "So much worse than the best, as a share, still counts as as good: then quality"
+            " decides."
+        ),
+    )
 
 
 class Gate(BaseModel):
@@ -163,7 +274,9 @@ class Gate(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1)
-    confidence: Confidence = Field(description="One-sided, of every bound that does not say otherwise.")
+    confidence: Confidence = Field(
+        description="One-sided, of every bound that does not say otherwise."
+    )
     objectives: list[Objective] = Field(min_length=1)
     select: Select = Select()
     benchmark: Plan = Plan()
@@ -174,10 +287,18 @@ class Gate(BaseModel):
     def _pass_on_confidence(cls, values: Any) -> Any:
         """Objectives without a confidence of their own take the gate's."""
         if not isinstance(values, dict):
-            raise ValueError("holds no keys; write name:, confidence: and objectives:, as the gate `default` does")
+            raise ValueError(
+                "holds no keys; write name:, confidence: and objectives:, as the gate `default`"
+                " does"
+            )
         if isinstance(values.get("objectives"), list) and "confidence" in values:
             shared = {"confidence": values["confidence"]}
-            return values | {"objectives": [shared | entry if isinstance(entry, dict) else entry for entry in values["objectives"]]}
+            return values | {
+                "objectives": [
+                    shared | entry if isinstance(entry, dict) else entry
+                    for entry in values["objectives"]
+                ]
+            }
         return values
 
     @model_validator(mode="after")
@@ -186,13 +307,17 @@ class Gate(BaseModel):
         titles: set[str] = set()
         for objective in self.objectives:
             if objective.title in titles:
-                raise ValueError(f"two objectives are called {objective.title!r}; give one of them a name:")
+                raise ValueError(
+                    f"two objectives are called {objective.title!r}; give one of them a name:"
+                )
             titles.add(objective.title)
             if objective.statistic in PERCENTILES:
                 needed = -(-100 * MIN_TAIL_PAIRS // (100 - PERCENTILES[objective.statistic]))
                 objective.need("pairs", self.benchmark.pairs, needed)
             if objective.kind.source == "blocks":
-                objective.need("throughput_blocks", self.benchmark.throughput_blocks, MIN_BLOCK_PAIRS)
+                objective.need(
+                    "throughput_blocks", self.benchmark.throughput_blocks, MIN_BLOCK_PAIRS
+                )
             if objective.metric in ("itl", "longest_gap"):
                 objective.need("max_tokens", self.benchmark.max_tokens, 2)
         return self

@@ -11,7 +11,17 @@ from greenlight.gate.evidence import DOCUMENTS, record_digest
 from greenlight.gate.judge import judge
 from greenlight.gate.objectives import Gate, load_gate
 
-JUDGED = ("verdict", "action", "reason", "objectives", "looks", "planned_pairs", "gate_digest", "evaluation_digest", "benchmark_digest")
+JUDGED = (
+    "verdict",
+    "action",
+    "reason",
+    "objectives",
+    "looks",
+    "planned_pairs",
+    "gate_digest",
+    "evaluation_digest",
+    "benchmark_digest",
+)
 """What a replay must repeat, to the last bit. Not the time, nor the version of the code."""
 
 
@@ -25,16 +35,26 @@ def load_decision(place: str) -> Decision:
     try:
         return Decision.model_validate_json(storage.read_bytes(name))
     except OSError:
-        raise InputError("decision", place, "there is no such file; give gate.json of a run's history, or the folder of a decision") from None
+        raise InputError(
+            "decision",
+            place,
+            "there is no such file; give gate.json of a run's history, or the folder of a decision",
+        ) from None
     except ValueError:
-        raise InputError("decision", place, "is not the record of a decision; give gate.json of a run's history, or the folder of a decision") from None
+        raise InputError(
+            "decision",
+            place,
+            "is not the record of a decision; give gate.json of a run's history, or the folder of a"
+            " decision",
+        ) from None
 
 
 def replay(decision: Decision, gate: Gate | None = None) -> Decision:
     """Judge the recorded artifacts again, by the recorded gate or by another.
 
     Raises:
-        IntegrityError: the artifacts are gone or are not those that were judged, or the decision does not hold its gate.
+        IntegrityError: the artifacts are gone or are not those that were judged, or the decision
+            does not hold its gate.
     """
     if gate is None:
         if not decision.gate:
@@ -42,16 +62,36 @@ def replay(decision: Decision, gate: Gate | None = None) -> Decision:
         gate = load_gate(decision.gate)
         if gate.digest != decision.gate_digest:
             raise IntegrityError(
-                "the gate in the decision is not the one that its digest is of. It was changed, or an older version made it; name one with --gate."
+                "the gate in the decision is not the one that its digest is of. It was changed, or"
+                " an older version made it; name one with --gate."
             )
     with tempfile.TemporaryDirectory() as name:
-        evaluation = _local(decision.evaluation_uri, Path(name) / "evaluation", (RECORD_FILE, DOCUMENTS))
-        benchmark = _local(decision.benchmark_uri, Path(name) / "benchmark", (RECORD_FILE, REQUESTS, BLOCKS))
-        for what, folder, wanted in (("evaluation", evaluation, decision.evaluation_digest), ("benchmark", benchmark, decision.benchmark_digest)):
+        evaluation = _local(
+            decision.evaluation_uri, Path(name) / "evaluation", (RECORD_FILE, DOCUMENTS)
+        )
+        benchmark = _local(
+            decision.benchmark_uri, Path(name) / "benchmark", (RECORD_FILE, REQUESTS, BLOCKS)
+        )
+        for what, folder, wanted in (
+            ("evaluation", evaluation, decision.evaluation_digest),
+            ("benchmark", benchmark, decision.benchmark_digest),
+        ):
             if record_digest(folder) != wanted:
-                raise IntegrityError(f"the {what} that was judged is not in {folder} any more. Put the artifact back, or judge the run's other copy.")
-        again = judge(evaluation, benchmark, decision.deployment, gate, decision.action != "hold", decision.code_version)
-    return again.model_copy(update={"evaluation_uri": decision.evaluation_uri, "benchmark_uri": decision.benchmark_uri})
+                raise IntegrityError(
+                    f"the {what} that was judged is not in {folder} any more. Put the artifact"
+                    " back, or judge the run's other copy."
+                )
+        again = judge(
+            evaluation,
+            benchmark,
+            decision.deployment,
+            gate,
+            decision.action != "hold",
+            decision.code_version,
+        )
+    return again.model_copy(
+        update={"evaluation_uri": decision.evaluation_uri, "benchmark_uri": decision.benchmark_uri}
+    )
 
 
 def differences(decision: Decision, again: Decision) -> list[str]:

@@ -1,8 +1,10 @@
-"""How far the estimate of each objective would have moved with other blocks and other documents: a bootstrap, beside the bounds that the gate judged.
+"""How far the estimate of each objective would have moved with other blocks and other documents: a
+bootstrap, beside the bounds that the gate judged.
 
-The gate finds its bounds by tests (`greenlight.stats.latencies`), without resampling. This resamples what it takes as independent: whole blocks of pairs,
-pairs of throughput blocks, whole documents (Efron and Tibshirani 1993, chapter 8). It decides nothing; a bound far from the tail of its bootstrap is a
-reason to look at the samples.
+The gate finds its bounds by tests (`greenlight.stats.latencies`), without resampling. This
+resamples what it takes as independent: whole blocks of pairs, pairs of throughput blocks, whole
+documents (Efron and Tibshirani 1993, chapter 8). It decides nothing; a bound far from the tail of
+its bootstrap is a reason to look at the samples.
 """
 
 import numpy as np
@@ -32,7 +34,8 @@ def bootstrap(
     Shape (draws, objectives), columns by its title, in the unit of its limit.
 
     Args:
-        pairs, requests, blocks, documents: of `greenlight.report.frames.Frames`. Pairs that the deciding look did not have are left out.
+        pairs, requests, blocks, documents: of `greenlight.report.frames.Frames`. Pairs that the
+            deciding look did not have are left out.
         benchmark: its record; only prices are taken from it.
         seed: the same samples and seed give the same resamples.
 
@@ -40,23 +43,32 @@ def bootstrap(
         InputError: there is no live color, or one kind of sample is missing.
     """
     if benchmark.live is None:
-        raise InputError("run", "", "measured only one endpoint: there is no live color to compare with")
+        raise InputError(
+            "run", "", "measured only one endpoint: there is no live color to compare with"
+        )
     for name, frame in (("pairs", pairs), ("throughput blocks", blocks), ("documents", documents)):
         if frame.empty:
             raise InputError("run", "", f"left no {name}; take one that came to a decision")
     judged = pairs[pairs["judged"]] if pairs["judged"].any() else pairs
     random = np.random.default_rng(seed)
     of_pairs = _drawn(judged["block"], draws, random)
-    of_documents = random.multinomial(len(documents), np.full(len(documents), 1 / len(documents)), size=draws)
+    of_documents = random.multinomial(
+        len(documents), np.full(len(documents), 1 / len(documents)), size=draws
+    )
     rates = blocks.pivot(index="pair", columns="role", values="tokens_per_second").dropna()
     of_rates = random.multinomial(len(rates), np.full(len(rates), 1 / len(rates)), size=draws)
     asked = requests[(requests["phase"] != "pairs") | requests["pair"].isin(judged.index)]
     of_requests = _drawn(asked["phase"] + asked["block"].astype(str), draws, random)
-    prices = {"candidate": benchmark.candidate.price_per_hour, "live": benchmark.live.price_per_hour}
+    prices = {
+        "candidate": benchmark.candidate.price_per_hour,
+        "live": benchmark.live.price_per_hour,
+    }
     found = {}
     for objective in gate.objectives:
         match objective.kind.source:
-            case "documents" if objective.metric == "kl_p99":  # of single tokens, which are not among the frames
+            case "documents" if (
+                objective.metric == "kl_p99"
+            ):  # of single tokens, which are not among the frames
                 continue
             case "tasks":  # of items, which are not either
                 continue
@@ -82,7 +94,10 @@ def _quality(metric: str, documents: pd.DataFrame, drawn: np.ndarray) -> Floats:
         "kl_mean": (documents["kl_sum"], documents["tokens"]),
         "top1_agreement": (documents["top1_agree"], documents["tokens"]),
         "bits_per_byte": (documents["nll_candidate"] / np.log(2), documents["bytes"]),
-        "perplexity_ratio": (documents["nll_candidate"] - documents["nll_baseline"], documents["tokens"]),
+        "perplexity_ratio": (
+            documents["nll_candidate"] - documents["nll_baseline"],
+            documents["tokens"],
+        ),
     }
     top, bottom = columns[metric]
     ratio = (drawn @ top.to_numpy(float)) / (drawn @ bottom.to_numpy(float))
@@ -102,7 +117,9 @@ def _latency(objective: Objective, pairs: pd.DataFrame, drawn: np.ndarray) -> Fl
 
 
 def _quantiles(values: Floats, share: float, drawn: np.ndarray) -> Floats:
-    """The smallest value with at least `share` of a resample at or below it, as `greenlight.stats.latencies.quantile`."""
+    """The smallest value with at least `share` of a resample at or below it, as
+    `greenlight.stats.latencies.quantile`.
+    """
     order = np.argsort(values)
     reached = np.cumsum(drawn[:, order], axis=1)
     wanted = np.ceil(share * reached[:, -1] - 1e-9)
@@ -112,7 +129,9 @@ def _quantiles(values: Floats, share: float, drawn: np.ndarray) -> Floats:
 def _means(values: Floats, drawn: np.ndarray) -> Floats:
     """Infinite in a resample that drew a failed request."""
     failed = np.isinf(values)
-    return np.where(drawn @ failed > 0, np.inf, (drawn @ np.where(failed, 0, values)) / drawn.sum(axis=1))
+    return np.where(
+        drawn @ failed > 0, np.inf, (drawn @ np.where(failed, 0, values)) / drawn.sum(axis=1)
+    )
 
 
 def _errors(objective: Objective, requests: pd.DataFrame, drawn: np.ndarray) -> Floats:
@@ -124,12 +143,20 @@ def _errors(objective: Objective, requests: pd.DataFrame, drawn: np.ndarray) -> 
     return shares[0] - shares[1] if objective.scope == "vs_live" else shares[0]
 
 
-def _rate(objective: Objective, rates: pd.DataFrame, prices: dict[str, float | None], drawn: np.ndarray) -> Floats:
+def _rate(
+    objective: Objective, rates: pd.DataFrame, prices: dict[str, float | None], drawn: np.ndarray
+) -> Floats:
     """Geometric mean of the ratios of the pairs of blocks, or mean of the candidate's."""
     values = {role: rates[role].to_numpy(float) for role in ROLES}
     if objective.metric == "cost_per_million_tokens":
-        values = {role: (prices[role] or np.nan) / (3600 * each) * 1e6 for role, each in values.items()}
+        values = {
+            role: (prices[role] or np.nan) / (3600 * each) * 1e6 for role, each in values.items()
+        }
     with np.errstate(divide="ignore"):
-        each = np.log(values["candidate"] / values["live"]) if objective.scope == "vs_live" else values["candidate"]
+        each = (
+            np.log(values["candidate"] / values["live"])
+            if objective.scope == "vs_live"
+            else values["candidate"]
+        )
     means = (drawn @ each) / drawn.sum(axis=1)
     return np.exp(means) if objective.scope == "vs_live" else means

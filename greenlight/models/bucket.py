@@ -1,4 +1,6 @@
-"""A model under a gs:// prefix. Credentials are those of the machine (application default); STORAGE_EMULATOR_HOST needs none."""
+"""A model under a gs:// prefix. Credentials are those of the machine (application default);
+STORAGE_EMULATOR_HOST needs none.
+"""
 
 import base64
 import contextlib
@@ -46,7 +48,9 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies directly below a prefix: objects by what their names have beyond it, and the prefixes below."""
+    """What lies directly below a prefix: objects by what their names have beyond it, and the
+    prefixes below.
+    """
 
     prefix: str
     blobs: dict[str, "Blob"]
@@ -54,14 +58,21 @@ class Listing:
 
     @property
     def age(self) -> tuple[float, list[int], str]:
-        """Sorts checkpoints: by when the last of the weights was written, then by the numbers in the name. Metadata that is changed later makes none newer."""
+        """Sorts checkpoints: by when the last of the weights was written, then by the numbers in
+        the name. Metadata that is changed later makes none newer.
+        """
         times = {name: blob.time_created.timestamp() for name, blob in self.blobs.items()}
         weights = [time for name, time in times.items() if name.endswith(".safetensors")]
-        return max(weights or times.values(), default=0.0), [int(digits) for digits in re.findall(r"\d+", self.prefix)], self.prefix
+        return (
+            max(weights or times.values(), default=0.0),
+            [int(digits) for digits in re.findall(r"\d+", self.prefix)],
+            self.prefix,
+        )
 
 
 class BucketSource(Source):
-    """A prefix that is a checkpoint, with config.json directly below it; or one that holds several, of which the newest complete one is the model.
+    """A prefix that is a checkpoint, with config.json directly below it; or one that holds several,
+    of which the newest complete one is the model.
 
     Objects are read at the generation that was listed: an overwrite cannot mix in.
     """
@@ -86,24 +97,36 @@ class BucketSource(Source):
 
     def list_files(self, commit: str) -> list[SourceFile]:
         for listing in self._candidates():
-            with contextlib.suppress(InputError):  # one that is being written now is not what was resolved
+            with contextlib.suppress(
+                InputError
+            ):  # one that is being written now is not what was resolved
                 checkpoint = self._chosen(listing)
                 if checkpoint.commit == commit:
                     self.place = checkpoint.prefix
                     return checkpoint.files
-        raise IntegrityError(f"{self.name} has changed since it was resolved to {commit[:12]}. Run again to take it as it is now.")
+        raise IntegrityError(
+            f"{self.name} has changed since it was resolved to {commit[:12]}. Run again to take it"
+            " as it is now."
+        )
 
     def fetch(self, file: SourceFile, commit: str, partial: Path) -> None:
-        blob = self._client.bucket(self.bucket).blob(self.place + file.path, generation=int(file.version))
+        blob = self._client.bucket(self.bucket).blob(
+            self.place + file.path, generation=int(file.version)
+        )
         with self._errors(), open(partial, "ab") as out:
             while (offset := out.tell()) < file.size:
                 end = min(offset + CHUNK, file.size) - 1
-                # Raw: as stored, so that compressed objects are what their checksum says. The caller checks the whole.
-                out.write(blob.download_as_bytes(start=offset, end=end, raw_download=True, checksum=None))
+                # Raw: as stored, so that compressed objects are what their checksum says. The
+                # caller checks the whole.
+                out.write(
+                    blob.download_as_bytes(start=offset, end=end, raw_download=True, checksum=None)
+                )
                 out.flush()
 
     def _newest(self, tell: Callable[..., None]) -> Checkpoint:
-        """The newest checkpoint that is complete. `tell` hears of those that are newer and not complete, most likely because they are being written."""
+        """The newest checkpoint that is complete. `tell` hears of those that are newer and not
+        complete, most likely because they are being written.
+        """
         candidates = self._candidates()
         if candidates[0].prefix == self.prefix:
             return self._chosen(candidates[0])
@@ -114,10 +137,22 @@ class BucketSource(Source):
                 self._check_index(listing, checkpoint)
                 return checkpoint
             except InputError as error:
-                problems.append(f"{listing.prefix.removeprefix(self.prefix).rstrip('/')}: {error.fix}")
-                tell("skipped gs://%s/%s, which is not complete (%s)", self.bucket, listing.prefix.rstrip("/"), error.fix)
+                problems.append(
+                    f"{listing.prefix.removeprefix(self.prefix).rstrip('/')}: {error.fix}"
+                )
+                tell(
+                    "skipped gs://%s/%s, which is not complete (%s)",
+                    self.bucket,
+                    listing.prefix.rstrip("/"),
+                    error.fix,
+                )
         shown = "; ".join(problems[:3])
-        raise InputError("model", self.name, f"it holds no config.json, and no complete checkpoint directly below it ({shown}); give a checkpoint's own prefix")
+        raise InputError(
+            "model",
+            self.name,
+            f"it holds no config.json, and no complete checkpoint directly below it ({shown}); give"
+            " a checkpoint's own prefix",
+        )
 
     def _candidates(self) -> list[Listing]:
         """The prefix itself, when it is a checkpoint; else those below it, the newest first."""
@@ -125,19 +160,39 @@ class BucketSource(Source):
         if CONFIG in listing.blobs or not listing.below:
             return [listing]
         if len(listing.below) > MOST_CHECKPOINTS:
-            raise InputError("model", self.name, f"it holds {len(listing.below):,} prefixes, more than can be checkpoints; give a longer one")
+            raise InputError(
+                "model",
+                self.name,
+                f"it holds {len(listing.below):,} prefixes, more than can be checkpoints; give a"
+                " longer one",
+            )
         with ThreadPoolExecutor(PARALLEL) as pool:
-            return sorted(pool.map(self._listing, listing.below), key=lambda each: each.age, reverse=True)
+            return sorted(
+                pool.map(self._listing, listing.below), key=lambda each: each.age, reverse=True
+            )
 
     def _chosen(self, listing: Listing) -> Checkpoint:
         """The files to take, sorted. Raises InputError when they are no model."""
         if not listing.blobs:
-            raise InputError("model", self.name, "there is no object directly below this prefix; give the one that holds config.json")
+            raise InputError(
+                "model",
+                self.name,
+                "there is no object directly below this prefix; give the one that holds"
+                " config.json",
+            )
         return Checkpoint(
             listing.prefix,
             [
-                SourceFile(name, blob.size, "crc32c", base64.b64decode(blob.crc32c).hex(), str(blob.generation))
-                for name, blob in ((name, listing.blobs[name]) for name in choose(self.name, listing.blobs))
+                SourceFile(
+                    name,
+                    blob.size,
+                    "crc32c",
+                    base64.b64decode(blob.crc32c).hex(),
+                    str(blob.generation),
+                )
+                for name, blob in (
+                    (name, listing.blobs[name]) for name in choose(self.name, listing.blobs)
+                )
             ],
         )
 
@@ -146,9 +201,18 @@ class BucketSource(Source):
         for file in checkpoint.files:
             if file.path == INDEX:
                 with self._errors():
-                    data = self._client.bucket(self.bucket).blob(checkpoint.prefix + INDEX, generation=int(file.version)).download_as_bytes()
+                    data = (
+                        self._client.bucket(self.bucket)
+                        .blob(checkpoint.prefix + INDEX, generation=int(file.version))
+                        .download_as_bytes()
+                    )
                 if missing := sorted(shards_in(self.name, data) - listing.blobs.keys()):
-                    raise InputError("model", self.name, f"it lacks {len(missing)} weight files that its index names, first {missing[0]}; complete it")
+                    raise InputError(
+                        "model",
+                        self.name,
+                        f"it lacks {len(missing)} weight files that its index names, first"
+                        f" {missing[0]}; complete it",
+                    )
 
     def _listing(self, prefix: str) -> Listing:
         with self._errors():
@@ -159,7 +223,9 @@ class BucketSource(Source):
                 fields="items(name,size,generation,crc32c,timeCreated),prefixes,nextPageToken",
                 timeout=LISTING_SECONDS,
             )
-            blobs = {blob.name.removeprefix(prefix): blob for blob in pages if blob.name != prefix}  # a console's folder is an object of that name
+            blobs = {
+                blob.name.removeprefix(prefix): blob for blob in pages if blob.name != prefix
+            }  # a console's folder is an object of that name
             return Listing(prefix, blobs, sorted(pages.prefixes))
 
     @cached_property
@@ -170,7 +236,10 @@ class BucketSource(Source):
         try:
             return storage.Client()
         except DefaultCredentialsError:
-            raise GreenlightError(f"No Google Cloud credentials to read {self.name}. Run `gcloud auth application-default login` and try again.") from None
+            raise GreenlightError(
+                f"No Google Cloud credentials to read {self.name}. Run `gcloud auth"
+                " application-default login` and try again."
+            ) from None
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -181,11 +250,22 @@ class BucketSource(Source):
         try:
             yield
         except NotFound:
-            raise InputError("model", self.name, "there is no such bucket, or an object was replaced meanwhile; check the name and run again") from None
+            raise InputError(
+                "model",
+                self.name,
+                "there is no such bucket, or an object was replaced meanwhile; check the name and"
+                " run again",
+            ) from None
         except (Forbidden, Unauthorized):
-            raise GreenlightError(f"No permission to read {self.name}. Grant this identity roles/storage.objectViewer on the bucket {self.bucket}.") from None
+            raise GreenlightError(
+                f"No permission to read {self.name}. Grant this identity roles/storage.objectViewer"
+                f" on the bucket {self.bucket}."
+            ) from None
         except (GoogleAPIError, GoogleAuthError, RequestException) as error:
-            raise GreenlightError(f"{self.name} could not be read: {error}. Check the network, and run again: it goes on where it stopped.") from error
+            raise GreenlightError(
+                f"{self.name} could not be read: {error}. Check the network, and run again: it goes"
+                " on where it stopped."
+            ) from error
 
 
 class ArtifactSource(BucketSource):
@@ -201,15 +281,26 @@ class ArtifactSource(BucketSource):
         """The artifact at a gs:// prefix. None where no record says that there is one."""
         place = BucketSource(name)
         with place._errors():
-            blob = place._client.bucket(place.bucket).get_blob(place.prefix + RECORD_FILE, timeout=LISTING_SECONDS)
+            blob = place._client.bucket(place.bucket).get_blob(
+                place.prefix + RECORD_FILE, timeout=LISTING_SECONDS
+            )
             data = blob.download_as_bytes() if blob else None
         try:
             return cls(name, Model.model_validate_json(data)) if data is not None else None
         except ValidationError:
-            raise IntegrityError(f"{name}/{RECORD_FILE} is not the record of a Model. Give the folder of one, or of a plain checkpoint.") from None
+            raise IntegrityError(
+                f"{name}/{RECORD_FILE} is not the record of a Model. Give the folder of one, or of"
+                " a plain checkpoint."
+            ) from None
 
     def list_files(self, commit: str) -> list[SourceFile]:
         blobs = self._listing(self.prefix).blobs
         if missing := sorted(self.record.files.keys() - blobs.keys()):
-            raise IntegrityError(f"{self.name} lacks {len(missing)} files of its record, first {missing[0]}. Run the step that made it again.")
-        return [SourceFile(name, entry.size, "sha256", entry.sha256, str(blobs[name].generation)) for name, entry in sorted(self.record.files.items())]
+            raise IntegrityError(
+                f"{self.name} lacks {len(missing)} files of its record, first {missing[0]}. Run the"
+                " step that made it again."
+            )
+        return [
+            SourceFile(name, entry.size, "sha256", entry.sha256, str(blobs[name].generation))
+            for name, entry in sorted(self.record.files.items())
+        ]

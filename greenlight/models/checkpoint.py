@@ -1,4 +1,6 @@
-"""A model folder to read from: an artifact with its record, or any plain full-precision checkpoint."""
+"""A model folder to read from: an artifact with its record, or any plain full-precision
+checkpoint.
+"""
 
 import json
 from dataclasses import dataclass
@@ -39,15 +41,27 @@ def open_checkpoint(field: str, folder: Path) -> Checkpoint:
     elif folder.is_dir():
         checkpoint = _plain(folder)
     else:
-        raise InputError(field, str(folder), "there is no such folder; give a Model artifact or a checkpoint folder")
+        raise InputError(
+            field,
+            str(folder),
+            "there is no such folder; give a Model artifact or a checkpoint folder",
+        )
     if not (checkpoint.folder / "tokenizer.json").is_file():
-        raise InputError(field, str(folder), "holds no tokenizer.json; save its tokenizer as a fast one (AutoTokenizer, save_pretrained) into the same folder")
+        raise InputError(
+            field,
+            str(folder),
+            "holds no tokenizer.json; save its tokenizer as a fast one (AutoTokenizer,"
+            " save_pretrained) into the same folder",
+        )
     return checkpoint
 
 
 def _plain(folder: Path) -> Checkpoint:
     check_checkpoint(str(folder), folder)
-    files = {name: describe_file(folder / name) for name in choose(str(folder), (path.name for path in folder.iterdir()))}
+    files = {
+        name: describe_file(folder / name)
+        for name in choose(str(folder), (path.name for path in folder.iterdir()))
+    }
     digest = content_digest(files)
     record = Model(
         role="baseline",

@@ -1,4 +1,6 @@
-"""Is a folder a checkpoint that can be loaded? Reads the config and the headers of the weights, not the weights."""
+"""Is a folder a checkpoint that can be loaded? Reads the config and the headers of the weights, not
+the weights.
+"""
 
 import json
 from pathlib import Path
@@ -25,34 +27,60 @@ def check_checkpoint(model: str, folder: Path, quantized_too: bool = False) -> N
     """
     names = choose(model, (path.name for path in folder.iterdir() if path.is_file()))
     check_config(model, folder, quantized_too)
-    tensors = {name: _tensors(model, folder / name) for name in names if name.endswith(".safetensors")}
+    tensors = {
+        name: _tensors(model, folder / name) for name in names if name.endswith(".safetensors")
+    }
     if not any(tensors.values()):
         raise InputError("model", model, "its weights are empty; save the model again")
     if INDEX in names:
         for tensor, shard in _places(model, _read_object(model, folder / INDEX)).items():
             if tensor not in tensors.get(shard, {}):
-                raise InputError("model", model, f"{INDEX} places {tensor} in {shard}, where it is not; complete the model or save it again")
+                raise InputError(
+                    "model",
+                    model,
+                    f"{INDEX} places {tensor} in {shard}, where it is not; complete the model or"
+                    " save it again",
+                )
 
 
 def check_config(model: str, folder: Path, quantized_too: bool = False) -> Format:
-    """Check that config.json describes a full-precision model, or with `quantized_too` one of a known format; returns its format.
+    """Check that config.json describes a full-precision model, or with `quantized_too` one of a
+    known format; returns its format.
 
     Raises:
         InputError: it is broken, or describes another.
     """
     config = _read_object(model, folder / CONFIG)
     if not isinstance(config.get("model_type"), str):
-        raise InputError("model", model, f"its {CONFIG} names no model_type; give a folder as save_pretrained writes it")
+        raise InputError(
+            "model",
+            model,
+            f"its {CONFIG} names no model_type; give a folder as save_pretrained writes it",
+        )
     quantization = config.get("quantization_config")
     if not quantization:
         return "safetensors"
-    method = quantization.get("quant_method", "some method") if isinstance(quantization, dict) else "some method"
+    method = (
+        quantization.get("quant_method", "some method")
+        if isinstance(quantization, dict)
+        else "some method"
+    )
     if not quantized_too:
-        raise InputError("model", model, f"it is already quantized ({method}); give the full-precision model that it was made from")
+        raise InputError(
+            "model",
+            model,
+            f"it is already quantized ({method}); give the full-precision model that it was made"
+            " from",
+        )
     for known in QUANTIZED:
         if method == known:
             return known
-    raise InputError("model", model, f"it is quantized with {method}, which nothing here loads; known are {', '.join(QUANTIZED)}")
+    raise InputError(
+        "model",
+        model,
+        f"it is quantized with {method}, which nothing here loads; known are"
+        f" {', '.join(QUANTIZED)}",
+    )
 
 
 def weight_bits(folder: Path) -> int:
@@ -66,7 +94,9 @@ def weight_bits(folder: Path) -> int:
 
 
 def shards_in(model: str, index: bytes) -> set[str]:
-    """The names of all files that the index of a checkpoint's weights names. Raises InputError when it is no index."""
+    """The names of all files that the index of a checkpoint's weights names. Raises InputError when
+    it is no index.
+    """
     return set(_places(model, _json_object(model, INDEX, index)).values())
 
 
@@ -74,16 +104,22 @@ def _read_object(model: str, path: Path) -> dict[str, Any]:
     try:
         return _json_object(model, path.name, path.read_bytes())
     except OSError as error:
-        raise InputError("model", model, f"its {path.name} cannot be read ({error.strerror}); make it readable") from None
+        raise InputError(
+            "model", model, f"its {path.name} cannot be read ({error.strerror}); make it readable"
+        ) from None
 
 
 def _json_object(model: str, name: str, data: bytes) -> dict[str, Any]:
     try:
         found = json.loads(data)
     except ValueError as error:
-        raise InputError("model", model, f"its {name} is not JSON ({error}); repair it or save the model again") from None
+        raise InputError(
+            "model", model, f"its {name} is not JSON ({error}); repair it or save the model again"
+        ) from None
     if not isinstance(found, dict):
-        raise InputError("model", model, f"its {name} is not a JSON object; repair it or save the model again")
+        raise InputError(
+            "model", model, f"its {name} is not a JSON object; repair it or save the model again"
+        )
     return found
 
 
@@ -95,7 +131,9 @@ def _places(model: str, index: dict[str, Any]) -> dict[str, str]:
 
 
 def _tensors(model: str, path: Path) -> dict[str, dict[str, Any]]:
-    """The tensors that the header of a safetensors file lists: 8 bytes of length, JSON, data (https://huggingface.co/docs/safetensors)."""
+    """The tensors that the header of a safetensors file lists: 8 bytes of length, JSON, data
+    (https://huggingface.co/docs/safetensors).
+    """
 
     def refuse(problem: str) -> InputError:
         return InputError("model", model, f"its {path.name} {problem}; copy or download it again")

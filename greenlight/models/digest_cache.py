@@ -1,7 +1,9 @@
-"""Digests of local files, remembered, so that asking whether a large folder has changed takes milliseconds.
+"""Digests of local files, remembered, so that asking whether a large folder has changed takes
+milliseconds.
 
-A file counts as unchanged when its inode, size, modification time and change time are what they were. The change time is the
-kernel's and nobody can set it back, so that a file edited in place is always read again. The memory may be deleted at any time.
+A file counts as unchanged when its inode, size, modification time and change time are what they
+were. The change time is the kernel's and nobody can set it back, so that a file edited in place is
+always read again. The memory may be deleted at any time.
 """
 
 import contextlib
@@ -14,7 +16,9 @@ from pathlib import Path
 from greenlight.core.records import FileEntry
 from greenlight.models.integrity import describe_file
 
-SETTLED = 2.0  # seconds: a file changed less than this before it was read could change again within one tick of the clock
+# seconds: a file changed less than this before it was read could change again within one tick of
+# the clock
+SETTLED = 2.0
 
 
 def remembered_digests(paths: list[Path]) -> dict[str, FileEntry]:
@@ -34,11 +38,16 @@ def remembered_digests(paths: list[Path]) -> dict[str, FileEntry]:
             fresh[key] = [*_state(before), entry.sha256]
         return entry
 
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:  # hashing releases the GIL
+    with ThreadPoolExecutor(
+        max_workers=min(4, os.cpu_count() or 1)
+    ) as pool:  # hashing releases the GIL
         for path, entry in zip(paths, pool.map(describe, paths), strict=True):
             found[path.name] = entry
     if fresh:
-        _save(memory_file, {**{key: state for key, state in memory.items() if os.path.exists(key)}, **fresh})
+        _save(
+            memory_file,
+            {**{key: state for key, state in memory.items() if os.path.exists(key)}, **fresh},
+        )
     return found
 
 
@@ -47,14 +56,22 @@ def _state(stat: os.stat_result) -> list[int]:
 
 
 def _memory_file() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "greenlight" / "digests.json"
+    return (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        / "greenlight"
+        / "digests.json"
+    )
 
 
 def _load(path: Path) -> dict[str, list]:
     with contextlib.suppress(OSError, ValueError):
         memory = json.loads(path.read_bytes())
         if isinstance(memory, dict):
-            return {key: state for key, state in memory.items() if isinstance(state, list) and len(state) == 6}
+            return {
+                key: state
+                for key, state in memory.items()
+                if isinstance(state, list) and len(state) == 6
+            }
     return {}
 
 

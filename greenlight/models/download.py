@@ -30,17 +30,22 @@ READ = 2**20
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def download_model(source: Source, commit: str, output_folder: Path | str, quantized_too: bool = False) -> Model:
-    """Bring the files of a source to `<output_folder>/model/`. The caller saves the record, which makes the artifact whole.
+def download_model(
+    source: Source, commit: str, output_folder: Path | str, quantized_too: bool = False
+) -> Model:
+    """Bring the files of a source to `<output_folder>/model/`. The caller saves the record, which
+    makes the artifact whole.
 
-    Run again after a kill or an error, it keeps files that are whole (their bytes are verified) and goes on with those that are
-    not. A file appears in `model/` only when its bytes are verified and on the disk.
+    Run again after a kill or an error, it keeps files that are whole (their bytes are verified) and
+    goes on with those that are not. A file appears in `model/` only when its bytes are verified and
+    on the disk.
 
     Args:
         source: from `parse_source`.
         commit: from `source.resolve()`.
         output_folder: the artifact's folder.
-        quantized_too: take checkpoints that are quantized already: they can be served, but not quantized.
+        quantized_too: take checkpoints that are quantized already: they can be served, but not
+            quantized.
 
     Raises:
         InputError: the source holds no model that can be used.
@@ -53,7 +58,13 @@ def download_model(source: Source, commit: str, output_folder: Path | str, quant
         return finished
     target = folder / MODEL_FOLDER
     # The config is checked before gigabytes are fetched for it.
-    entries = _fetch(source, commit, folder, source.list_files(commit), lambda: check_config(source.name, target, quantized_too))
+    entries = _fetch(
+        source,
+        commit,
+        folder,
+        source.list_files(commit),
+        lambda: check_config(source.name, target, quantized_too),
+    )
     check_checkpoint(source.name, target, quantized_too)
     total = sum(entry.size for entry in entries.values())
     return Model(
@@ -71,7 +82,8 @@ def download_model(source: Source, commit: str, output_folder: Path | str, quant
 
 
 def download_artifact(source: ArtifactSource, output_folder: Path | str) -> Model:
-    """Bring a whole Model artifact, baseline or candidate, from a bucket; the caller saves its record. Its record says what its bytes must be.
+    """Bring a whole Model artifact, baseline or candidate, from a bucket; the caller saves its
+    record. Its record says what its bytes must be.
 
     Raises: as `download_model`.
     """
@@ -80,11 +92,15 @@ def download_artifact(source: ArtifactSource, output_folder: Path | str) -> Mode
         if verify_model(folder) == source.record:
             return source.record
     (folder / RECORD_FILE).unlink(missing_ok=True)
-    _fetch(source, source.record.digest, folder, source.list_files(source.record.digest), lambda: None)
+    _fetch(
+        source, source.record.digest, folder, source.list_files(source.record.digest), lambda: None
+    )
     return source.record
 
 
-def _fetch(source: Source, commit: str, folder: Path, files: list[SourceFile], check: Callable[[], object]) -> dict[str, FileEntry]:
+def _fetch(
+    source: Source, commit: str, folder: Path, files: list[SourceFile], check: Callable[[], object]
+) -> dict[str, FileEntry]:
     """Bring these files to the folder `model/`. `check` is called when the config is there."""
     download = _Download(source, commit, folder, files)
     try:
@@ -97,7 +113,13 @@ def _fetch(source: Source, commit: str, folder: Path, files: list[SourceFile], c
         raise
     shutil.rmtree(folder / PARTIAL_FOLDER)
     total = sum(entry.size for entry in entries.values())
-    log.info("%d files of %s verified, %.1f MB", len(entries), source.name, total / 1e6, extra={"figure": f"{total / 1e6:.1f} MB"})
+    log.info(
+        "%d files of %s verified, %.1f MB",
+        len(entries),
+        source.name,
+        total / 1e6,
+        extra={"figure": f"{total / 1e6:.1f} MB"},
+    )
     return entries
 
 
@@ -109,7 +131,11 @@ def _finished(source: Source, commit: str, folder: Path) -> Model | None:
         return None
     if (found.source, found.commit, found.role) != (source.name, commit, "baseline"):
         return None
-    log.info("%s is already there, verified", source.name, extra={"figure": f"{found.bytes / 1e6:.1f} MB"})
+    log.info(
+        "%s is already there, verified",
+        source.name,
+        extra={"figure": f"{found.bytes / 1e6:.1f} MB"},
+    )
     return found
 
 
@@ -117,10 +143,15 @@ class _Download:
     def __init__(self, source: Source, commit: str, folder: Path, files: list[SourceFile]) -> None:
         self.source, self.commit, self.files = source, commit, files
         self.target, self.staging = folder / MODEL_FOLDER, folder / PARTIAL_FOLDER
-        self.places = {file.path: (self.target / file.path, self.staging / f"{file.path}.{file.checksum}") for file in files}
+        self.places = {
+            file.path: (self.target / file.path, self.staging / f"{file.path}.{file.checksum}")
+            for file in files
+        }
 
     def clear_leftovers(self) -> None:
-        """Remove what is not of this model: files of an earlier commit, and partial ones that nobody will go on with."""
+        """Remove what is not of this model: files of an earlier commit, and partial ones that
+        nobody will go on with.
+        """
         wanted = {place for both in self.places.values() for place in both}
         for folder in (self.target, self.staging):
             folder.mkdir(parents=True, exist_ok=True)
@@ -137,18 +168,28 @@ class _Download:
             raise self.no_space()
 
     def run(self, check: Callable[[], object]) -> dict[str, FileEntry]:
-        """Fetch all files, the config first, then `check`, then the others; the entry of each by its path, sorted."""
+        """Fetch all files, the config first, then `check`, then the others; the entry of each by
+        its path, sorted.
+        """
         total = sum(file.size for file in self.files)
         with Progress(self.source.name, self._here, total):
             (config,) = (file for file in self.files if file.path == CONFIG)
             found = {CONFIG: self._bring(config)}
             check()
             pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch")
-            rest = sorted((file for file in self.files if file is not config), key=lambda file: -file.size)  # the longest first
-            futures: dict[str, Future[FileEntry]] = {file.path: pool.submit(self._bring, file) for file in rest}
+            rest = sorted(
+                (file for file in self.files if file is not config), key=lambda file: -file.size
+            )  # the longest first
+            futures: dict[str, Future[FileEntry]] = {
+                file.path: pool.submit(self._bring, file) for file in rest
+            }
             wait(futures.values(), return_when=FIRST_EXCEPTION)
-            pool.shutdown(cancel_futures=True)  # after an error: let those under way finish, start no more
-        found |= {path: future.result() for path, future in futures.items() if not future.cancelled()}
+            pool.shutdown(
+                cancel_futures=True
+            )  # after an error: let those under way finish, start no more
+        found |= {
+            path: future.result() for path, future in futures.items() if not future.cancelled()
+        }
         _sync(self.target)
         return dict(sorted(found.items()))
 
@@ -170,10 +211,16 @@ class _Download:
                 _sync(partial)
                 os.replace(partial, path)
                 return entry
-            log.warning("%s came with wrong bytes (%s is not %s)", file.path, file.algorithm, file.checksum[:16])
+            log.warning(
+                "%s came with wrong bytes (%s is not %s)",
+                file.path,
+                file.algorithm,
+                file.checksum[:16],
+            )
             partial.unlink()
         raise IntegrityError(
-            f"{self.source.name} gives wrong bytes for {file.path}: their {file.algorithm} is not {file.checksum}, twice. Ask who keeps the source."
+            f"{self.source.name} gives wrong bytes for {file.path}: their {file.algorithm} is not"
+            f" {file.checksum}, twice. Ask who keeps the source."
         )
 
     def _here(self) -> int:
@@ -190,13 +237,16 @@ class _Download:
     def no_space(self) -> GreenlightError:
         free = shutil.disk_usage(self.target).free
         return GreenlightError(
-            f"No space for {self.source.name} in {self.target.parent}: {self._missing():,} more bytes are needed, {free:,} are free. "
-            "Free some or choose another folder, and run again: it goes on where it stopped."
+            f"No space for {self.source.name} in {self.target.parent}: {self._missing():,} more"
+            f" bytes are needed, {free:,} are free. Free some or choose another folder, and run"
+            " again: it goes on where it stopped."
         )
 
 
 def _examine(path: Path, file: SourceFile) -> tuple[FileEntry, bool]:
-    """Read a file once: its entry for the record, and whether its bytes are those that the source promised."""
+    """Read a file once: its entry for the record, and whether its bytes are those that the source
+    promised.
+    """
     size = path.stat().st_size
     sha256 = hashlib.sha256()
     promised = _new_hash(file, size)
@@ -206,7 +256,10 @@ def _examine(path: Path, file: SourceFile) -> tuple[FileEntry, bool]:
             if promised is not None:
                 promised.update(block)
     found = (promised.digest() if promised is not None else sha256.digest()).hex()
-    return FileEntry(size=size, sha256=sha256.hexdigest()), size == file.size and found == file.checksum
+    return (
+        FileEntry(size=size, sha256=sha256.hexdigest()),
+        size == file.size and found == file.checksum,
+    )
 
 
 def _new_hash(file: SourceFile, size: int) -> Any:
@@ -214,7 +267,9 @@ def _new_hash(file: SourceFile, size: int) -> Any:
         import google_crc32c
 
         return google_crc32c.Checksum()
-    if file.algorithm == "git-sha1":  # the name of a blob: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
+    if (
+        file.algorithm == "git-sha1"
+    ):  # the name of a blob: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
         return hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
     return None  # sha256 is computed anyway
 

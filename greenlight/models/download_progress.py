@@ -16,7 +16,8 @@ class Progress:
 
     Args:
         name: of the model.
-        here: says how many bytes are there by now. It looks at the disk, so it is right after a resume and for any source.
+        here: says how many bytes are there by now. It looks at the disk, so it is right after a
+            resume and for any source.
         total: bytes.
     """
 
@@ -29,12 +30,19 @@ class Progress:
         self._start, self._found = time.monotonic(), self.here()
         total = f"{self.total / 1e6:.1f} MB"
         if self._found:
-            log.info("fetching %s: %.1f of %s are here already", self.name, self._found / 1e6, total)
+            log.info(
+                "fetching %s: %.1f of %s are here already", self.name, self._found / 1e6, total
+            )
         else:
             log.info("fetching %s: %s", self.name, total)
         self._thread.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._done.set()
         self._thread.join()
 
@@ -43,4 +51,10 @@ class Progress:
             here = self.here()
             speed = (here - self._found) / (time.monotonic() - self._start)
             figure = f"{here / 1e6:.0f} of {self.total / 1e6:.0f} MB"
-            log.info("%s: fetched %s, %.1f MB/s", self.name, figure, speed / 1e6, extra={"figure": figure})
+            log.info(
+                "%s: fetched %s, %.1f MB/s",
+                self.name,
+                figure,
+                speed / 1e6,
+                extra={"figure": figure},
+            )

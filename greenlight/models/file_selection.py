@@ -16,11 +16,19 @@ COMPANION = re.compile(
     r"|merges\.txt|spiece\.model|sentencepiece\.bpe\.model|chat_template\.(jinja|json)|(LICENSE|LICENCE|NOTICE|COPYING|USE_POLICY)[\w.-]*|README\.md",
     re.IGNORECASE,
 )
-TOKENIZERS = ({"tokenizer.json"}, {"tokenizer.model"}, {"spiece.model"}, {"sentencepiece.bpe.model"}, {"vocab.json", "merges.txt"}, {"vocab.txt"})
+TOKENIZERS = (
+    {"tokenizer.json"},
+    {"tokenizer.model"},
+    {"spiece.model"},
+    {"sentencepiece.bpe.model"},
+    {"vocab.json", "merges.txt"},
+    {"vocab.txt"},
+)
 
 
 def choose(model: str, listing: Iterable[str]) -> list[str]:
-    """The names to take from the names at the top of a source, sorted: config, weights, tokenizer, chat template, license.
+    """The names to take from the names at the top of a source, sorted: config, weights, tokenizer,
+    chat template, license.
 
     Args:
         model: the source as the user named it, for the error.
@@ -30,10 +38,17 @@ def choose(model: str, listing: Iterable[str]) -> list[str]:
     """
     names = set(listing)
     if CONFIG not in names:
-        raise InputError("model", model, "it holds no config.json; give a folder as save_pretrained writes it")
+        raise InputError(
+            "model", model, "it holds no config.json; give a folder as save_pretrained writes it"
+        )
     weights = _weights(model, names)
     if not any(kind <= names for kind in TOKENIZERS):
-        raise InputError("model", model, "it holds no tokenizer (such as tokenizer.json); save the tokenizer into the same folder")
+        raise InputError(
+            "model",
+            model,
+            "it holds no tokenizer (such as tokenizer.json); save the tokenizer into the same"
+            " folder",
+        )
     return sorted({CONFIG, *weights, *(name for name in names if COMPANION.fullmatch(name))})
 
 
@@ -46,17 +61,29 @@ def _weights(model: str, names: set[str]) -> set[str]:
     total = int(next(iter(shards.values())).group(2))
     wanted = {f"model-{number:05}-of-{total:05}.safetensors" for number in range(1, total + 1)}
     if missing := sorted(wanted - names):
-        raise InputError("model", model, f"it lacks {len(missing)} of {total} weight files, first {missing[0]}; complete it")
+        raise InputError(
+            "model",
+            model,
+            f"it lacks {len(missing)} of {total} weight files, first {missing[0]}; complete it",
+        )
     if INDEX not in names:
-        raise InputError("model", model, f"its weights are in {total} files but {INDEX} is missing; complete it")
+        raise InputError(
+            "model", model, f"its weights are in {total} files but {INDEX} is missing; complete it"
+        )
     return wanted | {INDEX}
 
 
 def _no_weights(names: set[str]) -> str:
     if "adapter_model.safetensors" in names:
-        return "it is an adapter; merge it into its base model (merge_and_unload of peft), save that and give its folder"
+        return (
+            "it is an adapter; merge it into its base model (merge_and_unload of peft), save that"
+            " and give its folder"
+        )
     if pickles := sorted(name for name in names if PICKLE.fullmatch(name)):
-        return f"its weights are pickled ({pickles[0]}), and loading a pickle runs code; convert them to safetensors with save_pretrained"
+        return (
+            f"its weights are pickled ({pickles[0]}), and loading a pickle runs code; convert them"
+            " to safetensors with save_pretrained"
+        )
     if others := sorted(name for name in names if OTHER_FORMAT.fullmatch(name)):
         return f"its weights are in another format ({others[0]}); give the model as safetensors"
     return f"it holds no {SINGLE}, nor model-00001-of-…; give a folder as save_pretrained writes it"

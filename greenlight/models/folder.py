@@ -20,20 +20,36 @@ NO_CLONE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPE
 
 
 class FolderSource(Source):
-    """A folder as `save_pretrained` writes it. It is copied, never linked: it may be edited in place while a run uses the copy."""
+    """A folder as `save_pretrained` writes it. It is copied, never linked: it may be edited in
+    place while a run uses the copy.
+    """
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.folder = name, folder
 
     def check(self) -> None:
         if not self.folder.exists():
-            raise InputError("model", self.name, "there is no such folder; give one that holds config.json, *.safetensors and a tokenizer")
+            raise InputError(
+                "model",
+                self.name,
+                "there is no such folder; give one that holds config.json, *.safetensors and a"
+                " tokenizer",
+            )
         if not self.folder.is_dir():
-            raise InputError("model", self.name, "it is a file; give the folder that holds config.json, *.safetensors and a tokenizer")
+            raise InputError(
+                "model",
+                self.name,
+                "it is a file; give the folder that holds config.json, *.safetensors and a"
+                " tokenizer",
+            )
         try:
             check_checkpoint(self.name, self.folder)
         except OSError as error:
-            raise InputError("model", self.name, f"the folder cannot be read ({error.strerror}); make it readable") from None
+            raise InputError(
+                "model",
+                self.name,
+                f"the folder cannot be read ({error.strerror}); make it readable",
+            ) from None
 
     def resolve(self) -> str:
         self.check()
@@ -43,8 +59,13 @@ class FolderSource(Source):
         self.check()
         files = self._describe()
         if content_digest(files) != commit:
-            raise IntegrityError(f"{self.name} has changed since it was resolved to {commit[:12]}. Run again to take it as it is now.")
-        return [SourceFile(path, entry.size, "sha256", entry.sha256) for path, entry in files.items()]
+            raise IntegrityError(
+                f"{self.name} has changed since it was resolved to {commit[:12]}. Run again to take"
+                " it as it is now."
+            )
+        return [
+            SourceFile(path, entry.size, "sha256", entry.sha256) for path, entry in files.items()
+        ]
 
     def fetch(self, file: SourceFile, commit: str, partial: Path) -> None:
         with open(self.folder / file.path, "rb") as source, open(partial, "ab") as target:
@@ -62,7 +83,9 @@ class FolderSource(Source):
 
 
 def _copy(source: int, target: int, offset: int) -> int:
-    """Copy up to CHUNK bytes at `offset` of both; without moving bytes where the file system can share them."""
+    """Copy up to CHUNK bytes at `offset` of both; without moving bytes where the file system can
+    share them.
+    """
     try:
         return os.copy_file_range(source, target, CHUNK, offset, offset)
     except OSError as error:

@@ -1,4 +1,6 @@
-"""Where a model comes from: a hub id, a gs:// prefix, a local folder or the built-in model, behind one small interface."""
+"""Where a model comes from: a hub id, a gs:// prefix, a local folder or the built-in model, behind
+one small interface.
+"""
 
 import os
 import re
@@ -26,7 +28,9 @@ class SourceFile:
 
 
 class Source(ABC):
-    """A model in one place. Nothing here imports torch or transformers, and local ones need no network."""
+    """A model in one place. Nothing here imports torch or transformers, and local ones need no
+    network.
+    """
 
     name: str  # as the user gave it
     library: str = ""  # the distribution that fetches, for the record
@@ -45,8 +49,9 @@ class Source(ABC):
     def resolve(self) -> str:
         """The exact commit that the name stands for now, without a download.
 
-        A hub model: its commit. A bucket: sha256 of the names, sizes, generations and checksums of its files, of the newest complete
-        checkpoint where there are several. A folder: its content digest, which is that of the Model made from it.
+        A hub model: its commit. A bucket: sha256 of the names, sizes, generations and checksums of
+        its files, of the newest complete checkpoint where there are several. A folder: its content
+        digest, which is that of the Model made from it.
         """
 
     @abstractmethod
@@ -59,15 +64,19 @@ class Source(ABC):
 
     @abstractmethod
     def fetch(self, file: SourceFile, commit: str, partial: Path) -> None:
-        """Make `partial` whole, going on from the bytes that it already holds. The caller verifies them."""
+        """Make `partial` whole, going on from the bytes that it already holds. The caller verifies
+        them.
+        """
 
 
 def parse_source(model: str, revision: str = "") -> Source:
     """Tell what kind of source a name is, without looking whether it holds a model.
 
     Args:
-        model: `org/name` on the hub, `gs://bucket/prefix`, a local folder, or `builtin:tiny`. A folder that exists wins over a hub id.
-        revision: branch, tag or commit of a hub model. Empty: the default branch. Other sources have none.
+        model: `org/name` on the hub, `gs://bucket/prefix`, a local folder, or `builtin:tiny`. A
+            folder that exists wins over a hub id.
+        revision: branch, tag or commit of a hub model. Empty: the default branch. Other sources
+            have none.
 
     Raises:
         InputError: it is none of these.
@@ -83,14 +92,23 @@ def parse_source(model: str, revision: str = "") -> Source:
             return _unrevised(FolderSource(model, local), revision)
     if model.startswith("gs:"):
         if not BUCKET.fullmatch(model):
-            raise InputError("model", model, "write gs://bucket/prefix, the prefix being the model's folder or one that holds its checkpoints")
+            raise InputError(
+                "model",
+                model,
+                "write gs://bucket/prefix, the prefix being the model's folder or one that holds"
+                " its checkpoints",
+            )
         return _unrevised(BucketSource(model), revision)
     if model.startswith("builtin:"):
         if model != "builtin:tiny":
             raise InputError("model", model, "the only built-in model is builtin:tiny")
         return _unrevised(FolderSource(model, TINY), revision)
     if not HUB_ID.fullmatch(model) or ".." in model or "--" in model:
-        raise InputError("model", model, "give a hub id as org/name, gs://bucket/prefix, an existing folder, or builtin:tiny")
+        raise InputError(
+            "model",
+            model,
+            "give a hub id as org/name, gs://bucket/prefix, an existing folder, or builtin:tiny",
+        )
     return HubSource(model, revision)
 
 
@@ -106,5 +124,9 @@ def check_source(model: str, revision: str = "") -> None:
 
 def _unrevised(source: Source, revision: str) -> Source:
     if revision:
-        raise InputError("revision", revision, f"leave it empty: only hub models have revisions, and {source.name} is none")
+        raise InputError(
+            "revision",
+            revision,
+            f"leave it empty: only hub models have revisions, and {source.name} is none",
+        )
     return source

@@ -1,4 +1,6 @@
-"""The texts and chats that a method calibrates on: read, checked, and chosen by chance from a fixed seed."""
+"""The texts and chats that a method calibrates on: read, checked, and chosen by chance from a fixed
+seed.
+"""
 
 import hashlib
 import json
@@ -24,9 +26,11 @@ class Calibration:
     """What to calibrate on.
 
     Attributes:
-        data: `builtin`, or the path or gs:// URI of JSONL or Parquet with a `text` or chat `messages` a row.
+        data: `builtin`, or the path or gs:// URI of JSONL or Parquet with a `text` or chat
+            `messages` a row.
         samples: documents at most, chosen by chance. 128 as in the paper of GPTQ.
-        length: tokens of a document at most; what is longer is cut off, as is what the model cannot read.
+        length: tokens of a document at most; what is longer is cut off, as is what the model cannot
+            read.
     """
 
     data: str = BUILTIN
@@ -43,10 +47,16 @@ class Calibration:
         Raises:
             InputError: names the field, and the line of a file that cannot be used.
         """
-        for field, value in (("calibration_samples", self.samples), ("calibration_length", self.length)):
+        for field, value in (
+            ("calibration_samples", self.samples),
+            ("calibration_length", self.length),
+        ):
             if value < 1:
                 raise InputError(field, value, "use 1 or more")
-        return [_document(self.data, row) for row in read_rows(self.uri, self.data, "calibration", COLUMNS)]
+        return [
+            _document(self.data, row)
+            for row in read_rows(self.uri, self.data, "calibration", COLUMNS)
+        ]
 
     def chosen(self) -> list[str | Chat]:
         """The documents to calibrate on: the same ones for the same file and number."""
@@ -60,7 +70,9 @@ class Calibration:
 
 
 def check_calibration(data: str, samples: int, length: int) -> None:
-    """Raises InputError when a method could not calibrate on it. Costs milliseconds for a local file."""
+    """Raises InputError when a method could not calibrate on it. Costs milliseconds for a local
+    file.
+    """
     Calibration(data, samples, length).documents()
 
 
@@ -71,16 +83,23 @@ def token_ids(calibration: Calibration, folder: Path) -> list[list[int]]:
         InputError: there are chats, and the model has no chat template, or one that refuses them.
     """
     config = json.loads((folder / "config.json").read_bytes())
-    context = (config.get("text_config") or config).get("max_position_embeddings", calibration.length)
+    context = (config.get("text_config") or config).get(
+        "max_position_embeddings", calibration.length
+    )
     tokenizer = load_tokenizer(folder)
     tokenizer.enable_truncation(min(calibration.length, context))
     # A template writes special tokens itself.
-    found = [tokenizer.encode(text, add_special_tokens=not rendered).ids for text, rendered in _written(calibration, folder)]
+    found = [
+        tokenizer.encode(text, add_special_tokens=not rendered).ids
+        for text, rendered in _written(calibration, folder)
+    ]
     return [ids for ids in found if ids]
 
 
 def texts(calibration: Calibration, folder: Path, documents: int, length: int) -> list[str]:
-    """So many of the chosen documents at most, cut after so many tokens, as text. Raises InputError as `token_ids` does."""
+    """So many of the chosen documents at most, cut after so many tokens, as text. Raises InputError
+    as `token_ids` does.
+    """
     tokenizer = load_tokenizer(folder)
     tokenizer.enable_truncation(min(calibration.length, length))
     found = []
@@ -101,11 +120,20 @@ def _written(calibration: Calibration, folder: Path) -> list[tuple[str, bool]]:
             found.append((document, False))
             continue
         if not template:
-            raise InputError("calibration", calibration.data, "holds chats, and the model has no chat template; give texts, or a model that chats")
+            raise InputError(
+                "calibration",
+                calibration.data,
+                "holds chats, and the model has no chat template; give texts, or a model that"
+                " chats",
+            )
         try:
             found.append((template.render(document, ask=False), True))
         except ValueError as error:
-            raise InputError("calibration", calibration.data, f"the model's chat template refuses a chat ({error}): {str(document)[:60]!r}") from None
+            raise InputError(
+                "calibration",
+                calibration.data,
+                f"the model's chat template refuses a chat ({error}): {str(document)[:60]!r}",
+            ) from None
     return found
 
 
@@ -113,10 +141,21 @@ def _document(data: str, row: Row) -> str | Chat:
     value = row.value if isinstance(row.value, dict) else {}
     if "messages" in value and "text" not in value:
         if problem := chat_problem(value["messages"]):
-            fix = 'write {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
+            fix = (
+                'write {"messages": [{"role": "user", "content": "…"}, {"role": "assistant",'
+                ' "content": "…"}]}'
+            )
             raise InputError("calibration", data, f"{row.where}: {problem} ({row.shown!r}); {fix}")
-        return [{"role": message["role"], "content": message["content"]} for message in value["messages"]]
+        return [
+            {"role": message["role"], "content": message["content"]}
+            for message in value["messages"]
+        ]
     text = value.get("text")
     if not isinstance(text, str) or not text.strip():
-        raise InputError("calibration", data, f'{row.where} is neither {{"text": "…"}} with some text in it nor {{"messages": […]}}: {row.shown!r}')
+        raise InputError(
+            "calibration",
+            data,
+            f'{row.where} is neither {{"text": "…"}} with some text in it nor {{"messages": […]}}:'
+            f" {row.shown!r}",
+        )
     return text

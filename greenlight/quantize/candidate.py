@@ -1,4 +1,6 @@
-"""Quantize a baseline into a candidate: all of it, or nothing that a later run could take for whole."""
+"""Quantize a baseline into a candidate: all of it, or nothing that a later run could take for
+whole.
+"""
 
 import contextlib
 import logging
@@ -22,7 +24,8 @@ from greenlight.quantize.reload_check import check_reload, write_probe
 
 log = logging.getLogger("greenlight.quantize")
 
-# How a full disk reads in what a library prints: Python and Rust; OpenVINO, whose writes into our own folder fail for no other reason.
+# How a full disk reads in what a library prints: Python and Rust; OpenVINO, whose writes into our
+# own folder fail for no other reason.
 NO_SPACE_LEFT = ("No space left on device", "iostream error")
 
 
@@ -35,9 +38,11 @@ def quantize_model(
     limits: str = "",
     shard_bytes: int = SHARD_BYTES,
 ) -> Model:
-    """Quantize the model in `baseline_folder` into the artifact `output_folder`: `model/` and, last, `record.json`.
+    """Quantize the model in `baseline_folder` into the artifact `output_folder`: `model/` and,
+    last, `record.json`.
 
-    It works in a hidden folder beside the output, so a run that was killed at any line leaves no artifact, and the next one removes what it left.
+    It works in a hidden folder beside the output, so a run that was killed at any line leaves no
+    artifact, and the next one removes what it left.
 
     Args:
         baseline_folder: a Model artifact, or a plain checkpoint folder of safetensors.
@@ -48,7 +53,8 @@ def quantize_model(
 
     Raises:
         InputError: an argument is unusable.
-        IntegrityError: the baseline is not what its record says, or what the method saved is not what it quantized.
+        IntegrityError: the baseline is not what its record says, or what the method saved is not
+            what it quantized.
         GreenlightError: the library or disk space is missing, or the library failed.
     """
     started = time.monotonic()
@@ -61,11 +67,28 @@ def quantize_model(
         calibration.documents()
     baseline = open_checkpoint("baseline", Path(baseline_folder))
     if baseline.record.format != "safetensors":
-        raise InputError("baseline", str(baseline_folder), f"is already quantized ({baseline.record.format}); start from the full-precision model")
+        raise InputError(
+            "baseline",
+            str(baseline_folder),
+            f"is already quantized ({baseline.record.format}); start from the full-precision model",
+        )
 
     with _workspace(Path(output_folder), int(chosen.disk * baseline.record.bytes)) as workspace:
-        log.info("quantizing %s with %s: %s", baseline.record.source, chosen.library, recipe_name(method, bits))
-        job = Job(baseline.folder, workspace / MODEL_FOLDER, bits, calibration, workspace / "scratch", limits, shard_bytes)
+        log.info(
+            "quantizing %s with %s: %s",
+            baseline.record.source,
+            chosen.library,
+            recipe_name(method, bits),
+        )
+        job = Job(
+            baseline.folder,
+            workspace / MODEL_FOLDER,
+            bits,
+            calibration,
+            workspace / "scratch",
+            limits,
+            shard_bytes,
+        )
         job.output.mkdir()
         job.scratch.mkdir()
         if chosen.tolerance is not None:
@@ -95,29 +118,48 @@ def quantize_model(
             _check_copy(baseline, record)
         else:
             began = time.monotonic()
-            difference, reload_memory = check_reload(workspace, job.scratch, chosen.tolerance, chosen.library)
-            log.info("reloaded in a fresh process, it predicts as it did before it was saved", extra={"figure": f"KL {difference.kl_mean:.1e} nats"})
+            difference, reload_memory = check_reload(
+                workspace, job.scratch, chosen.tolerance, chosen.library
+            )
+            log.info(
+                "reloaded in a fresh process, it predicts as it did before it was saved",
+                extra={"figure": f"KL {difference.kl_mean:.1e} nats"},
+            )
             peak_memory = max(peak_memory, reload_memory)
-            record = record.model_copy(update={"reload_kl": difference.kl_mean, "reload_seconds": round(time.monotonic() - began, 3)})
-        taken = {"seconds": round(time.monotonic() - started, 3), "peak_memory_bytes": max(peak_memory, own_peak_memory())}
+            record = record.model_copy(
+                update={
+                    "reload_kl": difference.kl_mean,
+                    "reload_seconds": round(time.monotonic() - began, 3),
+                }
+            )
+        taken = {
+            "seconds": round(time.monotonic() - started, 3),
+            "peak_memory_bytes": max(peak_memory, own_peak_memory()),
+        }
         record = record.model_copy(update=taken)
-        # One rename on the same file system; on a mounted bucket, where a folder cannot be renamed, a copy. The record comes last either way.
+        # One rename on the same file system; on a mounted bucket, where a folder cannot be renamed,
+        # a copy. The record comes last either way.
         shutil.move(job.output, Path(output_folder) / MODEL_FOLDER)
         record.save(output_folder)
-    log.info("quantized in %.1f s", record.seconds, extra={"figure": f"{record.bytes / 1e6:.1f} MB"})
+    log.info(
+        "quantized in %.1f s", record.seconds, extra={"figure": f"{record.bytes / 1e6:.1f} MB"}
+    )
     return record
 
 
 @contextlib.contextmanager
 def _workspace(output: Path, needed: int) -> Iterator[Path]:
-    """An empty hidden folder beside `output`, and nothing in `output` but the empty folder. A full disk becomes a clear error.
+    """An empty hidden folder beside `output`, and nothing in `output` but the empty folder. A full
+    disk becomes a clear error.
 
     Args:
         needed: bytes that the work writes at most.
     """
     workspace = output.parent / f".{output.name}.partial"
     shutil.rmtree(workspace, ignore_errors=True)
-    (output / RECORD_FILE).unlink(missing_ok=True)  # first: from here on the output is nobody's artifact
+    (output / RECORD_FILE).unlink(
+        missing_ok=True
+    )  # first: from here on the output is nobody's artifact
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     free = shutil.disk_usage(output.parent).free
@@ -137,12 +179,15 @@ def _workspace(output: Path, needed: int) -> Iterator[Path]:
 
 def _disk_full(needed: int, free: int, folder: Path) -> GreenlightError:
     return GreenlightError(
-        f"The disk is full: quantizing needs about {needed / 1e6:.1f} MB and {folder} has {free / 1e6:.1f} MB free. Free some space there, or write elsewhere."
+        f"The disk is full: quantizing needs about {needed / 1e6:.1f} MB and {folder} has"
+        f" {free / 1e6:.1f} MB free. Free some space there, or write elsewhere."
     )
 
 
 def _copy_companions(baseline: Checkpoint, output: Path) -> None:
-    """The tokenizer, chat template, generation settings and license, as they are in the baseline: libraries save their own versions of them."""
+    """The tokenizer, chat template, generation settings and license, as they are in the baseline:
+    libraries save their own versions of them.
+    """
     for path in baseline.folder.iterdir():
         if COMPANION.fullmatch(path.name):
             shutil.copyfile(path, output / path.name)
@@ -150,13 +195,20 @@ def _copy_companions(baseline: Checkpoint, output: Path) -> None:
 
 def _check_copy(baseline: Checkpoint, record: Model) -> None:
     """Raises IntegrityError when a file is not the baseline's."""
-    changed = sorted(name for name, entry in record.files.items() if baseline.record.files.get(name) != entry)
+    changed = sorted(
+        name for name, entry in record.files.items() if baseline.record.files.get(name) != entry
+    )
     if changed:
-        raise IntegrityError(f"The copy of {changed[0]} differs from the baseline's: the disk or the memory of this machine is faulty. Run it elsewhere.")
+        raise IntegrityError(
+            f"The copy of {changed[0]} differs from the baseline's: the disk or the memory of this"
+            " machine is faulty. Run it elsewhere."
+        )
 
 
 def _settle(folder: Path) -> None:
-    """Make every file readable for the user that serves it (safetensors saves for the owner alone), and durable."""
+    """Make every file readable for the user that serves it (safetensors saves for the owner alone),
+    and durable.
+    """
     for path in [*folder.rglob("*"), folder]:
         path.chmod(0o755 if path.is_dir() else 0o644)
         handle = os.open(path, os.O_RDONLY)

@@ -1,4 +1,6 @@
-"""What a method needs of the machine that quantizes, and what this machine, or one in a cloud, has."""
+"""What a method needs of the machine that quantizes, and what this machine, or one in a cloud,
+has.
+"""
 
 import os
 import subprocess
@@ -6,7 +8,8 @@ from dataclasses import dataclass
 
 from greenlight.core.errors import InputError
 
-# Compute capability of the accelerators of GKE and Vertex, from NVIDIA's table: https://developer.nvidia.com/cuda-gpus
+# Compute capability of the accelerators of GKE and Vertex, from NVIDIA's table:
+# https://developer.nvidia.com/cuda-gpus
 CAPABILITIES = {
     "nvidia-tesla-p4": 6.1,
     "nvidia-tesla-p100": 6.0,
@@ -53,22 +56,40 @@ def check_here(method: str, needs: Gpu | None) -> None:
     found = _capability_here()
     if found is None or found < needs.capability:
         has = "this machine has none" if found is None else f"this machine's is of {found}"
-        raise InputError("method", method, f"needs {needs}, and {has}: {needs.why}. Use {needs.instead} here, or run where there is one")
+        raise InputError(
+            "method",
+            method,
+            f"needs {needs}, and {has}: {needs.why}. Use {needs.instead} here, or run where there"
+            " is one",
+        )
 
 
 def check_accelerator(method: str, needs: Gpu | None, accelerator: str | None) -> None:
-    """Whether a machine with this accelerator, as GKE names it, has what the method needs. None: it has no accelerator. An unknown one is let through.
+    """Whether a machine with this accelerator, as GKE names it, has what the method needs. None: it
+    has no accelerator. An unknown one is let through.
 
     Raises:
         InputError: it has not.
     """
     if needs is None:
         return
-    add = "in the resources file write steps.quantize.accelerator: {type: nvidia-l4}, or another that has it, or use " + needs.instead
+    add = (
+        "in the resources file write steps.quantize.accelerator: {type: nvidia-l4}, or another that"
+        " has it, or use " + needs.instead
+    )
     if accelerator is None:
-        raise InputError("method", method, f"needs {needs}, and the step quantize has no accelerator: {needs.why}; {add}")
+        raise InputError(
+            "method",
+            method,
+            f"needs {needs}, and the step quantize has no accelerator: {needs.why}; {add}",
+        )
     if (has := CAPABILITIES.get(accelerator)) is not None and has < needs.capability:
-        raise InputError("method", method, f"needs {needs}, and {accelerator} of the step quantize is of {has}: {needs.why}; {add}")
+        raise InputError(
+            "method",
+            method,
+            f"needs {needs}, and {accelerator} of the step quantize is of {has}: {needs.why};"
+            f" {add}",
+        )
 
 
 def _capability_here() -> float | None:
@@ -77,6 +98,10 @@ def _capability_here() -> float | None:
         return None
     command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
     try:
-        return float(subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.split()[0])
+        return float(
+            subprocess.run(
+                command, capture_output=True, text=True, timeout=20, check=True
+            ).stdout.split()[0]
+        )
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return None

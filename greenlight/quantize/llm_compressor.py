@@ -1,4 +1,6 @@
-"""What the methods of llm-compressor share: loading, calibrating, saving. A method says its recipe."""
+"""What the methods of llm-compressor share: loading, calibrating, saving. A method says its
+recipe.
+"""
 
 import contextlib
 import json
@@ -34,12 +36,23 @@ class Compressor(Method):
 
     @abstractmethod
     def recipe(self, model: Any, bits: int) -> list[Any]:
-        """The modifiers that llm-compressor applies to a loaded model, in their order. Runs in the method's own process."""
+        """The modifiers that llm-compressor applies to a loaded model, in their order. Runs in the
+        method's own process.
+        """
 
     def quantize(self, job: Job) -> int:
         if self.calibrates:
-            (job.scratch / SAMPLES_FILE).write_text(json.dumps(token_ids(job.calibration, job.model)))
-        arguments = [self.name, str(job.model), str(job.output), str(job.bits), str(job.scratch), str(job.shard_bytes)]
+            (job.scratch / SAMPLES_FILE).write_text(
+                json.dumps(token_ids(job.calibration, job.model))
+            )
+        arguments = [
+            self.name,
+            str(job.model),
+            str(job.output),
+            str(job.bits),
+            str(job.scratch),
+            str(job.shard_bytes),
+        ]
         return run_module(__name__, arguments, job.scratch, self.library)
 
 
@@ -58,24 +71,47 @@ def work(name: str, model: str, output: str, bits: str, scratch: str, shard_byte
     data: dict[str, Any] = {}
     if method.calibrates:
         documents = json.loads((Path(scratch) / SAMPLES_FILE).read_bytes())
-        samples = [{"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)} for ids in documents]
+        samples = [
+            {
+                "input_ids": torch.tensor([ids]),
+                "attention_mask": torch.ones(1, len(ids), dtype=torch.long),
+            }
+            for ids in documents
+        ]
         data["dataset"] = DataLoader(samples, batch_size=None)
     oneshot(model=loaded, recipe=method.recipe(loaded, int(bits)), **data)
-    with _as_saved_on_gpu(loaded) if on_gpu else _as_saved_from_disk(loaded, _source_dtype(Path(model))):
-        device = loaded.device if on_gpu else "cpu"  # asking costs reading the embeddings where they are on disk
-        keep(lambda ids: loaded(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0], Path(scratch), "" if on_gpu else "float32")
+    with (
+        _as_saved_on_gpu(loaded)
+        if on_gpu
+        else _as_saved_from_disk(loaded, _source_dtype(Path(model)))
+    ):
+        device = (
+            loaded.device if on_gpu else "cpu"
+        )  # asking costs reading the embeddings where they are on disk
+        keep(
+            lambda ids: loaded(
+                input_ids=torch.tensor([ids], device=device), use_cache=False
+            ).logits[0],
+            Path(scratch),
+            "" if on_gpu else "float32",
+        )
     loaded.save_pretrained(output, save_compressed=True, max_shard_size=int(shard_bytes))
     if not on_gpu:
         _restore_dtype(Path(model), Path(output))
-    shutil.rmtree(Path(scratch) / OFFLOADED, ignore_errors=True)  # before the reload check, which needs as much disk
-    (Path(output) / "recipe.yaml").unlink(missing_ok=True)  # config.json says the same, and a recipe may name data
+    shutil.rmtree(
+        Path(scratch) / OFFLOADED, ignore_errors=True
+    )  # before the reload check, which needs as much disk
+    (Path(output) / "recipe.yaml").unlink(
+        missing_ok=True
+    )  # config.json says the same, and a recipe may name data
 
 
 def _load(model: Path, offload: Path | None) -> Any:
-    """On CPU (with a folder `offload`) in 32 bits: many CPUs have no bfloat16 unit, and are 8 times slower without one.
+    """On CPU (with a folder `offload`) in 32 bits: many CPUs have no bfloat16 unit, and are 8 times
+    slower without one.
 
-    So that memory does not hold all of it in 32 bits, it stays on disk as it is, and each layer is read when it is its turn. What quantizing changes is kept
-    in the folder.
+    So that memory does not hold all of it in 32 bits, it stays on disk as it is, and each layer is
+    read when it is its turn. What quantizing changes is kept in the folder.
     """
     import torch
     from compressed_tensors.offload import load_offloaded_model
@@ -85,15 +121,19 @@ def _load(model: Path, offload: Path | None) -> Any:
         return AutoModelForCausalLM.from_pretrained(model, dtype="auto", local_files_only=True)
     place: dict[str, Any] = {"device_map": {"": "disk"}, "offload_folder": str(offload)}
     with load_offloaded_model():
-        return AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32, local_files_only=True, **place)
+        return AutoModelForCausalLM.from_pretrained(
+            model, dtype=torch.float32, local_files_only=True, **place
+        )
 
 
 @contextlib.contextmanager
 def _as_saved_from_disk(model: Any, dtype: str) -> Iterator[None]:
     """Let a model that lies on disk, in 32 bits, predict what its checkpoint in 16 bits will.
 
-    Scales and norms are rounded: what a rounded scale changes grows with the depth of a model, and would leave a limit on it no room for both a sound deep
-    model and a small fault. And weights are read once: compressed-tensors 0.19 rounds the one it has read, and then multiplies with the one it reads again.
+    Scales and norms are rounded: what a rounded scale changes grows with the depth of a model, and
+    would leave a limit on it no room for both a sound deep model and a small fault. And weights are
+    read once: compressed-tensors 0.19 rounds the one it has read, and then multiplies with the one
+    it reads again.
     """
     import torch
     from compressed_tensors.offload import (
@@ -111,10 +151,20 @@ def _as_saved_from_disk(model: Any, dtype: str) -> Iterator[None]:
 
     for module in model.modules():
         with disable_onloading():
-            rounded = [name for name, value in module._parameters.items() if value is not None and (value.ndim == 1 or name == "weight_scale")]
+            rounded = [
+                name
+                for name, value in module._parameters.items()
+                if value is not None and (value.ndim == 1 or name == "weight_scale")
+            ]
         for name in rounded:
-            update_offload_parameter(module, name, getattr(module, name).to(getattr(torch, dtype)).float())
-    forwards = {module: module.forward for module in model.modules() if hasattr(module, "quantization_scheme")}
+            update_offload_parameter(
+                module, name, getattr(module, name).to(getattr(torch, dtype)).float()
+            )
+    forwards = {
+        module: module.forward
+        for module in model.modules()
+        if hasattr(module, "quantization_scheme")
+    }
     for module, forward in forwards.items():
         module.forward = reading_once(forward)
     yield
@@ -126,17 +176,28 @@ def _as_saved_from_disk(model: Any, dtype: str) -> Iterator[None]:
 def _as_saved_on_gpu(model: Any) -> Iterator[None]:
     """Let a model on a GPU, in the 16 bits of its checkpoint, predict what that will.
 
-    Weights are rounded as saving does it, by a kernel that divides in 32 bits, and not once more when they are multiplied with, where compressed-tensors 0.19
-    divides in 16. The two differ by a step in some weights: up to 0.0015 nats on the built-in model.
+    Weights are rounded as saving does it, by a kernel that divides in 32 bits, and not once more
+    when they are multiplied with, where compressed-tensors 0.19 divides in 16. The two differ by a
+    step in some weights: up to 0.0015 nats on the built-in model.
     """
     from compressed_tensors.offload import dispatch_model, update_offload_parameter
     from compressed_tensors.quantization.lifecycle.forward import dequantize, quantize
 
     dispatch_model(model)  # back from where calibration, layer by layer, has left it
-    schemes = {module: module.quantization_scheme for module in model.modules() if hasattr(module, "quantization_scheme")}
+    schemes = {
+        module: module.quantization_scheme
+        for module in model.modules()
+        if hasattr(module, "quantization_scheme")
+    }
     for module, scheme in schemes.items():
-        how = {"scale": module.weight_scale, "zero_point": getattr(module, "weight_zero_point", None), "args": scheme.weights}
-        update_offload_parameter(module, "weight", dequantize(quantize(module.weight, **how), **how))
+        how = {
+            "scale": module.weight_scale,
+            "zero_point": getattr(module, "weight_zero_point", None),
+            "args": scheme.weights,
+        }
+        update_offload_parameter(
+            module, "weight", dequantize(quantize(module.weight, **how), **how)
+        )
         module.quantization_scheme = scheme.model_copy(update={"weights": None})
     yield
     for module, scheme in schemes.items():
@@ -146,20 +207,32 @@ def _as_saved_on_gpu(model: Any) -> Iterator[None]:
 def _source_dtype(model: Path) -> str:
     """torch's name of the type that a checkpoint is saved in."""
     source = json.loads((model / "config.json").read_bytes())
-    return source.get("dtype") or source.get("torch_dtype") or "float32"  # torch_dtype: before transformers 4.56
+    return (
+        source.get("dtype") or source.get("torch_dtype") or "float32"
+    )  # torch_dtype: before transformers 4.56
 
 
 def weights_only(model: Any, bits: int, symmetric: bool = True) -> dict[str, Any]:
-    """The scheme of integer weights and 16-bit activations: 4 bits in the largest usual group that divides every layer's input, else a channel."""
+    """The scheme of integer weights and 16-bit activations: 4 bits in the largest usual group that
+    divides every layer's input, else a channel.
+    """
     import torch
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 
-    widths = {layer.in_features for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear) and name not in KEPT}
+    widths = {
+        layer.in_features
+        for name, layer in model.named_modules()
+        if isinstance(layer, torch.nn.Linear) and name not in KEPT
+    }
     group = next((size for size in GROUP_SIZES if all(width % size == 0 for width in widths)), None)
     if bits == 4 and group:
-        weights = QuantizationArgs(num_bits=4, type="int", symmetric=symmetric, strategy="group", group_size=group)
+        weights = QuantizationArgs(
+            num_bits=4, type="int", symmetric=symmetric, strategy="group", group_size=group
+        )
     else:
-        weights = QuantizationArgs(num_bits=bits, type="int", symmetric=symmetric, strategy="channel")
+        weights = QuantizationArgs(
+            num_bits=bits, type="int", symmetric=symmetric, strategy="channel"
+        )
     return {"weights": QuantizationScheme(targets=["Linear"], weights=weights)}
 
 
@@ -173,10 +246,15 @@ def _restore_dtype(model: Path, output: Path) -> None:
     (output / "config.json").write_text(json.dumps(config | {"dtype": dtype}, indent=2) + "\n")
     total = 0
     for shard in output.glob("*.safetensors"):
-        tensors = {name: t.to(getattr(torch, dtype)) if t.dtype == torch.float32 else t for name, t in load_file(shard).items()}
+        tensors = {
+            name: t.to(getattr(torch, dtype)) if t.dtype == torch.float32 else t
+            for name, t in load_file(shard).items()
+        }
         total += sum(t.nbytes for t in tensors.values())
         save_file(tensors, shard, metadata={"format": "pt"})
-    if (output / INDEX).is_file():  # of a checkpoint in several files; it says how many bytes they hold
+    if (
+        output / INDEX
+    ).is_file():  # of a checkpoint in several files; it says how many bytes they hold
         index = json.loads((output / INDEX).read_bytes())
         index["metadata"]["total_size"] = total
         (output / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")

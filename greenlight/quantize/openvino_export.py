@@ -1,4 +1,6 @@
-"""The export to OpenVINO, and what the model predicts before it is saved. Runs in the export environment, which has other versions of the libraries."""
+"""The export to OpenVINO, and what the model predicts before it is saved. Runs in the export
+environment, which has other versions of the libraries.
+"""
 
 import os
 import sys
@@ -15,8 +17,8 @@ COMPRESSED = ["nncf", "weight_compression"]
 def work(scratch: str, *arguments: str) -> None:
     """Run optimum-cli with these arguments.
 
-    It exports the model, reads it again, compresses that in memory and saves it; nothing of its own says what the compressed model predicts.
-    So the saving is where it is asked.
+    It exports the model, reads it again, compresses that in memory and saves it; nothing of its own
+    says what the compressed model predicts. So the saving is where it is asked.
     """
     import openvino
 

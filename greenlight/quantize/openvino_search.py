@@ -1,4 +1,6 @@
-"""The trials of the method `smallest`. Runs in the export environment, which has other versions of the libraries."""
+"""The trials of the method `smallest`. Runs in the export environment, which has other versions of
+the libraries.
+"""
 
 import json
 import logging
@@ -21,7 +23,9 @@ MODEL = "openvino_model"
 
 
 def work(scratch: str, output: str, limits: str) -> None:
-    """Compress the export in full precision again and again, and leave the smallest that keeps the limits in `output`."""
+    """Compress the export in full precision again and again, and leave the smallest that keeps the
+    limits in `output`.
+    """
     full = Path(scratch) / FULL_FOLDER
     trials = Trials(Path(scratch), full, Path(output), gate_of(limits))
     path = search(trials.attempt)
@@ -40,7 +44,9 @@ class Trials:
         self._best = float("inf")
 
     def attempt(self, scheme: Scheme) -> Trial:
-        """Compress, and score where it is the smallest so far. One that passes is saved as the output, and the reload check will compare with it."""
+        """Compress, and score where it is the smallest so far. One that passes is saved as the
+        output, and the reload check will compare with it.
+        """
         import openvino
 
         model = compressed(openvino.Core().read_model(self._full / f"{MODEL}.xml"), scheme)
@@ -48,9 +54,19 @@ class Trials:
         trial.mkdir(exist_ok=True)
         openvino.save_model(model, trial / f"{MODEL}.xml", compress_to_fp16=False)
         size = sum(file.stat().st_size for file in trial.iterdir())
-        known = {"scheme": str(scheme), "group_size": scheme.group_size, "ratio": scheme.ratio, "bytes": size}
+        known = {
+            "scheme": str(scheme),
+            "group_size": scheme.group_size,
+            "ratio": scheme.ratio,
+            "bytes": size,
+        }
         if size >= self._best:
-            return Trial(**known, passed=False, too_large=True, reason="larger than one that keeps the limits")
+            return Trial(
+                **known,
+                passed=False,
+                too_large=True,
+                reason="larger than one that keeps the limits",
+            )
         scorer = OpenVINOScorer(model, len(os.sched_getaffinity(0)))
         evaluation = self._evaluate(scorer)
         judged = judge_quality(self._scratch / "evaluation", self._gate)
@@ -61,14 +77,25 @@ class Trials:
             for file in trial.iterdir():
                 shutil.move(file, self._output / file.name)
         metrics = {each.metric: evaluation.metrics[each.metric] for each in self._gate.objectives}
-        return Trial(**known, metrics=metrics, passed=broken is None, reason=broken.reason if broken else "keeps the limits")
+        return Trial(
+            **known,
+            metrics=metrics,
+            passed=broken is None,
+            reason=broken.reason if broken else "keeps the limits",
+        )
 
     def _evaluate(self, scorer: OpenVINOScorer) -> Evaluation:
         folder, scored = self._scratch / "evaluation", score(scorer, self._reference)
         write_documents(scored, folder)
         tokens = sum(each.sums.tokens for each in scored)
         baseline = self._reference.record.baseline_digest
-        record = Evaluation(baseline_digest=baseline, candidate_digest="", documents=len(scored), tokens=tokens, metrics=summarize(scored))
+        record = Evaluation(
+            baseline_digest=baseline,
+            candidate_digest="",
+            documents=len(scored),
+            tokens=tokens,
+            metrics=summarize(scored),
+        )
         record.save(folder)
         return record
 
@@ -76,8 +103,9 @@ class Trials:
 def compressed(model: Any, scheme: Scheme) -> Any:
     """An OpenVINO model with its weights in 4 and 8 bits, embeddings and output layer among them.
 
-    NNCF ranks the layers by the error that 8 bits make in their weights, and gives 4 bits to those that suffer least. Its metrics on activations did
-    worse on the built-in model: docs/quantization.md.
+    NNCF ranks the layers by the error that 8 bits make in their weights, and gives 4 bits to those
+    that suffer least. Its metrics on activations did worse on the built-in model:
+    docs/quantization.md.
     """
     import nncf
     from nncf.quantization.advanced_parameters import (
@@ -95,5 +123,7 @@ def compressed(model: Any, scheme: Scheme) -> Any:
         group_size=scheme.group_size,
         all_layers=True,
         backup_mode=nncf.BackupMode.INT8_SYM,
-        advanced_parameters=AdvancedCompressionParameters(group_size_fallback_mode=GroupSizeFallbackMode.ADJUST),
+        advanced_parameters=AdvancedCompressionParameters(
+            group_size_fallback_mode=GroupSizeFallbackMode.ADJUST
+        ),
     )

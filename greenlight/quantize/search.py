@@ -1,7 +1,10 @@
-"""The search for the smallest artifact that keeps the limits: which mix of 4 and 8 bits is tried next.
+"""The search for the smallest artifact that keeps the limits: which mix of 4 and 8 bits is tried
+next.
 
-A scheme is a group size, of the weights that share a scale, and the share of weights in 4 bits; the rest has 8. Which layers those are is the library's to say,
-by how sensitive it measures each layer to be. Larger groups and more 4 bits make a smaller artifact and a worse one; nothing else is assumed of either.
+A scheme is a group size, of the weights that share a scale, and the share of weights in 4 bits; the
+rest has 8. Which layers those are is the library's to say, by how sensitive it measures each layer
+to be. Larger groups and more 4 bits make a smaller artifact and a worse one; nothing else is
+assumed of either.
 """
 
 from collections.abc import Callable
@@ -9,7 +12,8 @@ from typing import NamedTuple
 
 from greenlight.core.records import Trial
 
-# In the scratch folder: the export in full precision; what the baseline predicts; the trials, in their order.
+# In the scratch folder: the export in full precision; what the baseline predicts; the trials, in
+# their order.
 FULL_FOLDER = "full"
 REFERENCE_FOLDER = "reference"
 PATH_FILE = "path.json"
@@ -29,17 +33,23 @@ class Scheme(NamedTuple):
     ratio: float
 
     def __str__(self) -> str:
-        return f"{self.ratio:.1%} int4 {'a channel' if self.group_size < 0 else f'in groups of {self.group_size}'}"
+        return (
+            f"{self.ratio:.1%} int4"
+            f" {'a channel' if self.group_size < 0 else f'in groups of {self.group_size}'}"
+        )
 
 
 def search(attempt: Callable[[Scheme], Trial], budget: int = BUDGET) -> list[Trial]:
     """Look for the smallest artifact that passes.
 
-    First everything in 4 bits, in smaller and smaller groups, until one passes. Where none does: everything in 8 bits, and when not even that passes, the
-    end. Then a mix of the two, in the next larger groups, which did not pass as a whole: the largest share of 4 bits that does, by bisection.
+    First everything in 4 bits, in smaller and smaller groups, until one passes. Where none does:
+    everything in 8 bits, and when not even that passes, the end. Then a mix of the two, in the next
+    larger groups, which did not pass as a whole: the largest share of 4 bits that does, by
+    bisection.
 
     Args:
-        attempt: makes an artifact, and says whether it passes: no, where it is not smaller than one that has passed before.
+        attempt: makes an artifact, and says whether it passes: no, where it is not smaller than one
+            that has passed before.
         budget: scored trials at most, 5 or more.
 
     Returns:

@@ -1,7 +1,9 @@
 """The runs of a history as pandas DataFrames: what notebooks read, by one function, `load_frames`.
 
-A history is a local folder or a gs:// prefix. It holds the records of every run; the raw samples of a benchmark lie where the run's artifacts do, in
-`.greenlight/runs` after a local run and below the pipeline root after one on Vertex AI or Kubeflow. The records say where, so naming the history is enough.
+A history is a local folder or a gs:// prefix. It holds the records of every run; the raw samples of
+a benchmark lie where the run's artifacts do, in `.greenlight/runs` after a local run and below the
+pipeline root after one on Vertex AI or Kubeflow. The records say where, so naming the history is
+enough.
 """
 
 from collections.abc import Sequence
@@ -26,30 +28,48 @@ PAIRED = ("ttft", "itl", "longest_gap", "e2e")
 
 @dataclass(frozen=True)
 class Frames:
-    """What a history holds. Durations are float64 seconds, times are datetime64[UTC]; a number that was not measured is NaN, a text that no record says is "".
+    """What a history holds. Durations are float64 seconds, times are datetime64[UTC]; a number that
+    was not measured is NaN, a text that no record says is "".
 
     Attributes:
-        runs: a row a run, oldest first; the index is `run_id`. Columns: `time` (when it began), `service`, `outcome`, `verdict`, `reason`, `gate`,
-            `gate_digest`, `objectives` and `passed` (counts), `source`, `commit`, `method`, `bits` (Int64), `engine`, `release_id`, `live_release_id` (what it
-            was measured against), `moved_at` (when it moved the traffic; NaT: it did not), `code_version`, and as float64 every figure of the report's
-            metrics: `kl_mean` (nats), `candidate_ttft_p95` (s), `live_output_tokens_per_second`, … `greenlight.report.overview.unit_of` names the unit of each.
-        objectives: a row for each objective of each decision, oldest first. Columns: `run_id`, `time`, `objective`, `metric`, `scope`, `unit`,
-            `estimate`, `bound` and `limit` (float64, in `unit`), `confidence` (one-sided), `status` (pass, fail, inconclusive).
-        looks: a row for each objective at each look of the gate. Columns: `run_id`, `objective`, `look` (from 1), `pairs`, `bound`, `verdict` (of the look).
-        moves: a row each time the traffic moved, by a run or by hand, oldest first. Columns: `time`, `what` (promoted, or rolled_back: by a bake that went
-            badly or by a person), `by` (run, hand), `release_id` and `color` (what has the traffic since), `from_release_id`, `run_id` (of the run whose
-            decision moved it; "" by hand), `reason`.
+        runs: a row a run, oldest first; the index is `run_id`. Columns: `time` (when it began),
+            `service`, `outcome`, `verdict`, `reason`, `gate`,
+            `gate_digest`, `objectives` and `passed` (counts), `source`, `commit`, `method`, `bits`
+            (Int64), `engine`, `release_id`, `live_release_id` (what it was measured against),
+            `moved_at` (when it moved the traffic; NaT: it did not), `code_version`, and as float64
+            every figure of the report's
+            metrics: `kl_mean` (nats), `candidate_ttft_p95` (s), `live_output_tokens_per_second`, …
+                `greenlight.report.overview.unit_of` names the unit of each.
+        objectives: a row for each objective of each decision, oldest first. Columns: `run_id`,
+            `time`, `objective`, `metric`, `scope`, `unit`,
+            `estimate`, `bound` and `limit` (float64, in `unit`), `confidence` (one-sided), `status`
+            (pass, fail, inconclusive).
+        looks: a row for each objective at each look of the gate. Columns: `run_id`, `objective`,
+            `look` (from 1), `pairs`, `bound`, `verdict` (of the look).
+        moves: a row each time the traffic moved, by a run or by hand, oldest first. Columns:
+            `time`, `what` (promoted, or rolled_back: by a bake that went
+            badly or by a person), `by` (run, hand), `release_id` and `color` (what has the traffic
+            since), `from_release_id`, `run_id` (of the run whose decision moved it; "" by hand),
+            `reason`.
         problems: what could not be read, a line each.
-        run: the records of the run whose samples these are. None, with the five below, when no run was asked for.
-        requests: a row a request, in the order in which they were sent: the columns of `greenlight.benchmark.samples.Request` (`role`, `phase`, `pair`,
-            `block`, `ttft`, `e2e`, `itls`, `tokens_out`, `error`, …), and `at` (s after the first), `itl` (mean gap between tokens, s), `longest_gap` (s).
-        pairs: a row for each whole pair; the index is `pair`. Columns: `block`, `at` (s after the first), `first` (the role that was asked first), `prompt`,
-            `judged` (bool: the look that decided had it), and for each of ttft, itl, longest_gap and e2e `…_candidate`, `…_live` (s; infinite for a failed
-            request, as the gate has it) and `…_ratio` (candidate / live).
-        blocks: a row a throughput block: the columns of `greenlight.benchmark.samples.CountedBlock` (`role`, `pair`, `seconds`, `output_tokens`,
+        run: the records of the run whose samples these are. None, with the five below, when no run
+            was asked for.
+        requests: a row a request, in the order in which they were sent: the columns of
+            `greenlight.benchmark.samples.Request` (`role`, `phase`, `pair`,
+            `block`, `ttft`, `e2e`, `itls`, `tokens_out`, `error`, …), and `at` (s after the first),
+            `itl` (mean gap between tokens, s), `longest_gap` (s).
+        pairs: a row for each whole pair; the index is `pair`. Columns: `block`, `at` (s after the
+            first), `first` (the role that was asked first), `prompt`,
+            `judged` (bool: the look that decided had it), and for each of ttft, itl, longest_gap
+            and e2e `…_candidate`, `…_live` (s; infinite for a failed request, as the gate has it)
+            and `…_ratio` (candidate / live).
+        blocks: a row a throughput block: the columns of `greenlight.benchmark.samples.CountedBlock`
+            (`role`, `pair`, `seconds`, `output_tokens`,
             `tokens_per_second`, …), and `at` (s after the first).
-        documents: a row a document of the evaluation: `tokens`, `bytes`, `nll_baseline`, `nll_candidate` and `kl_sum` (nats), `top1_agree` (tokens), and by
-            token `kl` (nats) and `top1` (share). Empty when there was no decision, whose record says where they are.
+        documents: a row a document of the evaluation: `tokens`, `bytes`, `nll_baseline`,
+            `nll_candidate` and `kl_sum` (nats), `top1_agree` (tokens), and by
+            token `kl` (nats) and `top1` (share). Empty when there was no decision, whose record
+            says where they are.
         samples: requests and blocks thinned to what the charts of `greenlight.report.charts` take.
     """
 
@@ -80,30 +100,51 @@ def load_frames(history: str, service: str = "", run: str | None = None) -> Fram
     """
     found = read_runs(history, service)[::-1]
     if not found:
-        raise InputError("history", history, f"holds no run{f' of service {service}' if service else ''}; `greenlight run` makes the first")
-    problems = [f"{each.run_id}: {broken.name}: {broken.reason}" for each in found for broken in each.unreadable]
-    overview = Frames(_runs(found), _objectives(found), _looks(found), _moves(history, found, service), problems)
+        raise InputError(
+            "history",
+            history,
+            f"holds no run{f' of service {service}' if service else ''}; `greenlight run` makes the"
+            " first",
+        )
+    problems = [
+        f"{each.run_id}: {broken.name}: {broken.reason}"
+        for each in found
+        for broken in each.unreadable
+    ]
+    overview = Frames(
+        _runs(found), _objectives(found), _looks(found), _moves(history, found, service), problems
+    )
     return overview if run is None else _with_samples(overview, _chosen(history, found, run))
 
 
 def _runs(found: Sequence[RunRecords]) -> pd.DataFrame:
     rows = []
     for line in map(line_of, found):
-        figures = {name: value for name, value in line.figures.items() if not name.startswith("objective")}
+        figures = {
+            name: value for name, value in line.figures.items() if not name.startswith("objective")
+        }
         rows.append(line.model_dump(exclude={"figures"}) | figures)
     frame = pd.DataFrame(rows).set_index("run_id")
     times = {name: pd.to_datetime(frame[name], utc=True) for name in ("time", "moved_at")}
-    return frame.assign(**times, bits=frame["bits"].astype("Int64"), verdict=frame["verdict"].fillna("").astype(str))
+    return frame.assign(
+        **times, bits=frame["bits"].astype("Int64"), verdict=frame["verdict"].fillna("").astype(str)
+    )
 
 
 def _objectives(found: Sequence[RunRecords]) -> pd.DataFrame:
     names = ("metric", "scope", "unit", "estimate", "bound", "limit", "confidence", "status")
     columns = ["run_id", "time", "objective", *names]
     rows = [
-        (run.run_id, run.time, result.name, *(getattr(result, name) for name in names)) for run in found if run.decision for result in run.decision.objectives
+        (run.run_id, run.time, result.name, *(getattr(result, name) for name in names))
+        for run in found
+        if run.decision
+        for result in run.decision.objectives
     ]
     frame = pd.DataFrame(rows, columns=columns)
-    return frame.assign(time=pd.to_datetime(frame["time"], utc=True), **{name: frame[name].astype(float) for name in ("estimate", "bound")})
+    return frame.assign(
+        time=pd.to_datetime(frame["time"], utc=True),
+        **{name: frame[name].astype(float) for name in ("estimate", "bound")},
+    )
 
 
 def _looks(found: Sequence[RunRecords]) -> pd.DataFrame:
@@ -114,31 +155,69 @@ def _looks(found: Sequence[RunRecords]) -> pd.DataFrame:
         for number, look in enumerate(run.decision.looks, 1)
         for result, bound in zip(run.decision.objectives, look.bounds, strict=False)
     ]
-    return pd.DataFrame(rows, columns=["run_id", "objective", "look", "pairs", "bound", "verdict"]).astype({"bound": float})
+    return pd.DataFrame(
+        rows, columns=["run_id", "objective", "look", "pairs", "bound", "verdict"]
+    ).astype({"bound": float})
 
 
 def _moves(history: str, found: Sequence[RunRecords], service: str) -> pd.DataFrame:
     services = [service] if service else sorted({run.service for run in found} - {""})
-    moves = [(run.promotion, "run", run.run_id) for run in found if run.promotion and run.promotion.outcome in ("promoted", "rolled_back")]
+    moves = [
+        (run.promotion, "run", run.run_id)
+        for run in found
+        if run.promotion and run.promotion.outcome in ("promoted", "rolled_back")
+    ]
     moves += [(move, "hand", "") for name in services for move in load_moves(history, name)]
     rows = [
-        (move.switched_at, move.outcome, by, move.live.release_id, move.live.color, move.previous.release_id if move.previous else "", run_id, move.reason)
+        (
+            move.switched_at,
+            move.outcome,
+            by,
+            move.live.release_id,
+            move.live.color,
+            move.previous.release_id if move.previous else "",
+            run_id,
+            move.reason,
+        )
         for move, by, run_id in moves
         if move.switched_at
     ]
-    frame = pd.DataFrame(rows, columns=["time", "what", "by", "release_id", "color", "from_release_id", "run_id", "reason"])
-    return frame.assign(time=pd.to_datetime(frame["time"], utc=True)).sort_values("time", ignore_index=True)
+    frame = pd.DataFrame(
+        rows,
+        columns=[
+            "time",
+            "what",
+            "by",
+            "release_id",
+            "color",
+            "from_release_id",
+            "run_id",
+            "reason",
+        ],
+    )
+    return frame.assign(time=pd.to_datetime(frame["time"], utc=True)).sort_values(
+        "time", ignore_index=True
+    )
 
 
 def _chosen(history: str, found: Sequence[RunRecords], run_id: str) -> RunRecords:
     if run_id:
         chosen = find_run(history, run_id, "run")
         if chosen.benchmark is None:
-            raise InputError("run", run_id, f"was not measured: {chosen.outcome}; take one that was, or leave it empty for the newest")
+            raise InputError(
+                "run",
+                run_id,
+                f"was not measured: {chosen.outcome}; take one that was, or leave it empty for the"
+                " newest",
+            )
         return chosen
     measured = [run for run in found if run.benchmark]
     if not measured:
-        raise InputError("history", history, f"none of its {len(found)} runs was measured; `greenlight run` makes one that is")
+        raise InputError(
+            "history",
+            history,
+            f"none of its {len(found)} runs was measured; `greenlight run` makes one that is",
+        )
     return measured[-1]
 
 
@@ -150,7 +229,10 @@ def _with_samples(overview: Frames, run: RunRecords) -> Frames:
     documents = pd.DataFrame()
     if run.decision and run.decision.evaluation_uri:
         documents = _table(run, run.decision.evaluation_uri, DOCUMENTS, "").to_pandas()
-        documents = documents.assign(kl=documents["kl_sum"] / documents["tokens"], top1=documents["top1_agree"] / documents["tokens"])
+        documents = documents.assign(
+            kl=documents["kl_sum"] / documents["tokens"],
+            top1=documents["top1_agree"] / documents["tokens"],
+        )
     sent = _requests(requests)
     counted = blocks.to_pandas().sort_values("start", ignore_index=True)
     return replace(
@@ -171,7 +253,9 @@ def _table(run: RunRecords, folder: str, name: str, digest: str) -> "pa.Table":
         raise IntegrityError(f"run {run.run_id}: {error}. Choose another run.") from None
     except OSError as error:
         said = f"{name} of run {run.run_id} is not in {folder or 'any place that its record names'}"
-        raise IntegrityError(f"{said} ({type(error).__name__}). Put the artifact back, or choose another run.") from None
+        raise IntegrityError(
+            f"{said} ({type(error).__name__}). Put the artifact back, or choose another run."
+        ) from None
 
 
 def _requests(table: "pa.Table") -> pd.DataFrame:
@@ -180,7 +264,11 @@ def _requests(table: "pa.Table") -> pd.DataFrame:
     some = np.diff(offsets) > 0
     if some.any():
         longest[some] = np.maximum.reduceat(gaps, offsets[:-1][some])
-    frame = table.to_pandas().assign(itl=mean_gaps(gaps, offsets), longest_gap=longest).sort_values("sent", ignore_index=True, kind="stable")
+    frame = (
+        table.to_pandas()
+        .assign(itl=mean_gaps(gaps, offsets), longest_gap=longest)
+        .sort_values("sent", ignore_index=True, kind="stable")
+    )
     return frame.assign(at=frame["sent"] - frame["sent"].min())
 
 

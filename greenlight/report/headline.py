@@ -46,17 +46,30 @@ def verdict_of(run: RunRecords) -> Verdict:
 def _headline(run: RunRecords) -> str:
     match run.outcome:
         case "failed":
-            first_lines = [f"{error.step} failed: {(error.message or error.error or 'it does not say why').strip().splitlines()[0]}" for error in run.errors]
+            first_lines = [
+                f"{error.step} failed:"
+                f" {(error.message or error.error or 'it does not say why').strip().splitlines()[0]}"
+                for error in run.errors
+            ]
             return " ".join(first_lines)
         case "up_to_date":
-            return f"Nothing new to release: {run.resolution.reason}." if run.resolution else "Nothing new to release."
+            return (
+                f"Nothing new to release: {run.resolution.reason}."
+                if run.resolution
+                else "Nothing new to release."
+            )
         case "unfinished" if not run.exists:
             return "The history holds nothing of this run."
         case "unfinished":
             after = f"after {run.finished[-1]}" if run.finished else "before its first record"
-            return f"The run stopped {after} without an error: it was killed, or it is still running."
+            return (
+                f"The run stopped {after} without an error: it was killed, or it is still running."
+            )
         case "unreadable":
-            return f"The records that say how the run ended cannot be read: {', '.join(item.name for item in run.unreadable)}."
+            return (
+                "The records that say how the run ended cannot be read:"
+                f" {', '.join(item.name for item in run.unreadable)}."
+            )
     reason = run.promotion.reason if run.promotion and run.outcome == "rolled_back" else ""
     if run.decision is None:
         return reason or "The decision of the gate is missing."
@@ -65,10 +78,21 @@ def _headline(run: RunRecords) -> str:
     if passed == len(objectives) and run.decision.verdict == "promote":
         kept = f"{_model(run)} kept all {passed} objectives of the gate {run.decision.gate_name}."
         return f"{kept} {reason}".strip()
-    missed = [f"{objective.name} ({objective.status})" for objective in objectives if objective.status != "pass"]
-    verdict = {"reject": "is rejected", "inconclusive": "is not proven", "promote": "may be promoted"}[run.decision.verdict]
+    missed = [
+        f"{objective.name} ({objective.status})"
+        for objective in objectives
+        if objective.status != "pass"
+    ]
+    verdict = {
+        "reject": "is rejected",
+        "inconclusive": "is not proven",
+        "promote": "may be promoted",
+    }[run.decision.verdict]
     because = f": {', '.join(missed)}" if missed else ""
-    return f"{_model(run)} {verdict} by the gate {run.decision.gate_name}{because}. {passed} of {len(objectives)} objectives were kept."
+    return (
+        f"{_model(run)} {verdict} by the gate {run.decision.gate_name}{because}. {passed} of"
+        f" {len(objectives)} objectives were kept."
+    )
 
 
 def _model(run: RunRecords) -> str:
@@ -86,32 +110,63 @@ def method(name: str, bits: int) -> str:
 
 
 def _traffic(run: RunRecords) -> str:
-    promotion, deployment = run.promotion, run.deployment or (run.decision.deployment if run.decision else None)
+    promotion, deployment = (
+        run.promotion,
+        run.deployment or (run.decision.deployment if run.decision else None),
+    )
     if promotion is not None:
         live = _name(promotion.live)
         when = f" at {promotion.switched_at:%Y-%m-%d %H:%M:%S} UTC" if promotion.switched_at else ""
         before = f" from {_name(promotion.previous)}" if promotion.previous else ""
-        watched = f" {promotion.probes} probes since, {promotion.errors} failed." if promotion.probes else ""
-        if promotion.bake and promotion.bake.sentence and promotion.outcome == "promoted":  # the reason of a rollback says it already
+        watched = (
+            f" {promotion.probes} probes since, {promotion.errors} failed."
+            if promotion.probes
+            else ""
+        )
+        if (
+            promotion.bake and promotion.bake.sentence and promotion.outcome == "promoted"
+        ):  # the reason of a rollback says it already
             watched += f" {promotion.bake.sentence}"
         return {
             "promoted": f"The traffic moved to {live}{before}{when}.{watched}",
             "already_live": f"The traffic was on {live} already.",
             "rolled_back": f"The traffic moved, failed its watch, and is back on {live}.{watched}",
-            "retired": f"The traffic did not move: it stays on {live}. The candidate was taken down.",
+            "retired": (
+                f"The traffic did not move: it stays on {live}. The candidate was taken down."
+            ),
         }[promotion.outcome]
     if run.outcome == "up_to_date":
-        release = f" on {run.resolution.live_release_id}" if run.resolution and run.resolution.live_release_id else ""
+        release = (
+            f" on {run.resolution.live_release_id}"
+            if run.resolution and run.resolution.live_release_id
+            else ""
+        )
         return f"The traffic did not move: it stays{release}."
     live = f" on {_name(deployment.live)}" if deployment else " where it was"
     if run.outcome == "held" and deployment:
-        waits = f"The candidate waits on {deployment.candidate.color}; `greenlight promote {run.run_id}` gives it the traffic."
+        waits = (
+            f"The candidate waits on {deployment.candidate.color}; `greenlight promote"
+            f" {run.run_id}` gives it the traffic."
+        )
         return f"The traffic did not move: it stays{live}. {waits}"
-    if any(error.step in MOVES_TRAFFIC for error in run.errors) or (run.decision is not None and run.decision.action == "promote"):
-        return "The run does not say whether the traffic moved: `greenlight status` does, and the next run or `greenlight promote` finishes what was begun."
+    if any(error.step in MOVES_TRAFFIC for error in run.errors) or (
+        run.decision is not None and run.decision.action == "promote"
+    ):
+        return (
+            "The run does not say whether the traffic moved: `greenlight status` does, and the next"
+            " run or `greenlight promote` finishes what was begun."
+        )
     if run.outcome == "unreadable":
-        return "What happened to the traffic cannot be read here: `greenlight status` says what is live."
-    left = f" The candidate may still be up on {deployment.candidate.color}; the next run takes its place." if deployment else ""
+        return (
+            "What happened to the traffic cannot be read here: `greenlight status` says what is"
+            " live."
+        )
+    left = (
+        f" The candidate may still be up on {deployment.candidate.color}; the next run takes its"
+        " place."
+        if deployment
+        else ""
+    )
     return f"The traffic did not move: it stays{live}.{left}"
 
 

@@ -18,10 +18,25 @@ from greenlight.report.scalars import scalars_of
 
 AT_ONCE = 8  # runs that are read at the same time from a bucket
 UNITS = {  # by the end of a figure's name
-    "_ttft_p50": "s", "_ttft_p95": "s", "_itl_p50": "s", "_itl_p95": "s", "_e2e_p50": "s", "_e2e_p95": "s", "_seconds": "s",
-    "_bytes": "bytes", "_output_tokens_per_second": "tokens/s", "_ratio": "x", "_error_rate": "share", "_goodput": "share", "pairs_used": "share",
-    "top1_agreement": "share", "_accuracy": "share", "_cost_per_million_tokens": "USD", "kl_mean": "nats", "bits_per_byte": "bits",
-}  # fmt: skip
+    "_ttft_p50": "s",
+    "_ttft_p95": "s",
+    "_itl_p50": "s",
+    "_itl_p95": "s",
+    "_e2e_p50": "s",
+    "_e2e_p95": "s",
+    "_seconds": "s",
+    "_bytes": "bytes",
+    "_output_tokens_per_second": "tokens/s",
+    "_ratio": "x",
+    "_error_rate": "share",
+    "_goodput": "share",
+    "pairs_used": "share",
+    "top1_agreement": "share",
+    "_accuracy": "share",
+    "_cost_per_million_tokens": "USD",
+    "kl_mean": "nats",
+    "bits_per_byte": "bits",
+}
 
 
 class RunLine(Part):
@@ -46,7 +61,12 @@ class RunLine(Part):
     live_release_id: str = Field(description="What it was measured against.")
     moved_at: datetime | None = Field(description="When it moved the traffic, if it did.")
     code_version: str
-    figures: dict[str, float] = Field(description="As in the report's metrics. A figure that was not measured is not there. For units see `unit_of`.")
+    figures: dict[str, float] = Field(
+        description=(
+            "As in the report's metrics. A figure that was not measured is not there. For units see"
+            " `unit_of`."
+        )
+    )
 
 
 def unit_of(figure: str) -> str:
@@ -57,7 +77,10 @@ def unit_of(figure: str) -> str:
 def line_of(run: RunRecords) -> RunLine:
     decision, candidate = run.decision, candidate_of(run)
     deployment = run.deployment or (decision.deployment if decision else None)
-    failure = next((f"{error.step}: {error.message}" for error in run.errors), next((f"{each.name}: {each.reason}" for each in run.unreadable), ""))
+    failure = next(
+        (f"{error.step}: {error.message}" for error in run.errors),
+        next((f"{each.name}: {each.reason}" for each in run.unreadable), ""),
+    )
     resolved = run.resolution
     return RunLine(
         run_id=run.run_id,
@@ -69,7 +92,9 @@ def line_of(run: RunRecords) -> RunLine:
         gate=decision.gate_name if decision else "",
         gate_digest=decision.gate_digest if decision else "",
         objectives=len(decision.objectives) if decision else 0,
-        passed=sum(objective.status == "pass" for objective in decision.objectives) if decision else 0,
+        passed=(
+            sum(objective.status == "pass" for objective in decision.objectives) if decision else 0
+        ),
         source=candidate.source if candidate else resolved.source if resolved else "",
         commit=candidate.commit if candidate else resolved.commit if resolved else "",
         method=candidate.method if candidate else str(run.parameters.get("method", "")),
@@ -90,7 +115,11 @@ def read_runs(history: str, service: str = "", limit: int | None = None) -> list
         service: empty: all services.
         limit: how many at most. None: all.
     """
-    found = (run for run in _each(history, runs.runs(history)) if run.exists and (not service or run.service in ("", service)))
+    found = (
+        run
+        for run in _each(history, runs.runs(history))
+        if run.exists and (not service or run.service in ("", service))
+    )
     return list(islice(found, limit))
 
 
@@ -99,7 +128,9 @@ def _each(history: str, ids: list[str]) -> Iterator[RunRecords]:
     at_once = AT_ONCE if storage.is_remote(history) else 1
     with ThreadPoolExecutor(at_once) as pool:
         for start in range(0, len(ids), at_once):
-            yield from pool.map(lambda run_id: load_run(history, run_id), ids[start : start + at_once])
+            yield from pool.map(
+                lambda run_id: load_run(history, run_id), ids[start : start + at_once]
+            )
 
 
 def find_run(history: str, run_id: str, field: str) -> RunRecords:
@@ -114,9 +145,18 @@ def find_run(history: str, run_id: str, field: str) -> RunRecords:
     run = load_run(history, run_id)
     known = [] if run.exists else runs.runs(history)
     if not run.exists and not known:
-        raise InputError(field, run_id, f"{history} holds no run; name another place with --history, or GREENLIGHT_HISTORY")
+        raise InputError(
+            field,
+            run_id,
+            f"{history} holds no run; name another place with --history, or GREENLIGHT_HISTORY",
+        )
     if not run.exists:
-        raise InputError(field, run_id, f"there is no such run in {history}; {nearest(run_id, known[:5])} `greenlight runs` lists them")
+        raise InputError(
+            field,
+            run_id,
+            f"there is no such run in {history}; {nearest(run_id, known[:5])} `greenlight runs`"
+            " lists them",
+        )
     return run
 
 
@@ -135,7 +175,9 @@ class Difference(Part):
     unit: str
     a: float | None
     b: float | None
-    difference: float | None = Field(description="b - a. None when either is missing or not finite.")
+    difference: float | None = Field(
+        description="b - a. None when either is missing or not finite."
+    )
     relative: float | None = Field(description="b / a - 1. None when a is 0 as well.")
 
 
@@ -145,7 +187,12 @@ class ObjectiveDifference(Part):
     name: str
     a: ObjectiveResult | None
     b: ObjectiveResult | None
-    bound: float | None = Field(description="Bound of b less bound of a, in the unit of the limit. None when either is missing or not finite.")
+    bound: float | None = Field(
+        description=(
+            "Bound of b less bound of a, in the unit of the limit. None when either is missing or"
+            " not finite."
+        )
+    )
 
 
 class Comparison(Part):
@@ -161,55 +208,137 @@ class Comparison(Part):
 def compare(a: RunRecords, b: RunRecords) -> Comparison:
     """What run `b` differs in from run `a`. What a run did not come to is None."""
     one, other = line_of(a), line_of(b)
-    elsewhere = ("objective", "promoted", "verdict_")  # the objectives have a list of their own, and the lines say how it ended
-    names = [name for name in dict.fromkeys([*one.figures, *other.figures]) if not name.startswith(elsewhere)]
-    results = [{result.name: result for result in run.decision.objectives} if run.decision else {} for run in (a, b)]
+    elsewhere = (
+        "objective",
+        "promoted",
+        "verdict_",
+    )  # the objectives have a list of their own, and the lines say how it ended
+    names = [
+        name
+        for name in dict.fromkeys([*one.figures, *other.figures])
+        if not name.startswith(elsewhere)
+    ]
+    results = [
+        {result.name: result for result in run.decision.objectives} if run.decision else {}
+        for run in (a, b)
+    ]
     return Comparison(
         a=one,
         b=other,
         changes=_changes(a, b),
-        metrics=[_difference(name, one.figures.get(name), other.figures.get(name)) for name in names],
-        objectives=[_objective(name, results[0].get(name), results[1].get(name)) for name in dict.fromkeys([*results[0], *results[1]])],
+        metrics=[
+            _difference(name, one.figures.get(name), other.figures.get(name)) for name in names
+        ],
+        objectives=[
+            _objective(name, results[0].get(name), results[1].get(name))
+            for name in dict.fromkeys([*results[0], *results[1]])
+        ],
     )
 
 
 def candidate_of(run: RunRecords) -> Release | None:
-    return run.deployment.candidate if run.deployment else run.decision.deployment.candidate if run.decision else None
+    return (
+        run.deployment.candidate
+        if run.deployment
+        else run.decision.deployment.candidate
+        if run.decision
+        else None
+    )
 
 
 def _changes(a: RunRecords, b: RunRecords) -> list[Change]:
     one, other = _made_of(a), _made_of(b)
-    return [Change(name=name, a=one.get(name, ""), b=other.get(name, "")) for name in dict.fromkeys([*one, *other]) if one.get(name, "") != other.get(name, "")]
+    return [
+        Change(name=name, a=one.get(name, ""), b=other.get(name, ""))
+        for name in dict.fromkeys([*one, *other])
+        if one.get(name, "") != other.get(name, "")
+    ]
 
 
 def _made_of(run: RunRecords) -> dict[str, str]:
-    """What went into a run, by name: the model, how it was quantized, what judged it, what served it, and by which code."""
+    """What went into a run, by name: the model, how it was quantized, what judged it, what served
+    it, and by which code.
+    """
     found: dict[str, str] = {}
     if run.resolution:
-        found |= {"model": run.resolution.source, "commit": run.resolution.commit, "checkpoint": run.resolution.checkpoint}
+        found |= {
+            "model": run.resolution.source,
+            "commit": run.resolution.commit,
+            "checkpoint": run.resolution.checkpoint,
+        }
     if candidate := candidate_of(run):
-        found |= {"model": candidate.source, "commit": candidate.commit, "method": candidate.method, "bits": str(candidate.bits)}
-        found |= {"engine": candidate.engine, "replicas": str(candidate.replicas), "content digest": candidate.digest}
-        found["image"] = ", ".join(sorted({instance.build for instance in candidate.instances} - {""}))
+        found |= {
+            "model": candidate.source,
+            "commit": candidate.commit,
+            "method": candidate.method,
+            "bits": str(candidate.bits),
+        }
+        found |= {
+            "engine": candidate.engine,
+            "replicas": str(candidate.replicas),
+            "content digest": candidate.digest,
+        }
+        found["image"] = ", ".join(
+            sorted({instance.build for instance in candidate.instances} - {""})
+        )
     if deployment := run.deployment or (run.decision.deployment if run.decision else None):
         live = deployment.live
-        found |= {"measured against": live.release_id, "image of live": ", ".join(sorted({instance.build for instance in live.instances} - {""}))}
+        found |= {
+            "measured against": live.release_id,
+            "image of live": ", ".join(
+                sorted({instance.build for instance in live.instances} - {""})
+            ),
+        }
     if run.decision:
-        found |= {"gate": run.decision.gate_name, "gate digest": run.decision.gate_digest, "code": run.decision.code_version}
+        found |= {
+            "gate": run.decision.gate_name,
+            "gate digest": run.decision.gate_digest,
+            "code": run.decision.code_version,
+        }
     if run.benchmark:
         found["workload"] = run.benchmark.workload
     if run.candidate:
-        found |= {f"library {name}": version for name, version in sorted(run.candidate.libraries.items())}
-    known = {*found, "gate", "workload", "history", "home", "code_version"}  # said above, or only about where it ran
-    found |= {f"parameter {name}": str(value) for name, value in sorted(run.parameters.items()) if name not in known}
+        found |= {
+            f"library {name}": version for name, version in sorted(run.candidate.libraries.items())
+        }
+    known = {
+        *found,
+        "gate",
+        "workload",
+        "history",
+        "home",
+        "code_version",
+    }  # said above, or only about where it ran
+    found |= {
+        f"parameter {name}": str(value)
+        for name, value in sorted(run.parameters.items())
+        if name not in known
+    }
     return found
 
 
 def _difference(name: str, a: float | None, b: float | None) -> Difference:
     known = a is not None and b is not None
-    return Difference(name=name, unit=unit_of(name), a=a, b=b, difference=b - a if known else None, relative=b / a - 1 if known and a else None)  # type: ignore[operator]
+    return Difference(
+        name=name,
+        unit=unit_of(name),
+        a=a,
+        b=b,
+        difference=b - a if known else None,
+        relative=b / a - 1 if known and a else None,
+    )  # type: ignore[operator]
 
 
-def _objective(name: str, a: ObjectiveResult | None, b: ObjectiveResult | None) -> ObjectiveDifference:
-    before, after = (each.bound if each and each.bound is not None and math.isfinite(each.bound) else None for each in (a, b))
-    return ObjectiveDifference(name=name, a=a, b=b, bound=after - before if before is not None and after is not None else None)
+def _objective(
+    name: str, a: ObjectiveResult | None, b: ObjectiveResult | None
+) -> ObjectiveDifference:
+    before, after = (
+        each.bound if each and each.bound is not None and math.isfinite(each.bound) else None
+        for each in (a, b)
+    )
+    return ObjectiveDifference(
+        name=name,
+        a=a,
+        b=b,
+        bound=after - before if before is not None and after is not None else None,
+    )

@@ -1,4 +1,6 @@
-"""The page: sections and charts put into the template, with plotly.js inside so that it opens without a network."""
+"""The page: sections and charts put into the template, with plotly.js inside so that it opens
+without a network.
+"""
 
 import base64
 import gzip
@@ -27,7 +29,9 @@ TEMPLATES = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure and what is said about it: a caption for all, and the same in words for those who do not see it."""
+    """A figure and what is said about it: a caption for all, and the same in words for those who do
+    not see it.
+    """
 
     id: str
     title: str
@@ -36,7 +40,9 @@ class Chart:
     figure: Figure
 
 
-def render(run: RunRecords, samples: Samples | None, before: RunRecords | None, problems: list[str]) -> str:
+def render(
+    run: RunRecords, samples: Samples | None, before: RunRecords | None, problems: list[str]
+) -> str:
     """The page as HTML.
 
     Args:
@@ -46,13 +52,32 @@ def render(run: RunRecords, samples: Samples | None, before: RunRecords | None, 
     """
     charts = _charts(run, samples)
     selection = sweep.sweep_of(run)
-    # Names of models, messages of errors and all other text come from outside: whatever the template does not mark as safe is escaped.
-    templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    release = run.decision.deployment.candidate if run.decision else run.deployment.candidate if run.deployment else None
+    # Names of models, messages of errors and all other text come from outside: whatever the
+    # template does not mark as safe is escaped.
+    templates = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    release = (
+        run.decision.deployment.candidate
+        if run.decision
+        else run.deployment.candidate
+        if run.deployment
+        else None
+    )
     return templates.get_template("page.html.j2").render(
         run=run,
         verdict=verdict_of(run),
-        subject=f"{release.source}, {method(release.method, release.bits)}" if release else run.resolution.source if run.resolution else "",
+        subject=(
+            f"{release.source}, {method(release.method, release.bits)}"
+            if release
+            else run.resolution.source
+            if run.resolution
+            else ""
+        ),
         problems=problems,
         steps=sections.steps_of(run),
         cards=sections.cards_of(run),
@@ -87,42 +112,102 @@ def _charts(run: RunRecords, samples: Samples | None) -> dict[str, Chart]:
     if shown := drawable(objectives):
         left_out = [objective.name for objective in objectives if objective not in shown]
         caption = (
-            "How much of its limit each objective uses: the mark is the estimate, the whisker ends at the confidence bound. A bound left of the limit passes."
+            "How much of its limit each objective uses: the mark is the estimate, the whisker ends"
+            " at the confidence bound. A bound left of the limit passes."
         )
         if left_out:
-            caption += f" Not drawn, for want of an estimate or of a limit above zero: {', '.join(left_out)}."
-        words = "Estimate and bound of each objective in units of its limit. " + "; ".join(f"{objective.name}: {objective.status}" for objective in shown)
-        charts.append(Chart("objectives", "Estimate, bound and limit", caption, words, objectives_chart(shown)))
+            caption += (
+                " Not drawn, for want of an estimate or of a limit above zero:"
+                f" {', '.join(left_out)}."
+            )
+        words = "Estimate and bound of each objective in units of its limit. " + "; ".join(
+            f"{objective.name}: {objective.status}" for objective in shown
+        )
+        charts.append(
+            Chart(
+                "objectives", "Estimate, bound and limit", caption, words, objectives_chart(shown)
+            )
+        )
     if selection := sweep.sweep_of(run):
-        caption = "The candidates that could be scored: how far each is from its baseline, and what the gate weighs against that, measured by its engine alone."
-        charts.append(Chart("front", "Quality against what the gate prefers", caption, sweep.front_words(selection), sweep.front_chart(selection)))
+        caption = (
+            "The candidates that could be scored: how far each is from its baseline, and what the"
+            " gate weighs against that, measured by its engine alone."
+        )
+        charts.append(
+            Chart(
+                "front",
+                "Quality against what the gate prefers",
+                caption,
+                sweep.front_words(selection),
+                sweep.front_chart(selection),
+            )
+        )
     looks = run.decision.looks if run.decision else []
     if len(looks) > 1 and shown:
         caption = f"The bound of each objective after each look. {sections.looks_words(run)}"
-        told = [f"{objective.name}: {', '.join(sections.bounds_of(objective, number, looks))}" for number, objective in enumerate(objectives)]
-        charts.append(Chart("looks", "From look to look", caption, "Bounds at each look. " + "; ".join(told), looks_chart(objectives, looks)))
+        told = [
+            f"{objective.name}: {', '.join(sections.bounds_of(objective, number, looks))}"
+            for number, objective in enumerate(objectives)
+        ]
+        charts.append(
+            Chart(
+                "looks",
+                "From look to look",
+                caption,
+                "Bounds at each look. " + "; ".join(told),
+                looks_chart(objectives, looks),
+            )
+        )
     colors = sections.colors_of(run)
     for metric in METRICS if samples else ():
         if samples and samples.curves[metric]:
             name, meaning = sections.METRIC_NAMES[metric]
-            charts.append(Chart(metric, name, f"{name}: {meaning}.", sections.latency_words(run, metric), latency_chart(samples.curves[metric], colors)))
+            charts.append(
+                Chart(
+                    metric,
+                    name,
+                    f"{name}: {meaning}.",
+                    sections.latency_words(run, metric),
+                    latency_chart(samples.curves[metric], colors),
+                )
+            )
     if samples and samples.blocks:
         rows = sections.block_rows(samples.blocks)
-        words = "Output tokens a second in each throughput block; the ratios of candidate to live are " + ", ".join(str(row.cells[2]) for row in rows)
-        moved = run.promotion.switched_at if run.promotion and run.promotion.outcome in ("promoted", "rolled_back") else None
-        switched = moved.timestamp() - samples.began if moved and samples.began is not None else None
+        words = (
+            "Output tokens a second in each throughput block; the ratios of candidate to live are "
+            + ", ".join(str(row.cells[2]) for row in rows)
+        )
+        moved = (
+            run.promotion.switched_at
+            if run.promotion and run.promotion.outcome in ("promoted", "rolled_back")
+            else None
+        )
+        switched = (
+            moved.timestamp() - samples.began if moved and samples.began is not None else None
+        )
         caption = "Each mark is one block of full load on one color; the colors took turns."
-        charts.append(Chart("throughput", "Throughput", caption, words, throughput_chart(samples.blocks, colors, switched)))
+        charts.append(
+            Chart(
+                "throughput",
+                "Throughput",
+                caption,
+                words,
+                throughput_chart(samples.blocks, colors, switched),
+            )
+        )
     return {chart.id: chart for chart in charts}
 
 
 def _plotly() -> str:
-    """plotly.js as its package ships it, gzipped, in base64. As it is it would fill the 5 MB that a report may have.
+    """plotly.js as its package ships it, gzipped, in base64. As it is it would fill the 5 MB that a
+    report may have.
 
     The package is found and not imported, which would cost a quarter of a second.
     """
     spec = importlib.util.find_spec("plotly")
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("plotly is not installed; install the package greenlight-llm with its requirements")
+        raise ModuleNotFoundError(
+            "plotly is not installed; install the package greenlight-llm with its requirements"
+        )
     script = (Path(spec.origin).parent / "package_data" / "plotly.min.js").read_bytes()
     return base64.b64encode(gzip.compress(script, compresslevel=6, mtime=0)).decode()

@@ -1,4 +1,6 @@
-"""Write the report of a run: one HTML file with its data and its charts inside, whatever the run left and however it ended."""
+"""Write the report of a run: one HTML file with its data and its charts inside, whatever the run
+left and however it ended.
+"""
 
 import json
 import logging
@@ -16,7 +18,9 @@ from greenlight.report.scalars import scalars_of
 log = logging.getLogger("greenlight.report")
 
 
-def write_report(history: str, run_id: str, output_html: Path, metrics_json: Path | None) -> ReportSummary:
+def write_report(
+    history: str, run_id: str, output_html: Path, metrics_json: Path | None
+) -> ReportSummary:
     """Write a run's report.
 
     Args:
@@ -26,7 +30,8 @@ def write_report(history: str, run_id: str, output_html: Path, metrics_json: Pat
         metrics_json: where the scalars go as JSON; None: nowhere.
 
     Raises:
-        OSError: an output cannot be written. Records and samples that are missing or broken never raise; the page names them.
+        OSError: an output cannot be written. Records and samples that are missing or broken never
+            raise; the page names them.
     """
     run = load_run(history, run_id)
     problems = [f"{item.name}: {item.reason}" for item in run.unreadable]
@@ -40,14 +45,24 @@ def write_report(history: str, run_id: str, output_html: Path, metrics_json: Pat
     except Exception as error:
         problems.append(_problem("last promotion", error))
 
-    summary = ReportSummary(outcome=run.outcome, headline=verdict_of(run).headline, scalars=scalars_of(run), unreadable=problems)
+    summary = ReportSummary(
+        outcome=run.outcome,
+        headline=verdict_of(run).headline,
+        scalars=scalars_of(run),
+        unreadable=problems,
+    )
     page = render(run, samples, before, problems)
     _write(output_html, page)
     if metrics_json is not None:
         _write(metrics_json, json.dumps(summary.scalars, indent=2) + "\n")
     for problem in problems:
         log.warning("not in the report: %s", problem)
-    log.info("report of run %s: %s", run_id, summary.outcome, extra={"figure": f"{len(page) / 1e6:.1f} MB"})
+    log.info(
+        "report of run %s: %s",
+        run_id,
+        summary.outcome,
+        extra={"figure": f"{len(page) / 1e6:.1f} MB"},
+    )
     return summary
 
 

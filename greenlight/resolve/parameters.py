@@ -1,4 +1,6 @@
-"""The parameters of a run, and the check of all of them: cheap, without a download, before anything is deployed."""
+"""The parameters of a run, and the check of all of them: cheap, without a download, before anything
+is deployed.
+"""
 
 import re
 from pathlib import Path
@@ -12,42 +14,128 @@ from greenlight.core.records import WITHOUT_BITS, recipe_name
 if TYPE_CHECKING:
     from greenlight.gate.objectives import Gate
 
-NOT_SEEN = "steps in a cloud do not see this machine's files; copy it to a bucket and give its gs:// URI"
+NOT_SEEN = (
+    "steps in a cloud do not see this machine's files; copy it to a bucket and give its gs:// URI"
+)
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class Parameters(BaseModel):
-    """What a person may choose. The pipeline function, the command line and the Vertex console show the same names, defaults and descriptions."""
+    """What a person may choose. The pipeline function, the command line and the Vertex console show
+    the same names, defaults and descriptions.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str = Field("builtin:tiny", description="Hub id, gs:// prefix of a model or of checkpoints (newest complete one), local folder, or builtin:tiny.")
-    revision: str = Field("", description="Branch, tag or commit of a hub model. Empty: the default branch.")
+    model: str = Field(
+        "builtin:tiny",
+        description=(
+            "Hub id, gs:// prefix of a model or of checkpoints (newest complete one), local folder,"
+            " or builtin:tiny."
+        ),
+    )
+    revision: str = Field(
+        "", description="Branch, tag or commit of a hub model. Empty: the default branch."
+    )
     method: str = Field(
-        "optimum", description="Quantization method: none, bnb (bitsandbytes), awq, fp8, gptq, w8a8 (llm-compressor), optimum, smallest (OpenVINO)."
+        "optimum",
+        description=(
+            "Quantization method: none, bnb (bitsandbytes), awq, fp8, gptq, w8a8 (llm-compressor),"
+            " optimum, smallest (OpenVINO)."
+        ),
     )
     bits: int = Field(8, description="Bits a weight: 4 or 8. Ignored by methods none and smallest.")
-    methods: str = Field("", description="Instead of method and bits, several to choose from: optimum:8,optimum:4,bnb:4. The best that passes is deployed.")
-    calibration: str = Field("builtin", description="Text or chats that methods calibrate on: a JSONL or Parquet path or gs:// URI, or builtin.")
-    calibration_samples: int = Field(128, description="Documents to calibrate on at most, chosen by chance.")
-    calibration_length: int = Field(2048, description="Tokens of a document to calibrate on at most.")
-    gate: str = Field("default", description="Objectives that decide: the name of a shipped gate, a path, a gs:// URI, or the YAML itself.")
-    prompts: str = Field("builtin", description="Prompts of the benchmark: a JSONL path or gs:// URI, or builtin.")
-    workload: str = Field("short", description="What the benchmark sends, and when: the name of a shipped workload, a path, a gs:// URI, or the YAML itself.")
-    text: str = Field("builtin", description="Held-out text of the evaluation: a JSONL or Parquet path or gs:// URI, or builtin.")
-    tasks: str = Field("", description="Tasks to ask, with commas between: names of lm-eval's, paths or gs:// URIs of JSONL files of items. Empty: none.")
+    methods: str = Field(
+        "",
+        description=(
+            "Instead of method and bits, several to choose from: optimum:8,optimum:4,bnb:4. The"
+            " best that passes is deployed."
+        ),
+    )
+    calibration: str = Field(
+        "builtin",
+        description=(
+            "Text or chats that methods calibrate on: a JSONL or Parquet path or gs:// URI, or"
+            " builtin."
+        ),
+    )
+    calibration_samples: int = Field(
+        128, description="Documents to calibrate on at most, chosen by chance."
+    )
+    calibration_length: int = Field(
+        2048, description="Tokens of a document to calibrate on at most."
+    )
+    gate: str = Field(
+        "default",
+        description=(
+            "Objectives that decide: the name of a shipped gate, a path, a gs:// URI, or the YAML"
+            " itself."
+        ),
+    )
+    prompts: str = Field(
+        "builtin", description="Prompts of the benchmark: a JSONL path or gs:// URI, or builtin."
+    )
+    workload: str = Field(
+        "short",
+        description=(
+            "What the benchmark sends, and when: the name of a shipped workload, a path, a gs://"
+            " URI, or the YAML itself."
+        ),
+    )
+    text: str = Field(
+        "builtin",
+        description=(
+            "Held-out text of the evaluation: a JSONL or Parquet path or gs:// URI, or builtin."
+        ),
+    )
+    tasks: str = Field(
+        "",
+        description=(
+            "Tasks to ask, with commas between: names of lm-eval's, paths or gs:// URIs of JSONL"
+            " files of items. Empty: none."
+        ),
+    )
     task_limit: int = Field(0, description="Items of each task at most, from its start. 0: all.")
-    few_shot: int = Field(0, description="Items with their answers that are shown before each item of a task.")
-    target: str = Field("local", description="Where serving runs: local; kubernetes, or kubernetes:CONTEXT; projects/P/locations/L/clusters/C.")
+    few_shot: int = Field(
+        0, description="Items with their answers that are shown before each item of a task."
+    )
+    target: str = Field(
+        "local",
+        description=(
+            "Where serving runs: local; kubernetes, or kubernetes:CONTEXT;"
+            " projects/P/locations/L/clusters/C."
+        ),
+    )
     service: str = Field("llm-inference", description="Name of the stable endpoint.")
-    namespace: str = Field("default", description="Kubernetes namespace of the service. Ignored by the local target.")
+    namespace: str = Field(
+        "default", description="Kubernetes namespace of the service. Ignored by the local target."
+    )
     replicas: int = Field(1, description="Serving processes or pods a color.")
-    engine: str = Field("auto", description="Engine of the candidate: auto (from the artifact), openvino, transformers, vllm.")
+    engine: str = Field(
+        "auto",
+        description=(
+            "Engine of the candidate: auto (from the artifact), openvino, transformers, vllm."
+        ),
+    )
     port: int = Field(8080, description="Port of the stable endpoint on the local target.")
-    auto_promote: bool = Field(True, description="Move the traffic on verdict promote. Off: green stays up and `greenlight promote` finishes.")
-    force: bool = Field(False, description="Run even when live already is this commit with these settings and this code.")
-    home: str = Field(".greenlight", description="Folder of the local target's state. Ignored by other targets.")
-    history: str = Field(".greenlight/history", description="Folder or gs:// prefix where every run leaves its records and report.")
+    auto_promote: bool = Field(
+        True,
+        description=(
+            "Move the traffic on verdict promote. Off: green stays up and `greenlight promote`"
+            " finishes."
+        ),
+    )
+    force: bool = Field(
+        False,
+        description="Run even when live already is this commit with these settings and this code.",
+    )
+    home: str = Field(
+        ".greenlight", description="Folder of the local target's state. Ignored by other targets."
+    )
+    history: str = Field(
+        ".greenlight/history",
+        description="Folder or gs:// prefix where every run leaves its records and report.",
+    )
 
     @property
     def recipes(self) -> list[tuple[str, int]]:
@@ -60,7 +148,9 @@ class Parameters(BaseModel):
             return [(self.method, self.bits)]
         found = [_recipe(self.methods, each.strip()) for each in self.methods.split(",")]
         if twice := [each for each in found if found.count(each) > 1]:
-            raise InputError("methods", self.methods, f"names {recipe_name(*twice[0])} twice; name each once")
+            raise InputError(
+                "methods", self.methods, f"names {recipe_name(*twice[0])} twice; name each once"
+            )
         return found
 
     @property
@@ -80,12 +170,17 @@ class Parameters(BaseModel):
         self.check_values()
         target = open_target(self.target, self.service, self.namespace, self.home, self.port)
         if target.kind != "local" and not self.history.startswith("gs://"):
-            raise InputError("history", self.history, "a cluster needs a bucket for models and results; give a gs:// prefix")
+            raise InputError(
+                "history",
+                self.history,
+                "a cluster needs a bucket for models and results; give a gs:// prefix",
+            )
         target.check()
         check_source(self.model, self.revision)
 
     def check_here(self) -> None:
-        """Check that this machine can run the steps itself: what the method needs of it. Takes milliseconds.
+        """Check that this machine can run the steps itself: what the method needs of it. Takes
+        milliseconds.
 
         Raises:
             InputError: it lacks the hardware.
@@ -100,15 +195,25 @@ class Parameters(BaseModel):
             check_installed()
 
     def check_for_cloud(self) -> None:
-        """Check what can be checked on a machine that will not run the steps. The step resolve checks the rest, beside the cluster.
+        """Check what can be checked on a machine that will not run the steps. The step resolve
+        checks the rest, beside the cluster.
 
         Raises:
             InputError: names the first bad field, its value and the fix.
         """
         if self.target == "local" or self.target.startswith("kubernetes:"):
-            raise InputError("target", self.target, "steps in a cloud have no kubeconfig; write projects/P/locations/L/clusters/C, or kubernetes inside it")
+            raise InputError(
+                "target",
+                self.target,
+                "steps in a cloud have no kubeconfig; write projects/P/locations/L/clusters/C, or"
+                " kubernetes inside it",
+            )
         if not self.history.startswith("gs://"):
-            raise InputError("history", self.history, "steps in a cloud leave their records in a bucket; give a gs:// prefix")
+            raise InputError(
+                "history",
+                self.history,
+                "steps in a cloud leave their records in a bucket; give a gs:// prefix",
+            )
         from greenlight.benchmark.workload import load_workload
         from greenlight.evaluate.tasks import is_file
 
@@ -125,8 +230,11 @@ class Parameters(BaseModel):
                 raise InputError("workload", value, NOT_SEEN)
 
     def check_values(self) -> None:
-        """Check every value by itself: nothing of a cluster or of a hub is asked. Raises InputError."""
-        # Imported here: each room knows what it accepts, and a command that needs no check should not pay for it.
+        """Check every value by itself: nothing of a cluster or of a hub is asked. Raises
+        InputError.
+        """
+        # Imported here: each room knows what it accepts, and a command that needs no check should
+        # not pay for it.
         from greenlight.benchmark.prompts import check_prompts
         from greenlight.benchmark.workload import load_workload
         from greenlight.evaluate.tasks import check_tasks
@@ -146,19 +254,41 @@ class Parameters(BaseModel):
             except InputError as error:
                 if not self.methods:
                     raise
-                raise InputError("methods", self.methods, f"{recipe_name(method, bits)}: {error.fix}") from None
-        if self.target == "local" and self.engine in ENGINES and (missing := ENGINES[self.engine].missing()):
-            raise InputError("engine", self.engine, f"is not installed where the local target serves from; install {missing} there, or use auto")
+                raise InputError(
+                    "methods", self.methods, f"{recipe_name(method, bits)}: {error.fix}"
+                ) from None
+        if (
+            self.target == "local"
+            and self.engine in ENGINES
+            and (missing := ENGINES[self.engine].missing())
+        ):
+            raise InputError(
+                "engine",
+                self.engine,
+                f"is not installed where the local target serves from; install {missing} there, or"
+                " use auto",
+            )
         if self.replicas < 1:
-            raise InputError("replicas", self.replicas, "use 1 or more; `greenlight down` stops serving")
+            raise InputError(
+                "replicas", self.replicas, "use 1 or more; `greenlight down` stops serving"
+            )
         for field in ("service", "namespace"):
             if not DNS_LABEL.fullmatch(getattr(self, field)):
-                raise InputError(field, getattr(self, field), "use up to 63 lower-case letters, digits and dashes, starting with a letter")
+                raise InputError(
+                    field,
+                    getattr(self, field),
+                    "use up to 63 lower-case letters, digits and dashes, starting with a letter",
+                )
         gate, load = load_gate(self.gate), load_workload(self.workload)
         if any(methods()[method].searches for method, _ in self.recipes):
             quality_limits(gate)
         if gate.select.prefer == "cost" and len(self.recipes) > 1 and not load.price_per_hour:
-            raise InputError("workload", load.name, "the gate prefers the candidate that costs least, and the workload names no price; add price_per_hour")
+            raise InputError(
+                "workload",
+                load.name,
+                "the gate prefers the candidate that costs least, and the workload names no price;"
+                " add price_per_hour",
+            )
         check_prompts(self.prompts)
         check_prompts(load.prompts)
         check_text(self.text)
@@ -169,18 +299,28 @@ class Parameters(BaseModel):
         open_target(self.target, self.service, self.namespace, self.home, self.port)
 
     def _check_tasks_for(self, gate: "Gate") -> None:
-        """Raises InputError where the gate judges the answers to tasks, and there are none or too few for it."""
+        """Raises InputError where the gate judges the answers to tasks, and there are none or too
+        few for it.
+        """
         from greenlight.evaluate.tasks import Tasks
         from greenlight.gate.objectives import MIN_ITEMS
 
-        judged = [objective.title for objective in gate.objectives if objective.kind.source == "tasks"]
+        judged = [
+            objective.title for objective in gate.objectives if objective.kind.source == "tasks"
+        ]
         asked = Tasks.parse(self.tasks, self.task_limit, self.few_shot)
         if judged and not asked:
-            fix = f"the gate {gate.name} has the objective {judged[0]}; name tasks or files of items, or take it out of the gate"
+            fix = (
+                f"the gate {gate.name} has the objective {judged[0]}; name tasks or files of items,"
+                " or take it out of the gate"
+            )
             raise InputError("tasks", self.tasks, fix)
         if judged and not asked.registered and asked.items < MIN_ITEMS:
             raise InputError(
-                "tasks", self.tasks, f"the gate {gate.name} judges {MIN_ITEMS} items or more, and {asked.items} are asked; give more, or raise task_limit"
+                "tasks",
+                self.tasks,
+                f"the gate {gate.name} judges {MIN_ITEMS} items or more, and {asked.items} are"
+                " asked; give more, or raise task_limit",
             )
 
 
@@ -190,5 +330,10 @@ def _recipe(methods: str, entry: str) -> tuple[str, int]:
     if method in WITHOUT_BITS and not colon:
         return method, 16
     if not method or not bits.isdigit():
-        raise InputError("methods", methods, f"{entry!r} is not a method and its bits; write them as optimum:8,optimum:4,bnb:4; none and smallest have no bits")
+        raise InputError(
+            "methods",
+            methods,
+            f"{entry!r} is not a method and its bits; write them as optimum:8,optimum:4,bnb:4; none"
+            " and smallest have no bits",
+        )
     return method, int(bits)

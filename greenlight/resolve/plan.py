@@ -1,4 +1,6 @@
-"""Is there anything new? The exact commit of the source, and a fingerprint to compare with what is live."""
+"""Is there anything new? The exact commit of the source, and a fingerprint to compare with what is
+live.
+"""
 
 import hashlib
 import json
@@ -23,36 +25,54 @@ log = logging.getLogger("greenlight.resolve")
 
 
 def fingerprint(parameters: Parameters, commit: str, code_version: str) -> str:
-    """Digest of all that makes a release what it is. The gate, the prompts, the text and the tasks judge it; they are not in it."""
+    """Digest of all that makes a release what it is. The gate, the prompts, the text and the tasks
+    judge it; they are not in it.
+    """
     (method, bits), *more = parameters.recipes
     parts = {
         "commit": commit,
-        "method": ",".join(sorted(recipe_name(*recipe) for recipe in parameters.recipes)) if more else method,
+        "method": (
+            ",".join(sorted(recipe_name(*recipe) for recipe in parameters.recipes))
+            if more
+            else method
+        ),
         "bits": 0 if more else bits if methods()[method].bits else 16,
         "engine": parameters.engine,
         "replicas": parameters.replicas,
         "code": code_version,
-        "calibration": ",".join(sorted({calibration_digest(parameters, method) for method, _ in parameters.recipes})),
+        "calibration": ",".join(
+            sorted({calibration_digest(parameters, method) for method, _ in parameters.recipes})
+        ),
     }
-    if limits := next(filter(None, (search_limits(parameters, method) for method, _ in parameters.recipes)), ""):  # of one gate: the same for all
+    if limits := next(
+        filter(None, (search_limits(parameters, method) for method, _ in parameters.recipes)), ""
+    ):  # of one gate: the same for all
         parts["limits"] = limits
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def calibration_digest(parameters: Parameters, method: str) -> str:
-    """Of what the method would calibrate on; empty where it calibrates on nothing, so that the parameters do not matter."""
+    """Of what the method would calibrate on; empty where it calibrates on nothing, so that the
+    parameters do not matter.
+    """
     if not methods()[method].calibrates:
         return ""
-    return Calibration(parameters.calibration, parameters.calibration_samples, parameters.calibration_length).digest()
+    return Calibration(
+        parameters.calibration, parameters.calibration_samples, parameters.calibration_length
+    ).digest()
 
 
 def search_limits(parameters: Parameters, method: str) -> str:
-    """What a method that searches has to keep; empty for others, for which the gate does not matter. Raises InputError where the gate says nothing of it."""
+    """What a method that searches has to keep; empty for others, for which the gate does not
+    matter. Raises InputError where the gate says nothing of it.
+    """
     return quality_limits(load_gate(parameters.gate)) if methods()[method].searches else ""
 
 
 def candidate_build(parameters: Parameters, source_build: str, method: str, bits: int) -> str:
-    """The folder of what is made of a source by one method: whatever makes another candidate has another name."""
+    """The folder of what is made of a source by one method: whatever makes another candidate has
+    another name.
+    """
     made_with = calibration_digest(parameters, method)
     if limits := search_limits(parameters, method):
         made_with = hashlib.sha256(f"{made_with} {limits}".encode()).hexdigest()
@@ -60,20 +80,29 @@ def candidate_build(parameters: Parameters, source_build: str, method: str, bits
 
 
 def reference_build(parameters: Parameters, source_build: str) -> str:
-    """The folder of what the baseline makes of a text and of tasks: named by what they hold, whatever they are called."""
+    """The folder of what the baseline makes of a text and of tasks: named by what they hold,
+    whatever they are called.
+    """
     asked = Tasks.parse(parameters.tasks, parameters.task_limit, parameters.few_shot).digest()
     return f"{source_build}/text-{text_digest(parameters.text)[:12]}{f'-tasks-{asked[:12]}' if asked else ''}"
 
 
 def resolve(parameters: Parameters, code_version: str) -> Resolution:
-    """Check the parameters, finish what an interrupted promotion left, and compare the source with what is live.
+    """Check the parameters, finish what an interrupted promotion left, and compare the source with
+    what is live.
 
     Raises:
         InputError: a parameter is unusable.
         ConflictError: another run is rolling out this service.
     """
     parameters.check()
-    target = open_target(parameters.target, parameters.service, parameters.namespace, parameters.home, parameters.port)
+    target = open_target(
+        parameters.target,
+        parameters.service,
+        parameters.namespace,
+        parameters.home,
+        parameters.port,
+    )
     recovered = recover(target)
     if recovered is not None:
         log.info("finished an interrupted promotion: %s", recovered.outcome)
@@ -86,11 +115,20 @@ def resolve(parameters: Parameters, code_version: str) -> Resolution:
     elif parameters.force:
         verdict, reason = "new", "forced"
     elif live.fingerprint != wanted:
-        verdict, reason = "new", f"live is {live.release_id}, made from another commit, settings or code"
+        verdict, reason = (
+            "new",
+            f"live is {live.release_id}, made from another commit, settings or code",
+        )
     elif not target.healthy(live):
-        verdict, reason = "new", f"live is {live.release_id}, which is this very release, but it does not answer"
+        verdict, reason = (
+            "new",
+            f"live is {live.release_id}, which is this very release, but it does not answer",
+        )
     else:
-        verdict, reason = "up_to_date", f"live is {live.release_id}: same source commit, same settings, same code"
+        verdict, reason = (
+            "up_to_date",
+            f"live is {live.release_id}: same source commit, same settings, same code",
+        )
     source_build = f"{BUILDS}/{commit[:16]}-{code_version}"
     return Resolution(
         verdict=verdict,
@@ -108,10 +146,16 @@ def resolve(parameters: Parameters, code_version: str) -> Resolution:
 
 def planned(parameters: Parameters, source_build: str) -> list[PlannedCandidate]:
     """The candidates to make, each with the folder of its build and when it last failed."""
-    builds = {recipe: candidate_build(parameters, source_build, *recipe) for recipe in parameters.recipes}
+    builds = {
+        recipe: candidate_build(parameters, source_build, *recipe) for recipe in parameters.recipes
+    }
     return [
         PlannedCandidate(
-            method=method, bits=bits, limits=search_limits(parameters, method), build=build, attempt=last_failure(storage.join(parameters.history, build))
+            method=method,
+            bits=bits,
+            limits=search_limits(parameters, method),
+            build=build,
+            attempt=last_failure(storage.join(parameters.history, build)),
         )
         for (method, bits), build in builds.items()
     ]

@@ -1,4 +1,6 @@
-"""The watch after a switch: does the new live color answer, and as fast as the old one, which is kept warm as its control?"""
+"""The watch after a switch: does the new live color answer, and as fast as the old one, which is
+kept warm as its control?
+"""
 
 import logging
 import math
@@ -25,12 +27,16 @@ log = logging.getLogger("greenlight.rollout")
 
 PROBE_TOKENS = 8
 STABLE_EVERY = 4
-"""Pairs, of which the first has the new color asked through the stable endpoint: what users get is seen, and most pairs are left for latency."""
+"""Pairs, of which the first has the new color asked through the stable endpoint: what users get is
+seen, and most pairs are left for latency.
+"""
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What was seen since the switch. `reason` says why the traffic must go back; empty when all is well."""
+    """What was seen since the switch. `reason` says why the traffic must go back; empty when all is
+    well.
+    """
 
     probes: int
     errors: int
@@ -47,7 +53,9 @@ class Probe:
 
 
 def verify_switch(target: Target, release: Release, prompt: str) -> Watched:
-    """The stable endpoint answers from the release's color, within the time that the target's routing needs."""
+    """The stable endpoint answers from the release's color, within the time that the target's
+    routing needs.
+    """
     began, probes, problem = time.monotonic(), 0, ""
     while probes == 0 or time.monotonic() - began < target.timings.switched:
         probes += 1
@@ -55,18 +63,22 @@ def verify_switch(target: Target, release: Release, prompt: str) -> Watched:
         if not problem:
             return Watched(probes=1, errors=0)
         time.sleep(target.timings.poll)
-    return Watched(probes, probes, f"the stable endpoint does not answer from {release.color}: {problem}")
+    return Watched(
+        probes, probes, f"the stable endpoint does not answer from {release.color}: {problem}"
+    )
 
 
 def compare_before(target: Target, decision: Decision, prompts: list[str]) -> BakeReference | None:
-    """Ask live, which has the load, and the candidate, which has none, in pairs: how much slower load makes a color is part of what the bake must know.
+    """Ask live, which has the load, and the candidate, which has none, in pairs: how much slower
+    load makes a color is part of what the bake must know.
 
     None: the gate does not ask for it, or too few pairs were answered.
 
     Raises:
         DeployError: the candidate fails. Nothing was moved.
     """
-    from greenlight.stats.confidence_sequence import (  # numpy, which no other command of a rollout needs
+    # numpy, which no other command of a rollout needs
+    from greenlight.stats.confidence_sequence import (
         reference,
         too_many_errors,
     )
@@ -87,27 +99,45 @@ def compare_before(target: Target, decision: Decision, prompts: list[str]) -> Ba
         elif old and not new.problem:
             log_ratios.append(math.log(new.seconds / old.seconds))
         if too_many_errors(failed, live_failed, decision.bake_max_errors):
-            raise DeployError(f"{candidate.color} fails probes: {new.problem} Nothing was moved. Look at `greenlight status`, then run this again.")
+            raise DeployError(
+                f"{candidate.color} fails probes: {new.problem} Nothing was moved. Look at"
+                " `greenlight status`, then run this again."
+            )
         if number in (0, test.reference_pairs - 1):
             figure = f"{number + 1} of {test.reference_pairs} pairs"
-            log.info("comparing %s with live before the switch: %s", candidate.color, figure, extra={"figure": figure})
+            log.info(
+                "comparing %s with live before the switch: %s",
+                candidate.color,
+                figure,
+                extra={"figure": figure},
+            )
         _pace(began, test)
     found = reference(log_ratios, test.confidence)
     if found is None:
-        log.warning("%d of %d pairs were answered before the switch: the bake will not compare latencies", len(log_ratios), test.reference_pairs)
+        log.warning(
+            "%d of %d pairs were answered before the switch: the bake will not compare latencies",
+            len(log_ratios),
+            test.reference_pairs,
+        )
     return found
 
 
 def bake(target: Target, switch: Switch, prompts: list[str]) -> Watched:
-    """Probe the new live color until the bake ends (once at least), in pairs with the old one as control.
+    """Probe the new live color until the bake ends (once at least), in pairs with the old one as
+    control.
 
-    Failed probes count when the control, asked the same beside it, answers: what fails on both says something about the machine. Latency is judged pair by
-    pair, so that what slows both colors is not held against one. Without a control every failed probe counts. No answer at all is no evidence, and no evidence
-    does not pass; nor does a bake end on a probe that failed.
+    Failed probes count when the control, asked the same beside it, answers: what fails on both says
+    something about the machine. Latency is judged pair by pair, so that what slows both colors is
+    not held against one. Without a control every failed probe counts. No answer at all is no
+    evidence, and no evidence does not pass; nor does a bake end on a probe that failed.
     """
     watch = _Watch(target, switch)
     began = said = time.monotonic()
-    left = (switch.bake_ends_at - utc_now()).total_seconds() if switch.bake_ends_at else switch.bake_seconds
+    left = (
+        (switch.bake_ends_at - utc_now()).total_seconds()
+        if switch.bake_ends_at
+        else switch.bake_seconds
+    )
     ends = min(left, switch.bake_seconds)  # a clock that was set back does not prolong it
     while True:
         turn_began = time.monotonic()
@@ -116,25 +146,49 @@ def bake(target: Target, switch: Switch, prompts: list[str]) -> Watched:
         if reason := watch.reason():
             return watch.result(reason)
         if elapsed >= ends and not watch.failing:
-            return watch.result("" if watch.answered else f"none of {watch.probes} probes was answered: {watch.problem}")
+            return watch.result(
+                ""
+                if watch.answered
+                else f"none of {watch.probes} probes was answered: {watch.problem}"
+            )
         if watch.probes == 1 or time.monotonic() - said >= target.timings.progress:
             said = time.monotonic()
-            ratio = f", {found:.2f}x the old color's latency" if (found := watch.ratio) is not None else ""
+            ratio = (
+                f", {found:.2f}x the old color's latency"
+                if (found := watch.ratio) is not None
+                else ""
+            )
             reached(
-                "promote.baking", "%s: %d probes, %d errors%s after %.0f of %g s", switch.release.color, watch.probes, watch.errors, ratio, elapsed, ends,
+                "promote.baking",
+                "%s: %d probes, %d errors%s after %.0f of %g s",
+                switch.release.color,
+                watch.probes,
+                watch.errors,
+                ratio,
+                elapsed,
+                ends,
                 figure=f"bake {elapsed:.0f}/{ends:.0f} s, {watch.errors} errors{ratio}",
-            )  # fmt: skip
+            )
         _pace(turn_began, switch.bake_test, began + ends if elapsed < ends else math.inf)
 
 
 class _Colors:
-    """The new color and the old one, asked the same one right after the other in random order, and by the same way, so that the way is no difference.
+    """The new color and the old one, asked the same one right after the other in random order, and
+    by the same way, so that the way is no difference.
 
-    After every few pairs another of their servers is chosen, among those that are ready, and `stable` has the new color asked through the stable endpoint
+    After every few pairs another of their servers is chosen, among those that are ready, and
+    `stable` has the new color asked through the stable endpoint
     once: such a pair says nothing of latency.
     """
 
-    def __init__(self, target: Target, new: Release, old: Release | None, test: BakeTest, stable: bool = False) -> None:
+    def __init__(
+        self,
+        target: Target,
+        new: Release,
+        old: Release | None,
+        test: BakeTest,
+        stable: bool = False,
+    ) -> None:
         self.target, self.test, self.stable = target, test, stable
         self.releases = (new, old)
         self.new: Instance | None = None
@@ -142,7 +196,9 @@ class _Colors:
         self.pairs = 0
 
     def look(self) -> None:
-        self.new, self.old = (self._ready(release) if release else None for release in self.releases)
+        self.new, self.old = (
+            self._ready(release) if release else None for release in self.releases
+        )
 
     def ask(self, prompt: str) -> tuple[Probe, Probe | None]:
         """The probe of the new color, and of the old one. None: that does not run."""
@@ -153,7 +209,11 @@ class _Colors:
         first = random.random() < 0.5
         old = self._ask(self.old, prompt) if first else Probe()
         through = self.stable and (due or self.new is None)
-        new = _stable(self.target, self.releases[0], prompt, self.test.max_seconds) if through else self._ask(self.new, prompt)
+        new = (
+            _stable(self.target, self.releases[0], prompt, self.test.max_seconds)
+            if through
+            else self._ask(self.new, prompt)
+        )
         old = old if first else self._ask(self.old, prompt)
         if new.problem or (self.old and old.problem):
             self.look()  # a control that has died meanwhile is none, and not one that fails
@@ -161,13 +221,18 @@ class _Colors:
 
     def _ready(self, release: Release) -> Instance | None:
         running = self.target.runs(release)
-        return next((one for one in random.sample(running, len(running)) if self.target.is_ready(one)), None)
+        return next(
+            (one for one in random.sample(running, len(running)) if self.target.is_ready(one)), None
+        )
 
     def _ask(self, instance: Instance | None, prompt: str) -> Probe:
         if instance is None:
             return Probe(problem="none of its servers is ready.")
         try:
-            return _in_time(self.target.ask(instance, prompt, PROBE_TOKENS, self.test.max_seconds), self.test.max_seconds)
+            return _in_time(
+                self.target.ask(instance, prompt, PROBE_TOKENS, self.test.max_seconds),
+                self.test.max_seconds,
+            )
         except DeployError as error:
             return Probe(problem=str(error))
 
@@ -204,8 +269,16 @@ class _Watch:
         test, before = self.switch.bake_test, self.switch.reference
         self.colors = _Colors(self.target, self.switch.release, self.switch.back, test, stable=True)
         blind = bool(test.reference_pairs) and before is None
-        self.comparison = None if test.max_slower is None or blind else Comparison(test.max_slower, test.confidence, test.largest_ratio, before)
-        self.not_compared = "Latency was not compared: too few probes were answered before the switch." if test.max_slower and blind else ""
+        self.comparison = (
+            None
+            if test.max_slower is None or blind
+            else Comparison(test.max_slower, test.confidence, test.largest_ratio, before)
+        )
+        self.not_compared = (
+            "Latency was not compared: too few probes were answered before the switch."
+            if test.max_slower and blind
+            else ""
+        )
 
     def turn(self, prompt: str) -> None:
         """One pair."""
@@ -215,7 +288,11 @@ class _Watch:
         self.failing = bool(new.problem) and not (old and old.problem)
         if new.problem:
             self.problem = new.problem
-            log.warning("bake: %s%s", new.problem, "" if self.failing else " The old color does not answer either: not counted.")
+            log.warning(
+                "bake: %s%s",
+                new.problem,
+                "" if self.failing else " The old color does not answer either: not counted.",
+            )
         self.errors += self.failing
         if old is None:
             self._alone()
@@ -232,12 +309,19 @@ class _Watch:
     def _score(self, log_ratio: float) -> None:
         if self.comparison:
             score = float(self.comparison.score(log_ratio))
-            self.pairs, self.total, self.squares = self.pairs + 1, self.total + score, self.squares + score * score
+            self.pairs, self.total, self.squares = (
+                self.pairs + 1,
+                self.total + score,
+                self.squares + score * score,
+            )
 
     def _alone(self) -> None:
         if not self.alone:
             self.alone = f"The old color was gone after {self.probes - 1} probes."
-            log.warning("bake: the old color does not run: from here on %s is held to absolute limits", self.switch.release.color)
+            log.warning(
+                "bake: the old color does not run: from here on %s is held to absolute limits",
+                self.switch.release.color,
+            )
 
     def reason(self) -> str:
         """Why the traffic must go back now; empty when it need not."""
@@ -245,8 +329,15 @@ class _Watch:
 
         allowed = self.switch.bake_max_errors
         if too_many_errors(self.errors, self.control_errors, allowed):
-            more = f", and 2 more for each of {self.control_errors} of the old color's" if self.control_errors else ""
-            return f"{self.errors} of {self.probes} probes failed, {allowed} are allowed{more}; the last: {self.problem}"
+            more = (
+                f", and 2 more for each of {self.control_errors} of the old color's"
+                if self.control_errors
+                else ""
+            )
+            return (
+                f"{self.errors} of {self.probes} probes failed, {allowed} are allowed{more}; the"
+                f" last: {self.problem}"
+            )
         if self.comparison and self.pairs and self._bound() > self.comparison.max_slower:
             return f"it is slower than the gate allows. {self.figures().sentence}"
         return ""
@@ -257,28 +348,46 @@ class _Watch:
 
     @property
     def ratio(self) -> float | None:
-        """Of the latencies, new to old, beyond what load explains: the median over the pairs. None: not compared."""
-        return math.exp(median(self.log_ratios) - self.comparison.load) if self.comparison and self.log_ratios else None
+        """Of the latencies, new to old, beyond what load explains: the median over the pairs. None:
+        not compared.
+        """
+        return (
+            math.exp(median(self.log_ratios) - self.comparison.load)
+            if self.comparison and self.log_ratios
+            else None
+        )
 
     def figures(self) -> BakeResult:
         compared = self.comparison if self.pairs else None
         return BakeResult(
-            pairs=self.pairs, control_errors=self.control_errors, ratio=self.ratio, bound=self._bound() if compared else None,
-            limit=compared.max_slower if compared else None, load=math.exp(compared.load) if compared else 1.0, not_compared=self.not_compared or self.alone,
-        )  # fmt: skip
+            pairs=self.pairs,
+            control_errors=self.control_errors,
+            ratio=self.ratio,
+            bound=self._bound() if compared else None,
+            limit=compared.max_slower if compared else None,
+            load=math.exp(compared.load) if compared else 1.0,
+            not_compared=self.not_compared or self.alone,
+        )
 
     def result(self, reason: str) -> Watched:
         return Watched(self.probes, self.errors, reason, self.figures())
 
 
 def _stable(target: Target, release: Release, prompt: str, longest: float | None) -> Probe:
-    """Through the stable endpoint, which must answer from the release's color. Its time is not that of a server asked directly, and is not compared."""
+    """Through the stable endpoint, which must answer from the release's color. Its time is not that
+    of a server asked directly, and is not compared.
+    """
     try:
         answer = target.ask_stable(prompt, PROBE_TOKENS, longest)
     except DeployError as error:
         return Probe(problem=str(error))
     if answer.color != release.color:
-        return Probe(problem=f"the stable endpoint answered from {answer.color or 'an unnamed color'}, not from {release.color}.")
+        return Probe(
+            problem=(
+                f"the stable endpoint answered from {answer.color or 'an unnamed color'}, not from"
+                f" {release.color}."
+            )
+        )
     return Probe(problem=_in_time(answer, longest).problem)
 
 

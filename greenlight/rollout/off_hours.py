@@ -1,4 +1,6 @@
-"""Sleep and wake: servers that nobody needs for a while cost nothing, and no schedule brings them up before their time."""
+"""Sleep and wake: servers that nobody needs for a while cost nothing, and no schedule brings them
+up before their time.
+"""
 
 from greenlight.core.errors import ConflictError, GreenlightError
 from greenlight.core.records import Release, utc_now
@@ -10,7 +12,8 @@ from greenlight.rollout.target import Target
 
 
 def sleep(target: Target, run_id: str = "") -> Release:
-    """Stop everything for a while, and stay stopped: `recover` leaves it so until `wake`, or until a run or a person brings a release up.
+    """Stop everything for a while, and stay stopped: `recover` leaves it so until `wake`, or until
+    a run or a person brings a release up.
 
     Raises:
         GreenlightError: nothing is live.
@@ -24,7 +27,10 @@ def sleep(target: Target, run_id: str = "") -> Release:
             raise GreenlightError(f"service {target.service} has no live release that could sleep.")
         was_live = idle and state.previous and state.previous.release_id == idle.release_id
         if idle and not was_live and target.alive(idle):
-            raise ConflictError(f"release {idle.release_id} on {idle.color} waits for its verdict. Promote or retire it, then let {target.service} sleep.")
+            raise ConflictError(
+                f"release {idle.release_id} on {idle.color} waits for its verdict. Promote or"
+                f" retire it, then let {target.service} sleep."
+            )
         if state.asleep_since is None:
             target.commit(state.having(asleep_since=utc_now()).noting("asleep", live, run_id))
         reached("sleep.written", "%s sleeps from now on", target.service)
@@ -49,6 +55,9 @@ def wake(target: Target, run_id: str = "") -> Release:
             target.commit(state.having(asleep_since=None))
         live = live_again(target, run_id)
         if live is None:
-            raise GreenlightError(f"service {target.service} has no live release that could wake, or its files are gone. `greenlight run` brings one up.")
+            raise GreenlightError(
+                f"service {target.service} has no live release that could wake, or its files are"
+                " gone. `greenlight run` brings one up."
+            )
         target.open_endpoint()
         return target.wait_ready(live)

@@ -1,4 +1,6 @@
-"""The named points of a rollout: each is a line in the log, and a place where a run may be killed and must converge when repeated."""
+"""The named points of a rollout: each is a line in the log, and a place where a run may be killed
+and must converge when repeated.
+"""
 
 import logging
 from typing import Literal
@@ -43,5 +45,7 @@ log = logging.getLogger("greenlight.rollout")
 
 
 def reached(point: Point, message: str, *values: object, figure: str = "") -> None:
-    """Log that a named point is behind us. What the line says is done, and will not be undone by a kill right after it."""
+    """Log that a named point is behind us. What the line says is done, and will not be undone by a
+    kill right after it.
+    """
     log.info(message, *values, extra={"point": point, "figure": figure})

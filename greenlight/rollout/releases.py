@@ -1,4 +1,6 @@
-"""A release on a color: what it is, whether it runs, how it comes up. Called with the lease held."""
+"""A release on a color: what it is, whether it runs, how it comes up. Called with the lease
+held.
+"""
 
 import hashlib
 import logging
@@ -17,7 +19,9 @@ log = logging.getLogger("greenlight.rollout")
 
 @dataclass(frozen=True)
 class Source:
-    """A Model artifact: the folder or gs:// prefix that its record can be read from here, and the URI that the target loads it from."""
+    """A Model artifact: the folder or gs:// prefix that its record can be read from here, and the
+    URI that the target loads it from.
+    """
 
     folder: Path | str
     uri: str
@@ -31,7 +35,11 @@ class Source:
 
         found = ArtifactSource.at(str(self.folder))
         if found is None:
-            raise InputError("model-path", str(self.folder), "there is no Model artifact here (no record.json); `greenlight quantize` makes one")
+            raise InputError(
+                "model-path",
+                str(self.folder),
+                "there is no Model artifact here (no record.json); `greenlight quantize` makes one",
+            )
         return found.record
 
     @property
@@ -40,30 +48,62 @@ class Source:
         return self.uri if "://" in self.uri else str(Path(self.uri).resolve())
 
 
-def release_of(target: Target, source: Source, color: Color, run_id: str, engine: str, replicas: int, fingerprint: str = "") -> Release:
-    """The release that a model becomes on a color. Its id is the same whenever the same run deploys the same thing there."""
+def release_of(
+    target: Target,
+    source: Source,
+    color: Color,
+    run_id: str,
+    engine: str,
+    replicas: int,
+    fingerprint: str = "",
+) -> Release:
+    """The release that a model becomes on a color. Its id is the same whenever the same run deploys
+    the same thing there.
+    """
     model = source.model
     what = "baseline" if model.role == "baseline" else f"{model.method}{model.bits}"
     key = f"{model.digest} {engine} {replicas} {fingerprint} {color} {run_id}"
     return Release(
-        release_id=f"{what}-{hashlib.sha256(key.encode()).hexdigest()[:8]}", color=color, service=target.service, model_uri=source.where,
-        digest=model.digest, source=model.source, commit=model.commit, method=model.method, bits=model.bits, engine=engine,
-        fingerprint=fingerprint, run_id=run_id, replicas=replicas,
-    )  # fmt: skip
+        release_id=f"{what}-{hashlib.sha256(key.encode()).hexdigest()[:8]}",
+        color=color,
+        service=target.service,
+        model_uri=source.where,
+        digest=model.digest,
+        source=model.source,
+        commit=model.commit,
+        method=model.method,
+        bits=model.bits,
+        engine=engine,
+        fingerprint=fingerprint,
+        run_id=run_id,
+        replicas=replicas,
+    )
 
 
 def running_already(target: Target, wanted: Release) -> Release | None:
-    """The release in the slot, if it is the wanted one and the processes that were proven are still there."""
+    """The release in the slot, if it is the wanted one and the processes that were proven are still
+    there.
+    """
     held = target.read().slot(wanted.color)
-    same = held and (held.digest, held.replicas, held.fingerprint) == (wanted.digest, wanted.replicas, wanted.fingerprint)
-    if not held or not same or wanted.engine not in ("auto", held.engine) or not target.healthy(held):
+    same = held and (held.digest, held.replicas, held.fingerprint) == (
+        wanted.digest,
+        wanted.replicas,
+        wanted.fingerprint,
+    )
+    if (
+        not held
+        or not same
+        or wanted.engine not in ("auto", held.engine)
+        or not target.healthy(held)
+    ):
         return None
     log.info("%s: release %s runs already, and is taken as it is", held.color, held.release_id)
     return held.model_copy(update={"model_uri": wanted.model_uri})
 
 
 def live_again(target: Target, run_id: str) -> Release | None:
-    """What should be live, started again if it is down; None when nothing should, or its files are gone or changed.
+    """What should be live, started again if it is down; None when nothing should, or its files are
+    gone or changed.
 
     Raises:
         DeployError: it is down and does not come up.
@@ -79,7 +119,9 @@ def live_again(target: Target, run_id: str) -> Release | None:
 
 
 def warm(target: Target, previous: Release, run_id: str) -> Release:
-    """The previous release, ready: as it is, or started again. Another release on its color makes way."""
+    """The previous release, ready: as it is, or started again. Another release on its color makes
+    way.
+    """
     held = target.read().slot(previous.color)
     if held and held.release_id == previous.release_id and target.healthy(held):
         return held.model_copy(update={"instances": target.runs(held)})
@@ -87,7 +129,9 @@ def warm(target: Target, previous: Release, run_id: str) -> Release:
 
 
 def bring_up(target: Target, release: Release, run_id: str) -> Release:
-    """Start a recorded release again from its files, what is missing of it, and write down its new processes."""
+    """Start a recorded release again from its files, what is missing of it, and write down its new
+    processes.
+    """
     target.check_files(release)
     state = target.read()
     held = state.slot(release.color)
@@ -95,13 +139,17 @@ def bring_up(target: Target, release: Release, run_id: str) -> Release:
         state = target.commit(state.emptied(release.color))
     try:
         release = target.start(release)
-        reached("restart.started", "%s: starting release %s again", release.color, release.release_id)
+        reached(
+            "restart.started", "%s: starting release %s again", release.color, release.release_id
+        )
         release = proven(target, release, state.prompts)
         reached("restart.proven", "%s: release %s serves again", release.color, release.release_id)
     except BaseException:
         end_unproven(target, release.color)
         raise
-    target.commit(target.read().filled(release).having(asleep_since=None).noting("restarted", release, run_id))
+    target.commit(
+        target.read().filled(release).having(asleep_since=None).noting("restarted", release, run_id)
+    )
     return release
 
 
@@ -112,8 +160,12 @@ def end_unproven(target: Target, color: Color) -> None:
         target.stop(color)
 
 
-def proven(target: Target, release: Release, prompts: list[str], golden: Sequence[Golden] = ()) -> Release:
-    """Wait until a started release serves, and prove that it is this one and answers as it should; returns it with its engine by name."""
+def proven(
+    target: Target, release: Release, prompts: list[str], golden: Sequence[Golden] = ()
+) -> Release:
+    """Wait until a started release serves, and prove that it is this one and answers as it should;
+    returns it with its engine by name.
+    """
     release = target.wait_ready(release)
     engine = checks.prove(target, release)
     checks.validate(target, release, prompts, golden)

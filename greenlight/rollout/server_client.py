@@ -29,53 +29,90 @@ def version(url: str) -> Served:
 
 
 def generate(url: str, prompt: str, max_length: int, seconds: float) -> Answer:
-    """A greedy generation that does not stop early, so that a sound model always has something to say.
+    """A greedy generation that does not stop early, so that a sound model always has something to
+    say.
 
     Raises:
         DeployError: no answer within `seconds`, an error, or an empty text.
     """
     began = time.perf_counter()
     body, headers = _json("POST", f"{url}/generate", seconds, wish(prompt, max_length))
-    return Answer(text_of(body, url), time.perf_counter() - began, headers.get(COLOR_HEADER, ""), headers.get(RELEASE_HEADER, ""))
+    return Answer(
+        text_of(body, url),
+        time.perf_counter() - began,
+        headers.get(COLOR_HEADER, ""),
+        headers.get(RELEASE_HEADER, ""),
+    )
 
 
 def wish(prompt: str, max_length: int) -> dict[str, Any]:
     """The request for a greedy generation that does not stop early."""
-    return {"prompt": prompt, "max_length": max_length, "temperature": 0.0, "stream": False, "ignore_eos": True}
+    return {
+        "prompt": prompt,
+        "max_length": max_length,
+        "temperature": 0.0,
+        "stream": False,
+        "ignore_eos": True,
+    }
 
 
 def text_of(body: Any, who: str) -> str:
     """The text in an answer of /generate. Raises DeployError when there is none."""
     text = body.get("text") if isinstance(body, dict) else None
     if not isinstance(text, str) or not text:
-        raise DeployError(f"{who}/generate answered a prompt with no text: {str(body)[:200]}. Read the log of the server.")
+        raise DeployError(
+            f"{who}/generate answered a prompt with no text: {str(body)[:200]}. Read the log of the"
+            " server."
+        )
     return text
 
 
 def served_of(body: Any, who: str) -> Served:
-    """What an answer of /version says. Raises DeployError when it says neither release nor digest."""
+    """What an answer of /version says. Raises DeployError when it says neither release nor
+    digest.
+    """
     try:
-        return Served(release_id=body["release_id"], digest=body["model_digest"], engine=body["engine"], pid=int(body["pid"]))
+        return Served(
+            release_id=body["release_id"],
+            digest=body["model_digest"],
+            engine=body["engine"],
+            pid=int(body["pid"]),
+        )
     except (KeyError, TypeError, ValueError):
-        raise DeployError(f"{who}/version says neither release nor digest: {str(body)[:200]}. Something else listens there.") from None
+        raise DeployError(
+            f"{who}/version says neither release nor digest: {str(body)[:200]}. Something else"
+            " listens there."
+        ) from None
 
 
-def _json(method: str, url: str, seconds: float, body: dict[str, Any] | None = None) -> tuple[Any, Any]:
+def _json(
+    method: str, url: str, seconds: float, body: dict[str, Any] | None = None
+) -> tuple[Any, Any]:
     import requests
 
     try:
         response = _call(method, url, seconds, body)
         if response.status_code != 200:
-            raise DeployError(f"{url} answered {response.status_code}: {response.text[:200]}. Read the log of the server.")
+            raise DeployError(
+                f"{url} answered {response.status_code}: {response.text[:200]}. Read the log of the"
+                " server."
+            )
         return response.json(), response.headers
     except requests.RequestException as error:
-        raise DeployError(f"{url} did not answer within {seconds:g} s ({type(error).__name__}). Read the log of the server.") from None
+        raise DeployError(
+            f"{url} did not answer within {seconds:g} s ({type(error).__name__}). Read the log of"
+            " the server."
+        ) from None
 
 
 def _call(method: str, url: str, seconds: float, body: dict[str, Any] | None = None) -> Any:
     import requests
 
     with requests.Session() as session:
-        session.trust_env = False  # a proxy set for the internet must not see, or break, traffic on this machine
+        session.trust_env = (
+            False  # a proxy set for the internet must not see, or break, traffic on this machine
+        )
         headers = {"X-API-Key": key} if (key := os.environ.get("GREENLIGHT_API_KEY")) else {}
-        return session.request(method, url, json=body, timeout=seconds, allow_redirects=False, headers=headers)
+        return session.request(
+            method, url, json=body, timeout=seconds, allow_redirects=False, headers=headers
+        )

@@ -1,4 +1,6 @@
-"""The move of the traffic: written down, done by one conditional write, watched, settled. Called with the lease held."""
+"""The move of the traffic: written down, done by one conditional write, watched, settled. Called
+with the lease held.
+"""
 
 import logging
 from datetime import datetime, timedelta
@@ -15,9 +17,13 @@ log = logging.getLogger("greenlight.rollout")
 
 
 def flip(target: Target, state: ServiceState, switch: Switch) -> ServiceState:
-    """The one write that moves the traffic, on condition that nothing has changed since `state` was checked."""
+    """The one write that moves the traffic, on condition that nothing has changed since `state` was
+    checked.
+    """
     now = utc_now()
-    moved = switch.model_copy(update={"switched_at": now, "bake_ends_at": now + timedelta(seconds=switch.bake_seconds)})
+    moved = switch.model_copy(
+        update={"switched_at": now, "bake_ends_at": now + timedelta(seconds=switch.bake_seconds)}
+    )
     return target.commit(state.having(live=switch.release.color, switch=moved))
 
 
@@ -32,11 +38,21 @@ def settle_promotion(target: Target, run_id: str) -> Promotion:
         reached("promote.verified", "the stable endpoint answers from %s", switch.release.color)
         state, switch = _still_to_bake(target, state, switch)
         verified = bake(target, switch, state.prompts)
-        reached("promote.baked", "%s: baked, %d of %d probes failed", switch.release.color, verified.errors, verified.probes)
+        reached(
+            "promote.baked",
+            "%s: baked, %d of %d probes failed",
+            switch.release.color,
+            verified.errors,
+            verified.probes,
+        )
     if verified.reason:
         return _go_back(target, switch, run_id, verified)
     state = state.having(switch=None, previous=back, warm_until=_warm_until(switch)).noting(
-        "promoted", switch.release, run_id or switch.run_id, switch.decision, verified.bake.sentence if verified.bake else ""
+        "promoted",
+        switch.release,
+        run_id or switch.run_id,
+        switch.decision,
+        verified.bake.sentence if verified.bake else "",
     )
     target.commit(state)
     reached(
@@ -52,12 +68,22 @@ def settle_promotion(target: Target, run_id: str) -> Promotion:
     )  # fmt: skip
 
 
-def _still_to_bake(target: Target, state: ServiceState, switch: Switch) -> tuple[ServiceState, Switch]:
-    """A run that continues a bake does not prolong it, unless its end passed while nobody watched: then it begins anew."""
+def _still_to_bake(
+    target: Target, state: ServiceState, switch: Switch
+) -> tuple[ServiceState, Switch]:
+    """A run that continues a bake does not prolong it, unless its end passed while nobody watched:
+    then it begins anew.
+    """
     if switch.bake_ends_at and switch.bake_ends_at > utc_now():
         return state, switch
-    again = switch.model_copy(update={"bake_ends_at": utc_now() + timedelta(seconds=switch.bake_seconds)})
-    return (target.commit(state.having(switch=again)), again) if switch.bake_seconds else (state, switch)
+    again = switch.model_copy(
+        update={"bake_ends_at": utc_now() + timedelta(seconds=switch.bake_seconds)}
+    )
+    return (
+        (target.commit(state.having(switch=again)), again)
+        if switch.bake_seconds
+        else (state, switch)
+    )
 
 
 def _go_back(target: Target, switch: Switch, run_id: str, watched: Watched) -> Promotion:
@@ -66,8 +92,18 @@ def _go_back(target: Target, switch: Switch, run_id: str, watched: Watched) -> P
     log.error("%s: %s Going back to %s.", switch.release.color, watched.reason, switch.back.color)
     back = switch.back if target.alive(switch.back) else bring_up(target, switch.back, run_id)
     state = target.read().having(live=back.color, switch=None, warm_until=_warm_until(switch))
-    target.commit(state.noting("rolled_back", switch.release, run_id or switch.run_id, switch.decision, watched.reason))
-    reached("promote.settled", "%s is live again; %s is idle", back.release_id, switch.release.release_id, figure=f"rolled back to {back.color}")
+    target.commit(
+        state.noting(
+            "rolled_back", switch.release, run_id or switch.run_id, switch.decision, watched.reason
+        )
+    )
+    reached(
+        "promote.settled",
+        "%s is live again; %s is idle",
+        back.release_id,
+        switch.release.release_id,
+        figure=f"rolled back to {back.color}",
+    )
     return Promotion(
         outcome="rolled_back", live=back, previous=switch.release, switched_at=switch.switched_at,
         probes=watched.probes, errors=watched.errors, bake=watched.bake, reason=watched.reason,
@@ -75,7 +111,9 @@ def _go_back(target: Target, switch: Switch, run_id: str, watched: Watched) -> P
 
 
 def settle_rollback(target: Target, run_id: str) -> Promotion:
-    """The previous release is live. There is no way forward but a new measurement, so `previous` is empty now."""
+    """The previous release is live. There is no way forward but a new measurement, so `previous` is
+    empty now.
+    """
     state = target.read()
     switch, live = state.switch, state.live_release
     assert switch is not None and live is not None
@@ -84,9 +122,16 @@ def settle_rollback(target: Target, run_id: str) -> Promotion:
         log.error("%s: %s Look at `greenlight status`.", switch.release.color, verified.reason)
     reached("rollback.verified", "the stable endpoint was asked %d times", verified.probes)
     target.commit(
-        state.having(switch=None, previous=None, warm_until=_warm_until(switch)).noting("rollback", live, run_id or switch.run_id, reason=verified.reason)
+        state.having(switch=None, previous=None, warm_until=_warm_until(switch)).noting(
+            "rollback", live, run_id or switch.run_id, reason=verified.reason
+        )
     )
-    reached("rollback.settled", "%s is live again", live.release_id, figure=f"rolled back to {live.color}")
+    reached(
+        "rollback.settled",
+        "%s is live again",
+        live.release_id,
+        figure=f"rolled back to {live.color}",
+    )
     return Promotion(
         outcome="rolled_back", live=live, previous=switch.back, switched_at=switch.switched_at,
         probes=verified.probes, errors=verified.errors, reason=verified.reason,
@@ -98,16 +143,28 @@ def _warm_until(switch: Switch) -> datetime:
 
 
 def finish_interrupted(target: Target, run_id: str) -> Promotion | None:
-    """Finish the switch that a killed run left: settled if the traffic had moved, forgotten if it had not."""
+    """Finish the switch that a killed run left: settled if the traffic had moved, forgotten if it
+    had not.
+    """
     state = target.read()
     switch = state.switch
     if switch is None:
         return None
     if switch.switched_at is None:
-        log.info("an interrupted %s to %s had not moved the traffic: its intent is cleared", switch.action, switch.release.color)
-        target.commit(state.having(switch=None).noting("interrupted", switch.release, run_id, switch.decision))
+        log.info(
+            "an interrupted %s to %s had not moved the traffic: its intent is cleared",
+            switch.action,
+            switch.release.color,
+        )
+        target.commit(
+            state.having(switch=None).noting("interrupted", switch.release, run_id, switch.decision)
+        )
         return None
-    log.info("an interrupted %s had moved the traffic to %s: finishing it", switch.action, switch.release.color)
+    log.info(
+        "an interrupted %s had moved the traffic to %s: finishing it",
+        switch.action,
+        switch.release.color,
+    )
     target.open_endpoint()
     if switch.action == "rollback":
         live_again(target, run_id)
@@ -115,31 +172,54 @@ def finish_interrupted(target: Target, run_id: str) -> Promotion | None:
     if target.alive(switch.release):
         return settle_promotion(target, run_id)
     try:
-        return _go_back(target, switch, run_id, Watched(0, 0, "the processes that were measured do not run any more."))
+        return _go_back(
+            target,
+            switch,
+            run_id,
+            Watched(0, 0, "the processes that were measured do not run any more."),
+        )
     except IntegrityError as error:
         log.error("there is no way back to %s: %s", switch.back and switch.back.release_id, error)
-        target.commit(target.read().having(switch=None).noting("interrupted", switch.release, run_id, switch.decision, str(error)))
+        target.commit(
+            target.read()
+            .having(switch=None)
+            .noting("interrupted", switch.release, run_id, switch.decision, str(error))
+        )
         return None
 
 
 def undo_interrupted(target: Target, switch: Switch, run_id: str) -> Promotion | None:
-    """A rollback after a killed switch takes back that switch, and no more. None: the rollback is still to be done."""
+    """A rollback after a killed switch takes back that switch, and no more. None: the rollback is
+    still to be done.
+    """
     if switch.action == "promote" and switch.switched_at is not None:
         target.open_endpoint()
-        return _go_back(target, switch, run_id, Watched(0, 0, "rolled back by hand before it was settled."))
+        return _go_back(
+            target, switch, run_id, Watched(0, 0, "rolled back by hand before it was settled.")
+        )
     finished = finish_interrupted(target, run_id)
     live = target.live()
     if finished or switch.action == "rollback" or live is None:
         return finished
-    reason = f"an interrupted promote had not moved the traffic: {live.release_id} is live as before. Run rollback again to leave it."
-    return Promotion(outcome="already_live", live=live, previous=target.read().previous, reason=reason)
+    reason = (
+        f"an interrupted promote had not moved the traffic: {live.release_id} is live as before."
+        " Run rollback again to leave it."
+    )
+    return Promotion(
+        outcome="already_live", live=live, previous=target.read().previous, reason=reason
+    )
 
 
 def nothing_to_roll_back(state: ServiceState) -> Promotion:
     """A rollback that is repeated has nothing left to do."""
     live, last = state.live_release, state.history[-1] if state.history else None
     if live and last and last.what == "rollback" and last.release_id == live.release_id:
-        return Promotion(outcome="already_live", live=live, reason=f"rolled back to {live.release_id} at {last.at:%Y-%m-%d %H:%M:%S} UTC already")
+        return Promotion(
+            outcome="already_live",
+            live=live,
+            reason=f"rolled back to {live.release_id} at {last.at:%Y-%m-%d %H:%M:%S} UTC already",
+        )
     raise GreenlightError(
-        f"there is nothing to roll back to: {live.release_id if live else 'nothing'} is live, and nothing was promoted since. Look at `greenlight status`."
+        f"there is nothing to roll back to: {live.release_id if live else 'nothing'} is live, and"
+        " nothing was promoted since. Look at `greenlight status`."
     )

@@ -1,4 +1,6 @@
-"""Where serving runs. Blue-green is written over this interface; each target says how its machinery does it."""
+"""Where serving runs. Blue-green is written over this interface; each target says how its machinery
+does it.
+"""
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
@@ -16,7 +18,8 @@ class Timings:
     """Every wait of a rollout, in seconds. What decides about a model is in a gate file, not here.
 
     Attributes:
-        ready: for a release to load its model; hours of download are not in it, the files are there.
+        ready: for a release to load its model; hours of download are not in it, the files are
+            there.
         progress: between two lines about a wait.
         poll: between two looks at something that is awaited.
         drain: for streams in flight when a color is stopped.
@@ -44,7 +47,9 @@ class Served:
 
 @dataclass(frozen=True)
 class Answer:
-    """A generated text, the seconds until all of it was there, and what the stable endpoint says it came from (empty when an instance was asked)."""
+    """A generated text, the seconds until all of it was there, and what the stable endpoint says it
+    came from (empty when an instance was asked).
+    """
 
     text: str
     seconds: float
@@ -75,9 +80,11 @@ class Target(ABC):
 
     @abstractmethod
     def commit(self, state: ServiceState) -> ServiceState:
-        """Replace the state atomically if its version is still the latest; returns it with its new version.
+        """Replace the state atomically if its version is still the latest; returns it with its new
+        version.
 
-        When this returns, new requests to the stable endpoint go to `state.live` (at once, or as soon as the target's routing follows).
+        When this returns, new requests to the stable endpoint go to `state.live` (at once, or as
+        soon as the target's routing follows).
 
         Raises:
             ConflictError: somebody wrote in between. Nothing was changed.
@@ -85,7 +92,9 @@ class Target(ABC):
 
     @abstractmethod
     def lease(self, run_id: str, action: Action) -> AbstractContextManager[None]:
-        """Be the only one who rolls out here. Free again when the holder is dead. Raises ConflictError naming the holder."""
+        """Be the only one who rolls out here. Free again when the holder is dead. Raises
+        ConflictError naming the holder.
+        """
 
     @abstractmethod
     def holder(self) -> Holder | None:
@@ -95,21 +104,26 @@ class Target(ABC):
 
     @abstractmethod
     def check_files(self, release: Release) -> None:
-        """Are the files at the release's model_uri those that it was made from? Raises IntegrityError when they are gone or changed."""
+        """Are the files at the release's model_uri those that it was made from? Raises
+        IntegrityError when they are gone or changed.
+        """
 
     @abstractmethod
     def start(self, release: Release) -> Release:
         """Start the release on its color; returns at once, with its instances.
 
-        Those of its recorded instances that run are kept. Everything else on the color is ended first.
+        Those of its recorded instances that run are kept. Everything else on the color is ended
+        first.
         """
 
     @abstractmethod
     def wait_ready(self, release: Release) -> Release:
-        """Wait until every instance is ready, with a line of progress now and then; returns the release with the instances that are.
+        """Wait until every instance is ready, with a line of progress now and then; returns the
+        release with the instances that are.
 
         Raises:
-            DeployError: an instance ended, or is not ready in time. Holds the reason and the last lines of its log.
+            DeployError: an instance ended, or is not ready in time. Holds the reason and the last
+                lines of its log.
         """
 
     @abstractmethod
@@ -129,8 +143,12 @@ class Target(ABC):
         """What the instance says it serves. Raises DeployError when it does not say."""
 
     @abstractmethod
-    def ask(self, instance: Instance, prompt: str, max_length: int, seconds: float | None = None) -> Answer:
-        """A short greedy generation by one instance. Raises DeployError when there is no answer within `seconds` (None: `timings.ask`)."""
+    def ask(
+        self, instance: Instance, prompt: str, max_length: int, seconds: float | None = None
+    ) -> Answer:
+        """A short greedy generation by one instance. Raises DeployError when there is no answer
+        within `seconds` (None: `timings.ask`).
+        """
 
     # The stable endpoint.
 
@@ -141,7 +159,9 @@ class Target(ABC):
 
     @abstractmethod
     def open_endpoint(self) -> str:
-        """Make the stable endpoint answer, if it does not already; returns its URL. While nothing is live it answers 503."""
+        """Make the stable endpoint answer, if it does not already; returns its URL. While nothing
+        is live it answers 503.
+        """
 
     @abstractmethod
     def close_endpoint(self) -> None:
@@ -153,7 +173,9 @@ class Target(ABC):
 
     @abstractmethod
     def ask_stable(self, prompt: str, max_length: int, seconds: float | None = None) -> Answer:
-        """A short greedy generation through the stable endpoint. Raises DeployError as `ask` does."""
+        """A short greedy generation through the stable endpoint. Raises DeployError as `ask`
+        does.
+        """
 
     # What follows from these.
 
@@ -162,31 +184,49 @@ class Target(ABC):
         return self.read().live_release
 
     replaces = False
-    """Does the target replace an instance that ends by another of the same build, without being asked?"""
+    """Does the target replace an instance that ends by another of the same build, without being
+    asked?
+    """
 
     def runs(self, release: Release) -> list[Instance]:
-        """The instances of this release that run now: the very processes that it was recorded with, or on a cluster its pods."""
-        return [now for now in self.running(release.color) if any(same_process(mine, now) for mine in release.instances)]
+        """The instances of this release that run now: the very processes that it was recorded with,
+        or on a cluster its pods.
+        """
+        return [
+            now
+            for now in self.running(release.color)
+            if any(same_process(mine, now) for mine in release.instances)
+        ]
 
     def alive(self, release: Release) -> bool:
         """Does the release run, whole?"""
-        return len(release.instances) >= release.replicas and len(self.runs(release)) == len(release.instances)
+        return len(release.instances) >= release.replicas and len(self.runs(release)) == len(
+            release.instances
+        )
 
     def healthy(self, release: Release) -> bool:
         """Does the release run, whole, and is all of it ready?"""
-        return self.alive(release) and all(self.is_ready(instance) for instance in self.runs(release))
+        return self.alive(release) and all(
+            self.is_ready(instance) for instance in self.runs(release)
+        )
 
     def match(self, release: Release, live: Release) -> Release:
-        """Give the release as many instances as live has now; returns it with those that are ready. A target that does not scale has nothing to do."""
+        """Give the release as many instances as live has now; returns it with those that are ready.
+        A target that does not scale has nothing to do.
+        """
         return release
 
     def scale_down(self, color: Color) -> None:
-        """What a color that was kept warm long enough ends as. A target whose idle processes cost nothing keeps them."""
+        """What a color that was kept warm long enough ends as. A target whose idle processes cost
+        nothing keeps them.
+        """
         return
 
 
 def same_process(one: Instance, other: Instance) -> bool:
-    """A pid may be used again; a pid with its start time is not. Start times of one process differ a little when the clock is set."""
+    """A pid may be used again; a pid with its start time is not. Start times of one process differ
+    a little when the clock is set.
+    """
     return (one.name, one.pid) == (other.name, other.pid) and abs(one.started - other.started) < 2
 
 
@@ -208,5 +248,7 @@ def open_target(target: str, service: str, namespace: str, home: str, port: int)
     if kind == "kubernetes" or target.startswith("projects/"):
         from greenlight.rollout.kubernetes.target import KubernetesTarget
 
-        return KubernetesTarget(service, namespace, target if target.startswith("projects/") else cluster)
+        return KubernetesTarget(
+            service, namespace, target if target.startswith("projects/") else cluster
+        )
     raise InputError("target", target, f"use one of: {', '.join(TARGETS)}")

@@ -1,4 +1,6 @@
-"""Which candidate of a sweep is deployed: of those that keep the gate's objectives on quality, the best that the gate prefers."""
+"""Which candidate of a sweep is deployed: of those that keep the gate's objectives on quality, the
+best that the gate prefers.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -16,7 +18,8 @@ log = logging.getLogger("greenlight.select")
 
 
 def select_candidate(folders: Sequence[Path | str], gate: Gate, workload: Workload) -> Selection:
-    """Choose among Evaluation artifacts, of which some may be Failures. The only candidate of a run is chosen as it is: the gate judges it later.
+    """Choose among Evaluation artifacts, of which some may be Failures. The only candidate of a run
+    is chosen as it is: the gate judges it later.
 
     Raises:
         GreenlightError: every candidate failed.
@@ -25,9 +28,19 @@ def select_candidate(folders: Sequence[Path | str], gate: Gate, workload: Worklo
     if len(folders) == 1:
         only = Evaluation.load(folders[0])
         contender = Contender(
-            name=only.candidate.name, status="chosen", reason="the only candidate", kl=only.metrics.get("kl_mean"), bytes=only.candidate.bytes
+            name=only.candidate.name,
+            status="chosen",
+            reason="the only candidate",
+            kl=only.metrics.get("kl_mean"),
+            bytes=only.candidate.bytes,
         )
-        return Selection(chosen=contender.name, index=0, digest=only.candidate_digest, reason=contender.reason, contenders=[contender])
+        return Selection(
+            chosen=contender.name,
+            index=0,
+            digest=only.candidate_digest,
+            reason=contender.reason,
+            contenders=[contender],
+        )
     contenders = [_contender(folder, gate, workload) for folder in folders]
     passed = [each for each in contenders if each.status == "passed"]
     if not passed:
@@ -35,7 +48,10 @@ def select_candidate(folders: Sequence[Path | str], gate: Gate, workload: Worklo
     axis = AXES[gate.select.prefer]
     on_front = front(passed, axis)
     winner = best_of(on_front, axis, gate.select.within)
-    told = [_told(each, winner, on_front, gate) if each.status == "passed" else each for each in contenders]
+    told = [
+        _told(each, winner, on_front, gate) if each.status == "passed" else each
+        for each in contenders
+    ]
     for each in told:
         log.info("%s %s: %s", each.name, each.status, each.reason)
     index = contenders.index(winner)
@@ -52,7 +68,9 @@ def select_candidate(folders: Sequence[Path | str], gate: Gate, workload: Worklo
 def _contender(folder: Path | str, gate: Gate, workload: Workload) -> Contender:
     """As it stands by itself: failed, refused by an objective, or passed."""
     if failure := Failure.find(folder):
-        return Contender(name=failure.candidate, status="failed", reason=f"{failure.step}: {failure.message}")
+        return Contender(
+            name=failure.candidate, status="failed", reason=f"{failure.step}: {failure.message}"
+        )
     evaluation = Evaluation.load(folder)
     objectives = judge_quality(Path(folder), gate)
     broken = next((result for result in objectives if result.status != "pass"), None)
@@ -64,7 +82,9 @@ def _contender(folder: Path | str, gate: Gate, workload: Workload) -> Contender:
         kl=evaluation.metrics.get("kl_mean"),
         bytes=evaluation.candidate.bytes,
         speed=speed,
-        cost_per_million_tokens=cost_per_million(price.candidate, speed.tokens_per_second) if price and speed else None,
+        cost_per_million_tokens=(
+            cost_per_million(price.candidate, speed.tokens_per_second) if price and speed else None
+        ),
         objectives=objectives,
     )
 
@@ -74,21 +94,45 @@ def _told(each: Contender, winner: Contender, on_front: list[Contender], gate: G
     axis, within = AXES[gate.select.prefer], gate.select.within
     best = axis.best(on_front)
     if each is winner:
-        near = f", and the best in quality of those within {within:.0%} of {best.name} ({axis.show(best)})" if best is not winner else ""
-        reason = f"it keeps the quality objectives of gate {gate.name}; the gate prefers {axis.label}: {axis.show(each)}{near}"
+        near = (
+            f", and the best in quality of those within {within:.0%} of {best.name}"
+            f" ({axis.show(best)})"
+            if best is not winner
+            else ""
+        )
+        reason = (
+            f"it keeps the quality objectives of gate {gate.name}; the gate prefers {axis.label}:"
+            f" {axis.show(each)}{near}"
+        )
         return each.model_copy(update={"status": "chosen", "on_front": True, "reason": reason})
     if each in on_front:
         return each.model_copy(
-            update={"on_front": True, "reason": f"passed, but the gate prefers {axis.label}: {axis.show(each)}, {winner.name} {axis.show(winner)}"}
+            update={
+                "on_front": True,
+                "reason": (
+                    f"passed, but the gate prefers {axis.label}: {axis.show(each)}, {winner.name}"
+                    f" {axis.show(winner)}"
+                ),
+            }
         )
     above = next(other for other in on_front if axis.dominates(other, each))
     return each.model_copy(
-        update={"reason": f"passed, but {above.name} is no worse in quality and in {axis.label}: {axis.show(each)} against {axis.show(above)}"}
+        update={
+            "reason": (
+                f"passed, but {above.name} is no worse in quality and in {axis.label}:"
+                f" {axis.show(each)} against {axis.show(above)}"
+            )
+        }
     )
 
 
 def _nothing_left(contenders: list[Contender]) -> GreenlightError:
     told = "; ".join(f"{each.name}: {each.reason}" for each in contenders)
     if all(each.status == "failed" for each in contenders):
-        return GreenlightError(f"No candidate of the sweep could be made and scored, so nothing was deployed. {told}")
-    return Rejected(f"No candidate of the sweep keeps the gate's objectives on quality, so nothing was deployed. {told}. Add a method with more bits.")
+        return GreenlightError(
+            f"No candidate of the sweep could be made and scored, so nothing was deployed. {told}"
+        )
+    return Rejected(
+        "No candidate of the sweep keeps the gate's objectives on quality, so nothing was"
+        f" deployed. {told}. Add a method with more bits."
+    )

@@ -1,4 +1,6 @@
-"""The Pareto front of quality (mean KL divergence from the baseline) against what a gate prefers."""
+"""The Pareto front of quality (mean KL divergence from the baseline) against what a gate
+prefers.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +14,8 @@ class Axis:
     """What is weighed against quality.
 
     Attributes:
-        value: of a contender, in `unit`; None where it was not measured, which is worse than anything.
+        value: of a contender, in `unit`; None where it was not measured, which is worse than
+            anything.
         higher: whether more of it is better.
     """
 
@@ -52,8 +55,15 @@ def kl(each: Contender) -> float:
 
 
 AXES = {
-    "speed": Axis("speed", "tokens/s", lambda each: each.speed.tokens_per_second if each.speed else None, higher=True),
-    "memory": Axis("memory", "MB of memory", lambda each: each.speed.memory_bytes / 1e6 if each.speed else None),
+    "speed": Axis(
+        "speed",
+        "tokens/s",
+        lambda each: each.speed.tokens_per_second if each.speed else None,
+        higher=True,
+    ),
+    "memory": Axis(
+        "memory", "MB of memory", lambda each: each.speed.memory_bytes / 1e6 if each.speed else None
+    ),
     "size": Axis("size", "MB", lambda each: each.bytes / 1e6),
     "cost": Axis("cost", "USD a million tokens", lambda each: each.cost_per_million_tokens),
     "quality": Axis("quality", "nats", kl),
@@ -67,6 +77,11 @@ def front(passed: list[Contender], axis: Axis) -> list[Contender]:
 
 
 def best_of(on_front: list[Contender], axis: Axis, within: float) -> Contender:
-    """The best in quality among those that are as good as the best of the axis, to within a share of it."""
+    """The best in quality among those that are as good as the best of the axis, to within a share
+    of it.
+    """
     best = axis.best(on_front)
-    return min((each for each in on_front if axis.near(each, best, within)), key=lambda each: (kl(each), axis.loss(each)))
+    return min(
+        (each for each in on_front if axis.near(each, best, within)),
+        key=lambda each: (kl(each), axis.loss(each)),
+    )

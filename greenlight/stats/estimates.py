@@ -1,7 +1,9 @@
-"""Point estimates and their one-sided confidence bounds, for counts and rates. Numbers in, numbers out; nothing here knows of gates or files.
+"""Point estimates and their one-sided confidence bounds, for counts and rates. Numbers in, numbers
+out; nothing here knows of gates or files.
 
-Every `low` and `high` is a one-sided bound at the confidence asked for: each alone is right with that probability, both together
-form a two-sided interval of `2 * confidence - 1`. (Sums over documents have theirs in `greenlight.stats.bootstrap`, latencies of paired requests in
+Every `low` and `high` is a one-sided bound at the confidence asked for: each alone is right with
+that probability, both together form a two-sided interval of `2 * confidence - 1`. (Sums over
+documents have theirs in `greenlight.stats.bootstrap`, latencies of paired requests in
 `greenlight.stats.latencies`.)
 """
 
@@ -79,11 +81,19 @@ class Interval(Measure):
 
 
 def rate_ratio(candidate: Floats, live: Floats, confidence: float) -> Estimate:
-    """Geometric mean of paired ratios, with Student's t on their logarithms. A candidate without any output gives 0, whatever the rest."""
+    """Geometric mean of paired ratios, with Student's t on their logarithms. A candidate without
+    any output gives 0, whatever the rest.
+    """
     if np.any(candidate <= 0):
-        return Estimate(0.0, 0.0, float(np.exp(_t_interval(np.log(np.maximum(candidate, 1e-9) / live), confidence).high)))
+        return Estimate(
+            0.0,
+            0.0,
+            float(np.exp(_t_interval(np.log(np.maximum(candidate, 1e-9) / live), confidence).high)),
+        )
     estimate = _t_interval(np.log(candidate / live), confidence)
-    return Estimate(float(np.exp(estimate.value)), float(np.exp(estimate.low)), float(np.exp(estimate.high)))
+    return Estimate(
+        float(np.exp(estimate.value)), float(np.exp(estimate.low)), float(np.exp(estimate.high))
+    )
 
 
 def rate(values: Floats, confidence: float) -> Estimate:
@@ -98,16 +108,30 @@ def _t_interval(values: Floats, confidence: float) -> Estimate:
 
 
 def proportion(events: int, trials: int, confidence: float) -> Estimate:
-    """Exact interval of a binomial proportion (Clopper and Pearson 1934). No event in n trials is no proof of 0: the high bound is about 3/n."""
-    low = 0.0 if events == 0 else float(special.betaincinv(events, trials - events + 1, 1 - confidence))
-    high = 1.0 if events == trials else float(special.betaincinv(events + 1, trials - events, confidence))
+    """Exact interval of a binomial proportion (Clopper and Pearson 1934). No event in n trials is
+    no proof of 0: the high bound is about 3/n.
+    """
+    low = (
+        0.0
+        if events == 0
+        else float(special.betaincinv(events, trials - events + 1, 1 - confidence))
+    )
+    high = (
+        1.0
+        if events == trials
+        else float(special.betaincinv(events + 1, trials - events, confidence))
+    )
     return Estimate(events / trials, low, high)
 
 
-def proportion_difference(candidate: tuple[int, int], live: tuple[int, int], confidence: float) -> Estimate:
-    """Difference of two proportions (events, trials), candidate minus live, that holds for any sample size.
+def proportion_difference(
+    candidate: tuple[int, int], live: tuple[int, int], confidence: float
+) -> Estimate:
+    """Difference of two proportions (events, trials), candidate minus live, that holds for any
+    sample size.
 
-    Each proportion gets half of the allowed error (Bonferroni), so that the coverage is at least what was asked for. The price is
+    Each proportion gets half of the allowed error (Bonferroni), so that the coverage is at least
+    what was asked for. The price is
     width: two exact bounds are wider than one score interval.
     """
     each = 1 - (1 - confidence) / 2

@@ -1,7 +1,9 @@
-"""Planned looks at a growing sample: which bound each look must use so that all of them together keep one error.
+"""Planned looks at a growing sample: which bound each look must use so that all of them together
+keep one error.
 
-Lan and DeMets (1983) spending of the error, with the spending function that resembles O'Brien and Fleming (1979):
-alpha(t) = 2 - 2 Phi(z(1 - alpha/2) / sqrt(t)). Little is spent early, so an early stop needs overwhelming evidence and the last look costs little.
+Lan and DeMets (1983) spending of the error, with the spending function that resembles O'Brien and
+Fleming (1979): alpha(t) = 2 - 2 Phi(z(1 - alpha/2) / sqrt(t)). Little is spent early, so an early
+stop needs overwhelming evidence and the last look costs little.
 """
 
 from functools import lru_cache
@@ -16,13 +18,16 @@ FARTHEST = 9.0
 
 @lru_cache(maxsize=1024)
 def look_errors(fractions: tuple[float, ...], alpha: float) -> tuple[float, ...]:
-    """The one-sided error that a test may have at each look, so that all looks together have `alpha`.
+    """The one-sided error that a test may have at each look, so that all looks together have
+    `alpha`.
 
-    The sum observed at the looks is a Brownian motion; its density among the runs that have not stopped yet is integrated from look to look
-    (Armitage, McPherson and Rowe 1969; Jennison and Turnbull 2000, chapter 19), by Gauss-Legendre quadrature.
+    The sum observed at the looks is a Brownian motion; its density among the runs that have not
+    stopped yet is integrated from look to look (Armitage, McPherson and Rowe 1969; Jennison and
+    Turnbull 2000, chapter 19), by Gauss-Legendre quadrature.
 
     Args:
-        fractions: the share of the planned pairs seen at each look, rising; the last may be below 1 when a run was cut short.
+        fractions: the share of the planned pairs seen at each look, rising; the last may be below 1
+            when a run was cut short.
         alpha: one-sided, of all looks together.
 
     Returns:
@@ -41,7 +46,10 @@ def look_errors(fractions: tuple[float, ...], alpha: float) -> tuple[float, ...]
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     points, mass = np.zeros(1), np.ones(1)  # the sum starts at 0
     for number, (time, step) in enumerate(zip(fractions, steps, strict=True)):
-        wanted, spread = float(spent[number] - (spent[number - 1] if number else 0.0)), float(np.sqrt(step))
+        wanted, spread = (
+            float(spent[number] - (spent[number - 1] if number else 0.0)),
+            float(np.sqrt(step)),
+        )
 
         def excess(bound: float, points=points, mass=mass, spread=spread, wanted=wanted) -> float:  # type: ignore[no-untyped-def]
             return float(mass @ special.ndtr((points - bound) / spread)) - wanted
@@ -51,6 +59,8 @@ def look_errors(fractions: tuple[float, ...], alpha: float) -> tuple[float, ...]
         errors.append(float(special.ndtr(-bound / np.sqrt(time))))
         half = (bound + top) / 2
         next_points = bound - half + half * nodes
-        density = np.exp(-0.5 * ((next_points[:, None] - points) / spread) ** 2) / (spread * np.sqrt(2 * np.pi))
+        density = np.exp(-0.5 * ((next_points[:, None] - points) / spread) ** 2) / (
+            spread * np.sqrt(2 * np.pi)
+        )
         points, mass = next_points, half * weights * (density @ mass)
     return tuple(errors)

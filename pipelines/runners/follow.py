@@ -1,4 +1,6 @@
-"""A run in a cloud followed to its end: what the cloud says of its tasks, and what its steps wrote, told as the same events as a local run's."""
+"""A run in a cloud followed to its end: what the cloud says of its tasks, and what its steps wrote,
+told as the same events as a local run's.
+"""
 
 import contextlib
 import logging
@@ -43,7 +45,9 @@ class Patience:
             wait = min(wait * 2, self.longest)
 
 
-def patiently(runner: CloudRunner, call: Callable[[], T], patience: Patience, say: Callable[[str], None]) -> T:
+def patiently(
+    runner: CloudRunner, call: Callable[[], T], patience: Patience, say: Callable[[str], None]
+) -> T:
     """The call, made again with a new sign-in as long as the cloud is away.
 
     Raises:
@@ -59,7 +63,14 @@ def patiently(runner: CloudRunner, call: Callable[[], T], patience: Patience, sa
     return call()
 
 
-def follow(runner: CloudRunner, run_id: str, listener: Listener, patience: Patience, poll_seconds: float, say: Callable[[str], None]) -> CloudRun:
+def follow(
+    runner: CloudRunner,
+    run_id: str,
+    listener: Listener,
+    patience: Patience,
+    poll_seconds: float,
+    say: Callable[[str], None],
+) -> CloudRun:
     """Tell the listener what happens until the run has ended. Returns how it ended.
 
     Raises:
@@ -90,7 +101,11 @@ def last_words(run: CloudRun, task: Task) -> str:
                 continue
     except Exception as error:  # a bucket fails in many ways; the run is followed all the same
         log.warning("the records of %s cannot be read: %s", run.run_id, error)
-    return task.message.strip().splitlines()[-1] if task.message.strip() else "the cloud gives no reason; see its log"
+    return (
+        task.message.strip().splitlines()[-1]
+        if task.message.strip()
+        else "the cloud gives no reason; see its log"
+    )
 
 
 def _events(run: CloudRun, task: Task, before: str) -> Iterator[StepEvent]:
@@ -109,12 +124,20 @@ def _events(run: CloudRun, task: Task, before: str) -> Iterator[StepEvent]:
 
 
 def _finished(run: CloudRun, task: Task) -> StepEvent:
-    """As the step said it, with its figure. Kubeflow does not tell a cache hit from a step that ran; what was said before the run began does."""
+    """As the step said it, with its figure. Kubeflow does not tell a cache hit from a step that
+    ran; what was said before the run began does.
+    """
     told = []
     try:
         for folder in _folders(run, task.step):
             with contextlib.suppress(FileNotFoundError):
-                told.append(StepEvent.model_validate_json(storage.read_bytes(storage.join(run.history, folder, f"{task.step}.event.json"))))
+                told.append(
+                    StepEvent.model_validate_json(
+                        storage.read_bytes(
+                            storage.join(run.history, folder, f"{task.step}.event.json")
+                        )
+                    )
+                )
     except Exception as error:
         log.warning("the records of %s cannot be read: %s", run.run_id, error)
     if not told:
@@ -128,15 +151,24 @@ def _finished(run: CloudRun, task: Task) -> StepEvent:
 
 
 def _folders(run: CloudRun, step: str) -> list[str]:
-    """Where in the history a step writes: the run's folder, or that of the build, which runs share."""
+    """Where in the history a step writes: the run's folder, or that of the build, which runs
+    share.
+    """
     if not run.history:
         return []
     if step not in ("download", "reference", "quantize", "evaluate"):
         return [run.run_id]
-    found = Resolution.model_validate_json(storage.read_bytes(storage.join(run.history, run.run_id, "resolve.json")))
+    found = Resolution.model_validate_json(
+        storage.read_bytes(storage.join(run.history, run.run_id, "resolve.json"))
+    )
     alone = {"download": found.source_build, "reference": found.reference_build}
     return [alone[step]] if step in alone else found.candidate_builds
 
 
-def _event(run: CloudRun, task: Task, event: Literal["started", "finished", "reused", "failed", "log"], message: str = "") -> StepEvent:
+def _event(
+    run: CloudRun,
+    task: Task,
+    event: Literal["started", "finished", "reused", "failed", "log"],
+    message: str = "",
+) -> StepEvent:
     return StepEvent(time="", run=run.run_id, step=task.step, event=event, message=message)

@@ -1,4 +1,6 @@
-"""What a runner is: it takes the compiled pipeline and its parameters somewhere, and what is known of a run there."""
+"""What a runner is: it takes the compiled pipeline and its parameters somewhere, and what is known
+of a run there.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -20,7 +22,9 @@ ENDED: tuple[RunState, ...] = ("succeeded", "failed", "cancelled")
 
 
 class Away(GreenlightError):
-    """The cloud cannot be reached for now, has too much to do, or wants a new sign-in: the same call may work later."""
+    """The cloud cannot be reached for now, has too much to do, or wants a new sign-in: the same
+    call may work later.
+    """
 
 
 class Runner(ABC):
@@ -41,11 +45,16 @@ class Task(BaseModel):
 
 
 def merged(tasks: Iterable[Task]) -> tuple[Task, ...]:
-    """One task a step: the steps of a loop are told as one, which has failed when one has, and is done when all are."""
+    """One task a step: the steps of a loop are told as one, which has failed when one has, and is
+    done when all are.
+    """
     by_step: dict[str, list[Task]] = {}
     for task in tasks:
         by_step.setdefault(task.step, []).append(task)
-    return tuple(next(task for state in _TELLS for task in found if task.state == state) for found in map(_started, by_step.values()))
+    return tuple(
+        next(task for state in _TELLS for task in found if task.state == state)
+        for found in map(_started, by_step.values())
+    )
 
 
 _TELLS: tuple[TaskState, ...] = ("failed", "running", "waiting", "done", "reused", "skipped")
@@ -54,7 +63,12 @@ _TELLS: tuple[TaskState, ...] = ("failed", "running", "waiting", "done", "reused
 def _started(tasks: list[Task]) -> list[Task]:
     """A loop of which some have ended and others wait is running."""
     states = {task.state for task in tasks}
-    return [task.model_copy(update={"state": "running"}) if task.state == "waiting" and states > {"waiting"} else task for task in tasks]
+    return [
+        task.model_copy(update={"state": "running"})
+        if task.state == "waiting" and states > {"waiting"}
+        else task
+        for task in tasks
+    ]
 
 
 class CloudRun(BaseModel):
@@ -97,11 +111,15 @@ class Schedule(BaseModel):
 
 
 class CloudRunner(ABC):
-    """The pipeline in a cloud. Every method may raise Away, and may then be called again: none does its work twice."""
+    """The pipeline in a cloud. Every method may raise Away, and may then be called again: none does
+    its work twice.
+    """
 
     @abstractmethod
     def submit(self, parameters: Parameters, run_id: str) -> str:
-        """Start the run of that id, unless it is there already. Returns the id by which the cloud and its records know it."""
+        """Start the run of that id, unless it is there already. Returns the id by which the cloud
+        and its records know it.
+        """
 
     @abstractmethod
     def look(self, run_id: str) -> CloudRun:
@@ -134,7 +152,9 @@ class CloudRunner(ABC):
     def resume_schedule(self, name: str) -> None: ...
 
     @abstractmethod
-    def update_schedule(self, name: str, parameters: Parameters | None, timetable: Timetable) -> Schedule:
+    def update_schedule(
+        self, name: str, parameters: Parameters | None, timetable: Timetable
+    ) -> Schedule:
         """Another timetable, and with `parameters` also another pipeline."""
 
     @abstractmethod

@@ -52,10 +52,12 @@ TASK_STATES: dict[str, TaskState] = {
 
 
 class KubeflowRunner(CloudRunner):
-    """The server chooses a run's id. Ours is its display name, by which a run whose answer was lost is found before another is started.
+    """The server chooses a run's id. Ours is its display name, by which a run whose answer was lost
+    is found before another is started.
 
     Args:
-        spec: YAML text, as `compile_for("kubeflow", …)` writes it. Empty where nothing is submitted.
+        spec: YAML text, as `compile_for("kubeflow", …)` writes it. Empty where nothing is
+            submitted.
     """
 
     def __init__(self, settings: KubeflowSettings, spec: str = "") -> None:
@@ -67,7 +69,9 @@ class KubeflowRunner(CloudRunner):
 
         def create() -> str:
             experiment = self._experiment_id()
-            found = self._runs.run_service_list_runs(experiment_id=experiment, filter=_named(run_id), _request_timeout=SECONDS)
+            found = self._runs.run_service_list_runs(
+                experiment_id=experiment, filter=_named(run_id), _request_timeout=SECONDS
+            )
             if found.runs:  # an earlier answer was lost: it is this very run
                 return found.runs[0].run_id
             wanted = api.V2beta1Run(
@@ -82,7 +86,10 @@ class KubeflowRunner(CloudRunner):
         return self._call(create)
 
     def look(self, run_id: str) -> CloudRun:
-        run = self._call(lambda: self._runs.run_service_get_run(run_id, _request_timeout=SECONDS), ("run", run_id))
+        run = self._call(
+            lambda: self._runs.run_service_get_run(run_id, _request_timeout=SECONDS),
+            ("run", run_id),
+        )
         return CloudRun(
             run_id=run_id,
             state=RUN_STATES.get(run.state, "waiting"),
@@ -93,7 +100,10 @@ class KubeflowRunner(CloudRunner):
         )
 
     def cancel(self, run_id: str) -> None:
-        self._call(lambda: self._runs.run_service_terminate_run(run_id, _request_timeout=SECONDS), ("run", run_id))
+        self._call(
+            lambda: self._runs.run_service_terminate_run(run_id, _request_timeout=SECONDS),
+            ("run", run_id),
+        )
 
     def link(self, run_id: str) -> str:
         return f"{self.settings.host.rstrip('/')}/#/runs/details/{run_id}"
@@ -105,7 +115,12 @@ class KubeflowRunner(CloudRunner):
         import kfp_server_api as api
 
         if timetable.cron.startswith(("TZ=", "CRON_TZ=")):
-            raise InputError("cron", timetable.cron, "Kubeflow Pipelines goes by its server's clock, mostly UTC; leave the time zone out")
+            raise InputError(
+                "cron",
+                timetable.cron,
+                "Kubeflow Pipelines goes by its server's clock, mostly UTC; leave the time"
+                " zone out",
+            )
 
         def create() -> Any:  # looked for again at each try: an earlier answer may have been lost
             if found := self._find(name):
@@ -127,7 +142,9 @@ class KubeflowRunner(CloudRunner):
                     )
                 ),
             )
-            return self._recurring.recurring_run_service_create_recurring_run(recurring_run=wanted, _request_timeout=SECONDS)
+            return self._recurring.recurring_run_service_create_recurring_run(
+                recurring_run=wanted, _request_timeout=SECONDS
+            )
 
         return _shown(self._call(create))
 
@@ -135,19 +152,40 @@ class KubeflowRunner(CloudRunner):
         return sorted(map(_shown, self._list("")), key=lambda schedule: schedule.name)
 
     def pause_schedule(self, name: str) -> None:
-        self._call(lambda: self._recurring.recurring_run_service_disable_recurring_run(self._found(name), _request_timeout=SECONDS))
+        self._call(
+            lambda: self._recurring.recurring_run_service_disable_recurring_run(
+                self._found(name), _request_timeout=SECONDS
+            )
+        )
 
     def resume_schedule(self, name: str) -> None:
-        self._call(lambda: self._recurring.recurring_run_service_enable_recurring_run(self._found(name), _request_timeout=SECONDS))
+        self._call(
+            lambda: self._recurring.recurring_run_service_enable_recurring_run(
+                self._found(name), _request_timeout=SECONDS
+            )
+        )
 
-    def update_schedule(self, name: str, parameters: Parameters | None, timetable: Timetable) -> Schedule:
-        raise InputError("runner", "kubeflow", "Kubeflow Pipelines changes no recurring run; `greenlight schedule delete` it and create it again")
+    def update_schedule(
+        self, name: str, parameters: Parameters | None, timetable: Timetable
+    ) -> Schedule:
+        raise InputError(
+            "runner",
+            "kubeflow",
+            "Kubeflow Pipelines changes no recurring run; `greenlight schedule delete` it and"
+            " create it again",
+        )
 
     def delete_schedule(self, name: str) -> None:
-        self._call(lambda: self._recurring.recurring_run_service_delete_recurring_run(self._found(name), _request_timeout=SECONDS))
+        self._call(
+            lambda: self._recurring.recurring_run_service_delete_recurring_run(
+                self._found(name), _request_timeout=SECONDS
+            )
+        )
 
     def push_template(self) -> str:
-        """Upload the pipeline as a version that a person can start in the web page. Returns its address."""
+        """Upload the pipeline as a version that a person can start in the web page. Returns its
+        address.
+        """
         version = self._call(self._version)
         return f"{self.settings.host.rstrip('/')}/#/pipelines/details/{version.pipeline_id}/version/{version.pipeline_version_id}"
 
@@ -156,7 +194,9 @@ class KubeflowRunner(CloudRunner):
     def _runtime(self, parameters: Parameters) -> Any:
         import kfp_server_api as api
 
-        return api.V2beta1RuntimeConfig(parameters=parameters.model_dump(), pipeline_root=self.settings.pipeline_root)
+        return api.V2beta1RuntimeConfig(
+            parameters=parameters.model_dump(), pipeline_root=self.settings.pipeline_root
+        )
 
     def _version(self) -> Any:
         """The pipeline's version with these very bytes: uploaded, unless it is there."""
@@ -164,46 +204,81 @@ class KubeflowRunner(CloudRunner):
 
         name = hashlib.sha256(self.spec.encode()).hexdigest()[:12]
         scope = {"namespace": self.settings.namespace} if self.settings.namespace else {}
-        found = self._pipelines.pipeline_service_list_pipelines(**scope, filter=_named(PIPELINE), _request_timeout=SECONDS).pipelines
+        found = self._pipelines.pipeline_service_list_pipelines(
+            **scope, filter=_named(PIPELINE), _request_timeout=SECONDS
+        ).pipelines
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "promotion.yaml"
             file.write_text(self.spec)
             if not found:
-                made = self._uploads.upload_pipeline(str(file), name=PIPELINE, display_name=PIPELINE, **scope, _request_timeout=SECONDS)
+                made = self._uploads.upload_pipeline(
+                    str(file),
+                    name=PIPELINE,
+                    display_name=PIPELINE,
+                    **scope,
+                    _request_timeout=SECONDS,
+                )
                 pipeline_id = made.pipeline_id
             else:
                 pipeline_id = found[0].pipeline_id
-            versions = self._pipelines.pipeline_service_list_pipeline_versions(pipeline_id, filter=_named(name), _request_timeout=SECONDS).pipeline_versions
-            version = versions[0] if versions else self._uploads.upload_pipeline_version(
-                str(file), name=name, display_name=name, pipelineid=pipeline_id, _request_timeout=SECONDS
-            )  # fmt: skip
-        return api.V2beta1PipelineVersionReference(pipeline_id=pipeline_id, pipeline_version_id=version.pipeline_version_id)
+            versions = self._pipelines.pipeline_service_list_pipeline_versions(
+                pipeline_id, filter=_named(name), _request_timeout=SECONDS
+            ).pipeline_versions
+            version = (
+                versions[0]
+                if versions
+                else self._uploads.upload_pipeline_version(
+                    str(file),
+                    name=name,
+                    display_name=name,
+                    pipelineid=pipeline_id,
+                    _request_timeout=SECONDS,
+                )
+            )
+        return api.V2beta1PipelineVersionReference(
+            pipeline_id=pipeline_id, pipeline_version_id=version.pipeline_version_id
+        )
 
     def _experiment_id(self) -> str:
         import kfp_server_api as api
 
         scope = {"namespace": self.settings.namespace} if self.settings.namespace else {}
         name = self.settings.experiment
-        found = self._experiments.experiment_service_list_experiments(**scope, filter=_named(name), _request_timeout=SECONDS).experiments
+        found = self._experiments.experiment_service_list_experiments(
+            **scope, filter=_named(name), _request_timeout=SECONDS
+        ).experiments
         if found:
             return found[0].experiment_id
         wanted = api.V2beta1Experiment(display_name=name, **scope)
-        return self._experiments.experiment_service_create_experiment(experiment=wanted, _request_timeout=SECONDS).experiment_id
+        return self._experiments.experiment_service_create_experiment(
+            experiment=wanted, _request_timeout=SECONDS
+        ).experiment_id
 
     # How it is sent.
 
     def _history(self, run: Any) -> str:
-        """Where the run's steps leave their records: as it was told, else the pipeline's default."""
+        """Where the run's steps leave their records: as it was told, else the pipeline's
+        default.
+        """
         told = (run.runtime_config.parameters if run.runtime_config else None) or {}
         reference = run.pipeline_version_reference
         if told.get("history") or not reference:
             return str(told.get("history", ""))
         version = self._call(
-            lambda: self._pipelines.pipeline_service_get_pipeline_version(reference.pipeline_id, reference.pipeline_version_id, _request_timeout=SECONDS)
+            lambda: self._pipelines.pipeline_service_get_pipeline_version(
+                reference.pipeline_id, reference.pipeline_version_id, _request_timeout=SECONDS
+            )
         )
         spec: Any = version.pipeline_spec or {}
-        root = spec.get("pipeline_spec", spec).get("root", {})  # with settings for Kubernetes it is one level deeper
-        return str(root.get("inputDefinitions", {}).get("parameters", {}).get("history", {}).get("defaultValue", ""))
+        root = spec.get("pipeline_spec", spec).get(
+            "root", {}
+        )  # with settings for Kubernetes it is one level deeper
+        return str(
+            root.get("inputDefinitions", {})
+            .get("parameters", {})
+            .get("history", {})
+            .get("defaultValue", "")
+        )
 
     def _list(self, name: str) -> list[Any]:
         wanted = {"filter": _named(name)} if name else {}
@@ -212,7 +287,11 @@ class KubeflowRunner(CloudRunner):
         while True:
             page = self._call(
                 lambda token=token: self._recurring.recurring_run_service_list_recurring_runs(  # type: ignore[misc]
-                    **wanted, experiment_id=self._call(self._experiment_id), page_size=PAGE, page_token=token, _request_timeout=SECONDS
+                    **wanted,
+                    experiment_id=self._call(self._experiment_id),
+                    page_size=PAGE,
+                    page_token=token,
+                    _request_timeout=SECONDS,
                 )
             )
             found += page.recurring_runs or []
@@ -225,7 +304,11 @@ class KubeflowRunner(CloudRunner):
     def _found(self, name: str) -> str:
         found = self._find(name)
         if found is None:
-            raise InputError("name", name, "there is no such recurring run; `greenlight schedule list` shows those there are")
+            raise InputError(
+                "name",
+                name,
+                "there is no such recurring run; `greenlight schedule list` shows those there are",
+            )
         return found.recurring_run_id
 
     @cached_property
@@ -245,7 +328,11 @@ class KubeflowRunner(CloudRunner):
             try:
                 token = Path(self.settings.token_file).read_text().strip()
             except OSError as error:
-                raise InputError("kfp_token_file", self.settings.token_file, f"{error.strerror or error}; give a file that holds a bearer token") from None
+                raise InputError(
+                    "kfp_token_file",
+                    self.settings.token_file,
+                    f"{error.strerror or error}; give a file that holds a bearer token",
+                ) from None
         if token:
             configuration.api_key["authorization"] = token
 
@@ -294,35 +381,55 @@ class KubeflowRunner(CloudRunner):
         except ApiException as error:
             status, said = error.status or 0, _message(error)
             if status == 401:
-                raise Away(f"{host} wants a new sign-in: {said}. Write a new token to the file of --kfp-token-file") from None
+                raise Away(
+                    f"{host} wants a new sign-in: {said}. Write a new token to the file of"
+                    " --kfp-token-file"
+                ) from None
             if status in (0, 408, 429) or status >= 500:
                 raise Away(f"{host} cannot answer now ({status or 'no answer'}): {said}") from None
             if status == 404 and what:
-                raise InputError(*what, f"there is none on {host}; see its web page, or --kfp-host") from None
-            raise GreenlightError(f"{host} refused it ({status}): {said}. See docs/cloud.md for what it needs") from None
+                raise InputError(
+                    *what, f"there is none on {host}; see its web page, or --kfp-host"
+                ) from None
+            raise GreenlightError(
+                f"{host} refused it ({status}): {said}. See docs/cloud.md for what it needs"
+            ) from None
         except (HTTPError, OSError) as error:
-            raise Away(f"{host} cannot be reached: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
+            raise Away(
+                f"{host} cannot be reached:"
+                f" {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+            ) from None
 
 
 def _tasks(details: list[Any]) -> list[Task]:
-    """The steps among the nodes of the workflow, whose drivers, groups and pods are nodes too. What never ran has no state, or was skipped."""
+    """The steps among the nodes of the workflow, whose drivers, groups and pods are nodes too. What
+    never ran has no state, or was skipped.
+    """
     tasks = []
     for detail in details:
         step = (detail.display_name or "").replace("-", "_")
         if step in ALL_STEPS:
             message = (detail.error.message or "") if detail.error else ""
-            tasks.append(Task(step=step, state=TASK_STATES.get(detail.state, "waiting"), message=message))
+            tasks.append(
+                Task(step=step, state=TASK_STATES.get(detail.state, "waiting"), message=message)
+            )
     return tasks
 
 
 def _named(name: str) -> str:
-    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
+    return json.dumps(
+        {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]}
+    )
 
 
 def _message(error: Any) -> str:
     """What the server says, without the trace that it adds."""
     try:
-        return str(json.loads(error.body)["error"] if "error" in json.loads(error.body) else json.loads(error.body)["message"]).splitlines()[0]
+        return str(
+            json.loads(error.body)["error"]
+            if "error" in json.loads(error.body)
+            else json.loads(error.body)["message"]
+        ).splitlines()[0]
     except (ValueError, KeyError, TypeError, IndexError):
         return str(error.reason or error).splitlines()[0]
 

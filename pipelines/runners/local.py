@@ -1,4 +1,6 @@
-"""The DAG on this machine: kfp.local runs each step of the compiled pipeline as a process of its own."""
+"""The DAG on this machine: kfp.local runs each step of the compiled pipeline as a process of its
+own.
+"""
 
 import contextlib
 import io
@@ -20,9 +22,11 @@ FAILURE = re.compile(r"ERROR - Task \S*'(?P<task>[\w-]+)'\S* finished with statu
 
 
 class LocalRunner(Runner):
-    """Artifacts go to `<home>/runs/<pipeline>-<time>/<step>/`, the full log of a run to `<home>/logs/<run id>.log`.
+    """Artifacts go to `<home>/runs/<pipeline>-<time>/<step>/`, the full log of a run to
+    `<home>/logs/<run id>.log`.
 
-    Finished downloads, quantizations and evaluations are reused from `<home>/cache` by the next run.
+    Finished downloads, quantizations and evaluations are reused from `<home>/cache` by the next
+    run.
     """
 
     def __init__(self, home: Path) -> None:
@@ -35,7 +39,9 @@ class LocalRunner(Runner):
         warnings.simplefilter("ignore")
         from kfp import components, dsl, local
 
-        spec = one_at_a_time(compile_promotion()).replace(dsl.PIPELINE_JOB_ID_PLACEHOLDER, run_id)  # as a backend does
+        spec = one_at_a_time(compile_promotion()).replace(
+            dsl.PIPELINE_JOB_ID_PLACEHOLDER, run_id
+        )  # as a backend does
         local.init(
             runner=local.SubprocessRunner(use_venv=False),
             pipeline_root=str(self.home / "runs"),
@@ -59,17 +65,26 @@ class LocalRunner(Runner):
 
 
 def one_at_a_time(spec: str) -> str:
-    """The pipeline with loops that take one item after the other: here they share a machine, on which a sweep also measures speed."""
+    """The pipeline with loops that take one item after the other: here they share a machine, on
+    which a sweep also measures speed.
+    """
     pipeline = yaml.safe_load(spec)
-    dags = [pipeline["root"]["dag"], *(component["dag"] for component in pipeline["components"].values() if "dag" in component)]
-    for task in (task for dag in dags for task in dag["tasks"].values() if "parameterIterator" in task):
+    dags = [
+        pipeline["root"]["dag"],
+        *(component["dag"] for component in pipeline["components"].values() if "dag" in component),
+    ]
+    for task in (
+        task for dag in dags for task in dag["tasks"].values() if "parameterIterator" in task
+    ):
         task["iteratorPolicy"] = {"parallelismLimit": 1}
     return yaml.safe_dump(pipeline, sort_keys=False)
 
 
 @contextlib.contextmanager
 def _listening(run_id: str, log: io.TextIOBase, listener: Listener):
-    """Send what kfp.local and the steps print to the log, and the events among it to the listener."""
+    """Send what kfp.local and the steps print to the log, and the events among it to the
+    listener.
+    """
     stream = _EventStream(run_id, log, listener)
     handler = logging.StreamHandler(stream)
     root = logging.getLogger()
@@ -106,9 +121,18 @@ class _EventStream(io.TextIOBase):
     def _line(self, line: str) -> None:
         if hit := CACHE_HIT.search(line):
             self.listener(self._event(hit["task"], "reused"))
-        elif (failure := FAILURE.search(line)) and failure["task"].replace("-", "_") not in self.failed:
-            # It died without a word of its own: killed, out of memory, or its door could not be imported.
-            self.listener(self._event(failure["task"], "failed", f"the step's process ended early; its last line was: {self.last_line}"))
+        elif (failure := FAILURE.search(line)) and failure["task"].replace(
+            "-", "_"
+        ) not in self.failed:
+            # It died without a word of its own: killed, out of memory, or its door could not be
+            # imported.
+            self.listener(
+                self._event(
+                    failure["task"],
+                    "failed",
+                    f"the step's process ended early; its last line was: {self.last_line}",
+                )
+            )
         elif line.startswith('{"time":'):
             with contextlib.suppress(ValidationError):  # some library's own JSON
                 event = StepEvent.model_validate_json(line)
@@ -119,4 +143,6 @@ class _EventStream(io.TextIOBase):
             self.last_line = line
 
     def _event(self, task: str, event: str, message: str = "") -> StepEvent:
-        return StepEvent(time="", run=self.run_id, step=task.replace("-", "_"), event=event, message=message)
+        return StepEvent(
+            time="", run=self.run_id, step=task.replace("-", "_"), event=event, message=message
+        )

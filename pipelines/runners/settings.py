@@ -1,4 +1,6 @@
-"""What a person says about the cloud that runs the pipeline: the options, and from them the settings of one backend, checked."""
+"""What a person says about the cloud that runs the pipeline: the options, and from them the
+settings of one backend, checked.
+"""
 
 import re
 from typing import Any, Literal
@@ -15,29 +17,89 @@ LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 
 
 class CloudOptions(BaseModel):
-    """Options of every command that talks to a cloud. Each has an environment variable, GREENLIGHT_ and its name."""
+    """Options of every command that talks to a cloud. Each has an environment variable, GREENLIGHT_
+    and its name.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    runner: str = Field("local", description="Where the steps run: local, vertex (Vertex AI Pipelines), kubeflow (Kubeflow Pipelines).")
-    components_image: str = Field("", description="Image of the steps, as REPOSITORY@sha256:DIGEST.")
-    allow_tag: bool = Field(False, description="Take an image by a tag, which may move under a run.")
-    resources: str = Field("", description="YAML file with what each step gets. Default: the shipped one.")
-    pipeline_root: str = Field("", description="gs:// prefix of the files that steps pass on. Terraform's output pipeline_root.")
-    service_account: str = Field("", description="Account the steps work as: an e-mail address on Vertex, a name in the cluster on Kubeflow.")
+    runner: str = Field(
+        "local",
+        description=(
+            "Where the steps run: local, vertex (Vertex AI Pipelines), kubeflow (Kubeflow"
+            " Pipelines)."
+        ),
+    )
+    components_image: str = Field(
+        "", description="Image of the steps, as REPOSITORY@sha256:DIGEST."
+    )
+    allow_tag: bool = Field(
+        False, description="Take an image by a tag, which may move under a run."
+    )
+    resources: str = Field(
+        "", description="YAML file with what each step gets. Default: the shipped one."
+    )
+    pipeline_root: str = Field(
+        "",
+        description=(
+            "gs:// prefix of the files that steps pass on. Terraform's output pipeline_root."
+        ),
+    )
+    service_account: str = Field(
+        "",
+        description=(
+            "Account the steps work as: an e-mail address on Vertex, a name in the cluster on"
+            " Kubeflow."
+        ),
+    )
     poll_seconds: float = Field(10.0, description="How often a run is looked at.")
     project: str = Field("", description="Vertex: Google Cloud project.")
     region: str = Field("us-central1", description="Vertex: region.")
-    network: str = Field("", description="Vertex: network to peer with, projects/NUMBER/global/networks/NAME.")
-    kms_key: str = Field("", description="Vertex: key that encrypts the run, projects/P/locations/L/keyRings/R/cryptoKeys/K.")
+    network: str = Field(
+        "", description="Vertex: network to peer with, projects/NUMBER/global/networks/NAME."
+    )
+    kms_key: str = Field(
+        "",
+        description=(
+            "Vertex: key that encrypts the run, projects/P/locations/L/keyRings/R/cryptoKeys/K."
+        ),
+    )
     labels: str = Field("", description="Vertex: labels, as team=ml,cost=42.")
-    failure_policy: str = Field("slow", description="Vertex: slow lets what can still run do so when a step failed; fast starts nothing more.")
-    templates: str = Field("", description="Vertex: KFP repository of templates, https://REGION-kfp.pkg.dev/PROJECT/NAME. Terraform's output kfp_registry.")
-    api_endpoint: str = Field("", description="Vertex: address of its API where it is not the region's own, such as one of Private Service Connect.")
+    failure_policy: str = Field(
+        "slow",
+        description=(
+            "Vertex: slow lets what can still run do so when a step failed; fast starts nothing"
+            " more."
+        ),
+    )
+    templates: str = Field(
+        "",
+        description=(
+            "Vertex: KFP repository of templates, https://REGION-kfp.pkg.dev/PROJECT/NAME."
+            " Terraform's output kfp_registry."
+        ),
+    )
+    api_endpoint: str = Field(
+        "",
+        description=(
+            "Vertex: address of its API where it is not the region's own, such as one of Private"
+            " Service Connect."
+        ),
+    )
     kfp_host: str = Field("", description="Kubeflow: address of Kubeflow Pipelines.")
-    kfp_namespace: str = Field("", description="Kubeflow: namespace of your profile, where it has several users.")
-    kfp_token_file: str = Field("", description="Kubeflow: file with a bearer token, read anew for each call. Or GREENLIGHT_KFP_TOKEN holds one.")
-    experiment: str = Field("greenlight", description="Kubeflow: experiment that the runs are grouped in.")
+    kfp_namespace: str = Field(
+        "", description="Kubeflow: namespace of your profile, where it has several users."
+    )
+    kfp_token_file: str = Field(
+        "",
+        description=(
+            "Kubeflow: file with a bearer token, read anew for each call. Or GREENLIGHT_KFP_TOKEN"
+            " holds one."
+        ),
+    )
+    experiment: str = Field(
+        "greenlight", description="Kubeflow: experiment that the runs are grouped in."
+    )
 
 
 class _Settings(BaseModel):
@@ -82,33 +144,70 @@ def vertex_settings(options: CloudOptions, submits: bool = True) -> VertexSettin
     """Settings of Vertex.
 
     Args:
-        submits: also check what only a run or a schedule needs: where its files go, and as whom it works.
+        submits: also check what only a run or a schedule needs: where its files go, and as whom it
+            works.
 
     Raises:
         InputError: names the option, its value and the fix.
     """
-    _match("project", options.project, r"[a-z][a-z0-9.:-]{3,60}[a-z0-9]", "give the id of a Google Cloud project")
+    _match(
+        "project",
+        options.project,
+        r"[a-z][a-z0-9.:-]{3,60}[a-z0-9]",
+        "give the id of a Google Cloud project",
+    )
     _match("region", options.region, r"[a-z]+-[a-z]+\d+", "give a region, such as us-central1")
     _shared(options, submits)
     account = r"[^@\s]+@[^@\s]+\.gserviceaccount\.com"
     if submits or options.service_account:
-        _match("service_account", options.service_account, account, "give its e-mail address; Terraform's output pipeline_service_account")
-    _match("network", options.network, r"(projects/[^/]+/global/networks/[^/]+)?", "write projects/NUMBER/global/networks/NAME")
+        _match(
+            "service_account",
+            options.service_account,
+            account,
+            "give its e-mail address; Terraform's output pipeline_service_account",
+        )
+    _match(
+        "network",
+        options.network,
+        r"(projects/[^/]+/global/networks/[^/]+)?",
+        "write projects/NUMBER/global/networks/NAME",
+    )
     key = r"(projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+)?"
     _match("kms_key", options.kms_key, key, "write projects/P/locations/L/keyRings/R/cryptoKeys/K")
     _match("failure_policy", options.failure_policy, "slow|fast", "use slow or fast")
-    _match("templates", options.templates, r"(https?://[^\s/]+(/[^\s/]+)+)?", "write https://REGION-kfp.pkg.dev/PROJECT/NAME")
-    _match("api_endpoint", options.api_endpoint, r"(https?://[^\s/]+/?)?", "write its address, such as https://aiplatform.example.com")
+    _match(
+        "templates",
+        options.templates,
+        r"(https?://[^\s/]+(/[^\s/]+)+)?",
+        "write https://REGION-kfp.pkg.dev/PROJECT/NAME",
+    )
+    _match(
+        "api_endpoint",
+        options.api_endpoint,
+        r"(https?://[^\s/]+/?)?",
+        "write its address, such as https://aiplatform.example.com",
+    )
     shared: Any = options.model_dump(include=set(VertexSettings.model_fields) - {"labels"})
     return VertexSettings(**shared, labels=_labels(options.labels))
 
 
 def kubeflow_settings(options: CloudOptions, submits: bool = True) -> KubeflowSettings:
     """Settings of Kubeflow Pipelines; arguments and errors as for Vertex."""
-    _match("kfp_host", options.kfp_host, r"https?://\S+", "give the address of Kubeflow Pipelines, such as http://127.0.0.1:8080 behind `kubectl port-forward`")
+    _match(
+        "kfp_host",
+        options.kfp_host,
+        r"https?://\S+",
+        "give the address of Kubeflow Pipelines, such as http://127.0.0.1:8080 behind `kubectl"
+        " port-forward`",
+    )
     _shared(options, submits)
     name = options.service_account or "greenlight-pipeline"
-    _match("service_account", name, r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", "give the name of a service account in the namespace of Kubeflow Pipelines")
+    _match(
+        "service_account",
+        name,
+        r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?",
+        "give the name of a service account in the namespace of Kubeflow Pipelines",
+    )
     return KubeflowSettings(
         pipeline_root=options.pipeline_root,
         service_account=name,
@@ -129,14 +228,21 @@ def check_runner(name: str) -> RunnerName:
 
 def _shared(options: CloudOptions, submits: bool) -> None:
     if submits or options.pipeline_root:
-        _match("pipeline_root", options.pipeline_root, r"gs://[a-z0-9][a-z0-9._-]+(/\S*)?", "give a gs:// prefix; Terraform's output pipeline_root")
+        _match(
+            "pipeline_root",
+            options.pipeline_root,
+            r"gs://[a-z0-9][a-z0-9._-]+(/\S*)?",
+            "give a gs:// prefix; Terraform's output pipeline_root",
+        )
     if not options.poll_seconds > 0:
         raise InputError("poll_seconds", options.poll_seconds, "use a number above 0, such as 10")
 
 
 def _match(field: str, value: str, pattern: str, fix: str) -> None:
     if not re.fullmatch(pattern, value):
-        raise InputError(field, value, f"{fix}, by --{field.replace('_', '-')} or GREENLIGHT_{field.upper()}")
+        raise InputError(
+            field, value, f"{fix}, by --{field.replace('_', '-')} or GREENLIGHT_{field.upper()}"
+        )
 
 
 def _labels(text: str) -> dict[str, str]:
@@ -144,6 +250,11 @@ def _labels(text: str) -> dict[str, str]:
     for pair in filter(None, text.split(",")):
         key, equals, value = pair.strip().partition("=")
         if not equals or not LABEL_KEY.fullmatch(key) or not LABEL_VALUE.fullmatch(value):
-            raise InputError("labels", text, f"{pair.strip()!r} is none; write key=value in lower-case letters, digits, - and _, separated by commas")
+            raise InputError(
+                "labels",
+                text,
+                f"{pair.strip()!r} is none; write key=value in lower-case letters, digits, - and _,"
+                " separated by commas",
+            )
         labels[key] = value
     return labels

@@ -48,7 +48,8 @@ TASK_STATES: dict[str, TaskState] = {
 
 
 class VertexRunner(CloudRunner):
-    """Run ids are job ids, which this side chooses: a submission whose answer was lost is found again under its id.
+    """Run ids are job ids, which this side chooses: a submission whose answer was lost is found
+    again under its id.
 
     Args:
         spec: YAML text, as `compile_for("vertex", …)` writes it. Empty where nothing is submitted.
@@ -63,7 +64,12 @@ class VertexRunner(CloudRunner):
 
         def create() -> None:
             try:
-                self._jobs.create_pipeline_job(parent=self.settings.parent, pipeline_job=self._job(parameters, run_id), pipeline_job_id=run_id, timeout=SECONDS)
+                self._jobs.create_pipeline_job(
+                    parent=self.settings.parent,
+                    pipeline_job=self._job(parameters, run_id),
+                    pipeline_job_id=run_id,
+                    timeout=SECONDS,
+                )
             except Conflict:  # an earlier answer was lost: it is this very run
                 self._jobs.get_pipeline_job(name=self._name(run_id), timeout=SECONDS)
 
@@ -71,10 +77,23 @@ class VertexRunner(CloudRunner):
         return run_id
 
     def look(self, run_id: str) -> CloudRun:
-        job = self._call(lambda: self._jobs.get_pipeline_job(name=self._name(run_id), timeout=SECONDS), ("run", run_id))
-        details = {(task.task_name.replace("-", "_"), task.parent_task_id): task for task in job.job_detail.task_details}
-        tasks = [Task(step=step, state=TASK_STATES.get(task.state.name, "waiting"), message=task.error.message)
-                 for (step, _), task in details.items() if step in ALL_STEPS]  # fmt: skip
+        job = self._call(
+            lambda: self._jobs.get_pipeline_job(name=self._name(run_id), timeout=SECONDS),
+            ("run", run_id),
+        )
+        details = {
+            (task.task_name.replace("-", "_"), task.parent_task_id): task
+            for task in job.job_detail.task_details
+        }
+        tasks = [
+            Task(
+                step=step,
+                state=TASK_STATES.get(task.state.name, "waiting"),
+                message=task.error.message,
+            )
+            for (step, _), task in details.items()
+            if step in ALL_STEPS
+        ]
         return CloudRun(
             run_id=run_id,
             state=RUN_STATES.get(job.state.name, "waiting"),
@@ -85,7 +104,10 @@ class VertexRunner(CloudRunner):
         )
 
     def cancel(self, run_id: str) -> None:
-        self._call(lambda: self._jobs.cancel_pipeline_job(name=self._name(run_id), timeout=SECONDS), ("run", run_id))
+        self._call(
+            lambda: self._jobs.cancel_pipeline_job(name=self._name(run_id), timeout=SECONDS),
+            ("run", run_id),
+        )
 
     def link(self, run_id: str) -> str:
         return f"https://console.cloud.google.com/vertex-ai/locations/{self.settings.region}/pipelines/runs/{run_id}?project={self.settings.project}"
@@ -98,7 +120,9 @@ class VertexRunner(CloudRunner):
         wanted = self._schedule(name, parameters, timetable)
 
         def create() -> Any:  # looked for again at each try: an earlier answer may have been lost
-            return self._find(name) or self._schedules.create_schedule(parent=self.settings.parent, schedule=wanted, timeout=SECONDS)
+            return self._find(name) or self._schedules.create_schedule(
+                parent=self.settings.parent, schedule=wanted, timeout=SECONDS
+            )
 
         return _shown(self._call(create))
 
@@ -106,16 +130,24 @@ class VertexRunner(CloudRunner):
         return sorted(map(_shown, self._list("")), key=lambda schedule: schedule.name)
 
     def pause_schedule(self, name: str) -> None:
-        self._call(lambda: self._schedules.pause_schedule(name=self._found(name).name, timeout=SECONDS))
+        self._call(
+            lambda: self._schedules.pause_schedule(name=self._found(name).name, timeout=SECONDS)
+        )
 
     def resume_schedule(self, name: str) -> None:
         from google.cloud import aiplatform_v1 as api
 
         # Without catching up: what was missed while it was paused would run all at once.
         request = {"name": self._found(name).name, "catch_up": False}
-        self._call(lambda: self._schedules.resume_schedule(api.ResumeScheduleRequest(request), timeout=SECONDS))
+        self._call(
+            lambda: self._schedules.resume_schedule(
+                api.ResumeScheduleRequest(request), timeout=SECONDS
+            )
+        )
 
-    def update_schedule(self, name: str, parameters: Parameters | None, timetable: Timetable) -> Schedule:
+    def update_schedule(
+        self, name: str, parameters: Parameters | None, timetable: Timetable
+    ) -> Schedule:
         from google.protobuf.field_mask_pb2 import FieldMask
 
         found = self._found(name)
@@ -128,20 +160,30 @@ class VertexRunner(CloudRunner):
             del wanted.create_pipeline_job_request
         else:
             fields.append("create_pipeline_job_request")
-        updated = self._call(lambda: self._schedules.update_schedule(schedule=wanted, update_mask=FieldMask(paths=fields), timeout=SECONDS))
+        updated = self._call(
+            lambda: self._schedules.update_schedule(
+                schedule=wanted, update_mask=FieldMask(paths=fields), timeout=SECONDS
+            )
+        )
         return _shown(updated)
 
     def delete_schedule(self, name: str) -> None:
-        self._call(lambda: self._schedules.delete_schedule(name=self._found(name).name, timeout=SECONDS))
+        self._call(
+            lambda: self._schedules.delete_schedule(name=self._found(name).name, timeout=SECONDS)
+        )
 
     def push_template(self, file: str, tags: list[str]) -> str:
-        """Put a compiled pipeline where the console offers it. Returns its address. The repository knows a version by its content: twice is once."""
+        """Put a compiled pipeline where the console offers it. Returns its address. The repository
+        knows a version by its content: twice is once.
+        """
         from google.auth.transport.requests import Request
         from kfp.registry import ApiAuth, RegistryClient
 
         def push() -> tuple[str, str]:
             self._credentials.refresh(Request())
-            client = RegistryClient(host=self.settings.templates, auth=ApiAuth(self._credentials.token))
+            client = RegistryClient(
+                host=self.settings.templates, auth=ApiAuth(self._credentials.token)
+            )
             return client.upload_pipeline(file, tags=tags)
 
         package, version = self._call(push)
@@ -181,7 +223,10 @@ class VertexRunner(CloudRunner):
                 "max_concurrent_run_count": timetable.max_concurrent_runs,
                 "start_time": timetable.start,
                 "end_time": timetable.end,
-                "create_pipeline_job_request": {"parent": self.settings.parent, "pipeline_job": self._job(parameters, name)},
+                "create_pipeline_job_request": {
+                    "parent": self.settings.parent,
+                    "pipeline_job": self._job(parameters, name),
+                },
             }
         )
 
@@ -191,8 +236,17 @@ class VertexRunner(CloudRunner):
         return f"{self.settings.parent}/pipelineJobs/{run_id}"
 
     def _list(self, name: str) -> list[Any]:
-        wanted = {"parent": self.settings.parent, "filter": f'display_name="{name}"' if name else ""}
-        return [found for found in self._call(lambda: list(self._schedules.list_schedules(wanted, timeout=SECONDS))) if _is_ours(found)]
+        wanted = {
+            "parent": self.settings.parent,
+            "filter": f'display_name="{name}"' if name else "",
+        }
+        return [
+            found
+            for found in self._call(
+                lambda: list(self._schedules.list_schedules(wanted, timeout=SECONDS))
+            )
+            if _is_ours(found)
+        ]
 
     def _find(self, name: str) -> Any:
         return next((found for found in self._list(name) if found.display_name == name), None)
@@ -200,7 +254,11 @@ class VertexRunner(CloudRunner):
     def _found(self, name: str) -> Any:
         found = self._find(name)
         if found is None:
-            raise InputError("name", name, "there is no such schedule; `greenlight schedule list` shows those there are")
+            raise InputError(
+                "name",
+                name,
+                "there is no such schedule; `greenlight schedule list` shows those there are",
+            )
         return found
 
     @cached_property
@@ -213,13 +271,21 @@ class VertexRunner(CloudRunner):
     def _jobs(self) -> Any:
         from google.cloud import aiplatform_v1 as api
 
-        return api.PipelineServiceClient(credentials=self._credentials, transport="rest", client_options={"api_endpoint": self.settings.endpoint})
+        return api.PipelineServiceClient(
+            credentials=self._credentials,
+            transport="rest",
+            client_options={"api_endpoint": self.settings.endpoint},
+        )
 
     @cached_property
     def _schedules(self) -> Any:
         from google.cloud import aiplatform_v1 as api
 
-        return api.ScheduleServiceClient(credentials=self._credentials, transport="rest", client_options={"api_endpoint": self.settings.endpoint})
+        return api.ScheduleServiceClient(
+            credentials=self._credentials,
+            transport="rest",
+            client_options={"api_endpoint": self.settings.endpoint},
+        )
 
     def _call(self, call: Callable[[], T], what: tuple[str, str] | None = None) -> T:
         """One call to the API, its errors in our words.
@@ -234,21 +300,36 @@ class VertexRunner(CloudRunner):
         try:
             return call()
         except GoogleAuthError as error:
-            raise Away(f"not signed in to Google Cloud: {_line(error)}. Run `gcloud auth application-default login`") from None
+            raise Away(
+                f"not signed in to Google Cloud: {_line(error)}. Run `gcloud auth"
+                " application-default login`"
+            ) from None
         except api.Unauthorized as error:
-            raise Away(f"the sign-in has expired: {_line(error)}. Run `gcloud auth application-default login`") from None
+            raise Away(
+                f"the sign-in has expired: {_line(error)}. Run `gcloud auth application-default"
+                " login`"
+            ) from None
         except (api.TooManyRequests, api.ServerError, api.RetryError) as error:
             raise Away(f"Vertex AI cannot answer now: {_line(error)}") from None
         except api.NotFound as error:
             if what:
-                raise InputError(*what, f"there is none on Vertex AI in {self.settings.parent}; see the console, or --project and --region") from None
-            raise GreenlightError(f"Vertex AI does not find it: {_line(error)}. Check --project and --region") from None
+                raise InputError(
+                    *what,
+                    f"there is none on Vertex AI in {self.settings.parent}; see the console, or"
+                    " --project and --region",
+                ) from None
+            raise GreenlightError(
+                f"Vertex AI does not find it: {_line(error)}. Check --project and --region"
+            ) from None
         except api.GoogleAPICallError as error:
             raise GreenlightError(f"Vertex AI refused it: {_line(error)}") from None
         except HTTPError as error:  # of the repository of templates
             code = error.response.status_code
             kind = Away if code in (401, 429) or code >= 500 else GreenlightError
-            raise kind(f"the repository of templates answers {code}: {error.response.text[:300] or error}. Check --templates and your role on it") from None
+            raise kind(
+                f"the repository of templates answers {code}: {error.response.text[:300] or error}."
+                " Check --templates and your role on it"
+            ) from None
         except (RequestException, ConnectionError, TimeoutError) as error:
             raise Away(f"Vertex AI cannot be reached: {_line(error)}") from None
 
@@ -265,14 +346,21 @@ def _shown(schedule: Any) -> Schedule:
 
 
 def _is_ours(schedule: Any) -> bool:
-    return schedule.create_pipeline_job_request.pipeline_job.labels.get(PIPELINE_LABEL) == "promotion"
+    return (
+        schedule.create_pipeline_job_request.pipeline_job.labels.get(PIPELINE_LABEL) == "promotion"
+    )
 
 
 def _history(job: Any) -> str:
     """Where the run's steps leave their records: as it was told, else the pipeline's default."""
     if told := dict(job.runtime_config.parameter_values).get("history"):
         return str(told)
-    parameters = dict(job.pipeline_spec or {}).get("root", {}).get("inputDefinitions", {}).get("parameters", {})
+    parameters = (
+        dict(job.pipeline_spec or {})
+        .get("root", {})
+        .get("inputDefinitions", {})
+        .get("parameters", {})
+    )
     return str(parameters.get("history", {}).get("defaultValue", ""))
 
 

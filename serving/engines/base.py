@@ -1,4 +1,6 @@
-"""What an engine is: something that holds a model, takes requests at any time, and decodes all of them one step at a time."""
+"""What an engine is: something that holds a model, takes requests at any time, and decodes all of
+them one step at a time.
+"""
 
 import importlib
 from abc import ABC, abstractmethod
@@ -8,7 +10,8 @@ from typing import Literal
 
 Finish = Literal["stop", "length"]
 
-# (request id, new tokens, how the request ended or None). A finish that is neither `stop` nor `length` is an error message.
+# (request id, new tokens, how the request ended or None). A finish that is neither `stop` nor
+# `length` is an error message.
 Update = tuple[int, list[int], str | None]
 
 
@@ -56,15 +59,21 @@ class Engine(ABC):
 
     @abstractmethod
     def add(self, request: Request) -> None:
-        """Take a request that fits the context. Raises ValueError when this engine cannot decode it."""
+        """Take a request that fits the context. Raises ValueError when this engine cannot decode
+        it.
+        """
 
     @abstractmethod
     def step(self) -> list[Update]:
-        """Decode at most one token for each request that has a place. A request with a finish is gone. Any exception is a fault of the engine."""
+        """Decode at most one token for each request that has a place. A request with a finish is
+        gone. Any exception is a fault of the engine.
+        """
 
     @abstractmethod
     def cancel(self, request_id: int) -> None:
-        """Forget a request, freeing its place by the next step. Unknown ids are ignored: it may just have finished."""
+        """Forget a request, freeing its place by the next step. Unknown ids are ignored: it may
+        just have finished.
+        """
 
     @property
     @abstractmethod

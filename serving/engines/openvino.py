@@ -7,8 +7,12 @@ import openvino_genai as genai
 from greenlight.serving.engines.base import Engine, EngineConfig, Request, Update
 
 BLOCK_TOKENS = 32  # the CPU plugin's KV cache is handed out in blocks of so many tokens
-KERNELS = 64  # compiled kernels that are kept, by the shapes of a batch. The plugin's own 5000 would grow by hundreds of MB over days of mixed requests
-TOKENS_A_STEP = 256  # prompts longer than this are read in several steps, so that streams in flight keep moving
+# compiled kernels that are kept, by the shapes of a batch. The plugin's own 5000 would grow by
+# hundreds of MB over days of mixed requests
+KERNELS = 64
+TOKENS_A_STEP = (
+    256  # prompts longer than this are read in several steps, so that streams in flight keep moving
+)
 
 
 class OpenVINO(Engine):
@@ -18,13 +22,18 @@ class OpenVINO(Engine):
         scheduler = genai.SchedulerConfig()
         scheduler.max_num_seqs = config.max_running
         scheduler.max_num_batched_tokens = max(TOKENS_A_STEP, config.max_running)
-        scheduler.num_kv_blocks = -(-config.kv_tokens // BLOCK_TOKENS) + config.max_running  # each request wastes part of a block
+        scheduler.num_kv_blocks = (
+            -(-config.kv_tokens // BLOCK_TOKENS) + config.max_running
+        )  # each request wastes part of a block
         self._eos = set(config.eos)
         self._pipeline = genai.ContinuousBatchingPipeline(
             config.folder,
             scheduler_config=scheduler,
             device="CPU",
-            properties={"INFERENCE_NUM_THREADS": config.threads, "CPU_RUNTIME_CACHE_CAPACITY": KERNELS},
+            properties={
+                "INFERENCE_NUM_THREADS": config.threads,
+                "CPU_RUNTIME_CACHE_CAPACITY": KERNELS,
+            },
         )
         self._live: dict[int, genai.GenerationHandle] = {}
 
@@ -57,9 +66,13 @@ class OpenVINO(Engine):
         for request_id, handle in self._live.items():
             if handle.can_read():  # read() on a drained handle never returns
                 (output,) = handle.read().values()
-                updates.append((request_id, output.generated_ids, _FINISH[output.finish_reason.value]))
+                updates.append(
+                    (request_id, output.generated_ids, _FINISH[output.finish_reason.value])
+                )
             elif handle.get_status() != genai.GenerationStatus.RUNNING:
-                updates.append((request_id, [], "the request does not fit the KV cache, raise KV_CACHE_MB"))  # status IGNORED
+                updates.append(
+                    (request_id, [], "the request does not fit the KV cache, raise KV_CACHE_MB")
+                )  # status IGNORED
         for request_id, _, finish in updates:
             if finish is not None:
                 del self._live[request_id]

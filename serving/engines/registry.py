@@ -27,15 +27,26 @@ class EngineKind:
         return next((module for module in self.modules if find_spec(module) is None), None)
 
 
-OPENVINO = EngineKind("openvino", ("openvino",), ("openvino_genai",), kv_bytes=1.125)  # 8 bits a number, with a scale and a zero point a head
-TRANSFORMERS = EngineKind("transformers", ("safetensors", "bitsandbytes", "compressed-tensors"), ("torch", "transformers"), kv_bytes=4)
+OPENVINO = EngineKind(
+    "openvino", ("openvino",), ("openvino_genai",), kv_bytes=1.125
+)  # 8 bits a number, with a scale and a zero point a head
+TRANSFORMERS = EngineKind(
+    "transformers",
+    ("safetensors", "bitsandbytes", "compressed-tensors"),
+    ("torch", "transformers"),
+    kv_bytes=4,
+)
 VLLM = EngineKind("vllm", ("safetensors", "compressed-tensors"), ("vllm",), kv_bytes=4)
 
 
 def by_preference(nvidia_gpu: bool) -> dict[str, EngineKind]:
-    """The engines in the order in which `auto` prefers them: vLLM is made for GPUs, and on CPU starts much more slowly than the others."""
+    """The engines in the order in which `auto` prefers them: vLLM is made for GPUs, and on CPU
+    starts much more slowly than the others.
+    """
     kinds = (VLLM, OPENVINO, TRANSFORMERS) if nvidia_gpu else (OPENVINO, TRANSFORMERS, VLLM)
     return {kind.name: kind for kind in kinds}
 
 
-ENGINES = by_preference(nvidia_gpu=os.path.exists("/dev/nvidiactl"))  # the driver's device, which a container has when it was given a GPU
+ENGINES = by_preference(
+    nvidia_gpu=os.path.exists("/dev/nvidiactl")
+)  # the driver's device, which a container has when it was given a GPU

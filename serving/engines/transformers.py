@@ -1,8 +1,10 @@
-"""transformers' continuous batching, for plain, bitsandbytes and compressed-tensors checkpoints on CPU and CUDA.
+"""transformers' continuous batching, for plain, bitsandbytes and compressed-tensors checkpoints on
+CPU and CUDA.
 
-The library runs its batches in a thread and knows one way of sampling for all requests. Here the same scheduler, paged
-cache and model run in the worker's own loop, and each request is sampled its own way: greedy or not, with its own seed.
-For that `ContinuousBatchProcessor` is driven directly, which is not its public interface: transformers is pinned to 5.17.
+The library runs its batches in a thread and knows one way of sampling for all requests. Here the
+same scheduler, paged cache and model run in the worker's own loop, and each request is sampled its
+own way: greedy or not, with its own seed. For that `ContinuousBatchProcessor` is driven directly,
+which is not its public interface: transformers is pinned to 5.17.
 """
 
 import importlib
@@ -22,7 +24,9 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 from greenlight.serving.engines.base import Engine, EngineConfig, Request, Update
 
 BLOCK_TOKENS = 32
-TOKENS_A_STEP = 256  # prompts longer than this are read in several steps, so that streams in flight keep moving
+TOKENS_A_STEP = (
+    256  # prompts longer than this are read in several steps, so that streams in flight keep moving
+)
 
 
 class Transformers(Engine):
@@ -40,10 +44,12 @@ class Transformers(Engine):
             GenerationConfig(do_sample=False, eos_token_id=self._eos or [-1]),
             ContinuousBatchingConfig(
                 block_size=BLOCK_TOKENS,
-                num_blocks=-(-config.kv_tokens // BLOCK_TOKENS) + config.max_running,  # each request wastes part of a block
+                num_blocks=-(-config.kv_tokens // BLOCK_TOKENS)
+                + config.max_running,  # each request wastes part of a block
                 max_batch_tokens=max(TOKENS_A_STEP, config.max_running),
                 max_requests_per_batch=config.max_running,
-                use_async_batching=False,  # sampling looks at each request between the forward passes
+                # sampling looks at each request between the forward passes
+                use_async_batching=False,
                 use_cuda_graph=False,
             ),
         )
@@ -61,13 +67,23 @@ class Transformers(Engine):
         self._live[request.id] = request
         self._told[request.id] = 0
         eos = [-1] if request.ignore_eos or not self._eos else self._eos
-        self._manager.add_request(request.tokens, str(request.id), request.max_new_tokens, streaming=True, eos_token_id=eos)
+        self._manager.add_request(
+            request.tokens,
+            str(request.id),
+            request.max_new_tokens,
+            streaming=True,
+            eos_token_id=eos,
+        )
 
     def step(self) -> list[Update]:
         if self._processor.prepare_next_batch():
             self._processor._generation_step(self._model)
             self._processor.update_batch()
-        return [self._update(output) for output in self._outputs.take() if int(output.request_id) in self._live]
+        return [
+            self._update(output)
+            for output in self._outputs.take()
+            if int(output.request_id) in self._live
+        ]
 
     def cancel(self, request_id: int) -> None:
         if request_id in self._live:
@@ -91,9 +107,13 @@ class Transformers(Engine):
         self._sampler.forget(request_id)
 
     def _sample(self, scores: torch.Tensor, output_ids: torch.Tensor) -> None:
-        """Takes the place of the library's: fills `output_ids` (1, n) from `scores` (1, n, vocabulary), one row a request that has a new token."""
+        """Takes the place of the library's: fills `output_ids` (1, n) from `scores` (1, n,
+        vocabulary), one row a request that has a new token.
+        """
         batch = cast(ContinuousBatchingIOs, self._processor.inputs_and_outputs).requests_in_batch
-        chosen = self._sampler.choose(scores[0], [int(part.state.request_id) for part in batch if part.has_new_token])
+        chosen = self._sampler.choose(
+            scores[0], [int(part.state.request_id) for part in batch if part.has_new_token]
+        )
         output_ids[0, : len(chosen)].copy_(chosen)
 
 
@@ -105,7 +125,9 @@ class Sampler:
         self._generators: dict[int, torch.Generator] = {}
 
     def choose(self, logits: torch.Tensor, numbers: list[int]) -> torch.Tensor:
-        """Token ids (n) from logits (n, vocabulary), whose first rows belong to the requests `numbers`."""
+        """Token ids (n) from logits (n, vocabulary), whose first rows belong to the requests
+        `numbers`.
+        """
         chosen = logits.argmax(-1)
         for row, number in enumerate(numbers):
             request = self._requests.get(number)
@@ -119,12 +141,16 @@ class Sampler:
     def _draw(self, logits: torch.Tensor, request: Request) -> torch.Tensor:
         generator = self._generators.get(request.id)
         if generator is None:
-            generator = self._generators[request.id] = torch.Generator(logits.device).manual_seed(request.seed)
+            generator = self._generators[request.id] = torch.Generator(logits.device).manual_seed(
+                request.seed
+            )
         size = min(request.top_k or len(logits), len(logits))
         values, ids = logits.topk(size) if size < len(logits) else logits.sort(descending=True)
         shares = (values / request.temperature).softmax(-1)
         if request.top_p < 1:
-            shares[shares.cumsum(-1) - shares >= request.top_p] = 0  # the first token that reaches top_p still counts
+            shares[shares.cumsum(-1) - shares >= request.top_p] = (
+                0  # the first token that reaches top_p still counts
+            )
         return ids[torch.multinomial(shares, 1, generator=generator)[0]]
 
 
@@ -147,26 +173,38 @@ class _Outputs(OutputRouter):
 
 
 def load_model(folder: Path, four_bit: bool = False) -> Any:
-    """The model on the accelerator if there is one. A plain checkpoint is computed in fp32 on CPU: it serves the baseline."""
+    """The model on the accelerator if there is one. A plain checkpoint is computed in fp32 on CPU:
+    it serves the baseline.
+    """
     config = json.loads((folder / "config.json").read_text())
     on_gpu = torch.cuda.is_available()
     plain = not config.get("quantization_config")
-    options: dict[str, Any] = {"dtype": torch.float32 if plain and not on_gpu else "auto", "attn_implementation": "paged|sdpa"}
+    options: dict[str, Any] = {
+        "dtype": torch.float32 if plain and not on_gpu else "auto",
+        "attn_implementation": "paged|sdpa",
+    }
     if on_gpu:
         options["device_map"] = {"": 0}
     if four_bit:
         from transformers import BitsAndBytesConfig
 
         options["dtype"] = torch.bfloat16
-        options["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+        )
     return _model_class(config).from_pretrained(folder, local_files_only=True, **options).eval()
 
 
 def _model_class(config: dict[str, Any]) -> Any:
-    """The class named in the config, without importing `AutoModelForCausalLM` and what comes with it (3 s)."""
+    """The class named in the config, without importing `AutoModelForCausalLM` and what comes with
+    it (3 s).
+    """
     try:
         kind = config["model_type"]
-        return getattr(importlib.import_module(f"transformers.models.{kind}.modeling_{kind}"), config["architectures"][0])
+        return getattr(
+            importlib.import_module(f"transformers.models.{kind}.modeling_{kind}"),
+            config["architectures"][0],
+        )
     except (KeyError, IndexError, ImportError, AttributeError):
         from transformers import AutoModelForCausalLM
 

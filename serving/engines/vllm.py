@@ -1,8 +1,10 @@
 """vLLM, for plain and compressed-tensors checkpoints on CUDA and CPU.
 
-Its AsyncLLM, which is what vLLM's own API server uses, runs in a thread of the worker. AsyncLLM always computes in a process
-of its own (VLLM_ENABLE_V1_MULTIPROCESSING=0 is for the blocking LLM class alone), which on CPU starts a further one for OpenMP.
-They end when the worker does, see `greenlight.serving.worker.die_with`. What vLLM reads from the environment is set in engine_process.py.
+Its AsyncLLM, which is what vLLM's own API server uses, runs in a thread of the worker. AsyncLLM
+always computes in a process of its own (VLLM_ENABLE_V1_MULTIPROCESSING=0 is for the blocking LLM
+class alone), which on CPU starts a further one for OpenMP. They end when the worker does, see
+`greenlight.serving.worker.die_with`. What vLLM reads from the environment is set in
+engine_process.py.
 """
 
 import asyncio
@@ -39,14 +41,20 @@ class VLLM(Engine):
         self._arrived: SimpleQueue[Update | Exception] = SimpleQueue()
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="vllm", daemon=True).start()
-        self._llm = asyncio.run_coroutine_threadsafe(start(engine_args(config)), self._loop).result()
+        self._llm = asyncio.run_coroutine_threadsafe(
+            start(engine_args(config)), self._loop
+        ).result()
 
     @property
     def busy(self) -> bool:
-        return bool(self._live) or self._llm.errored  # the step after vLLM's process has died says so, be there requests or not
+        return (
+            bool(self._live) or self._llm.errored
+        )  # the step after vLLM's process has died says so, be there requests or not
 
     def add(self, request: Request) -> None:
-        self._live[request.id] = asyncio.run_coroutine_threadsafe(self._generate(request), self._loop)
+        self._live[request.id] = asyncio.run_coroutine_threadsafe(
+            self._generate(request), self._loop
+        )
 
     def step(self) -> list[Update]:
         if self._llm.errored:
@@ -82,7 +90,9 @@ class VLLM(Engine):
             output_kind=RequestOutputKind.DELTA,
         )
         try:
-            async for output in self._llm.generate(tokens_input(request.tokens), sampling, str(request.id)):
+            async for output in self._llm.generate(
+                tokens_input(request.tokens), sampling, str(request.id)
+            ):
                 (part,) = output.outputs
                 self._arrived.put((request.id, list(part.token_ids), _finish(part.finish_reason)))
         except VLLMClientError as error:
@@ -97,8 +107,9 @@ async def start(args: AsyncEngineArgs) -> AsyncLLM:
 
 
 def engine_args(config: EngineConfig) -> AsyncEngineArgs:
-    """On a GPU the KV cache takes what vLLM finds free, as is its default. On CPU it is as large as the server says, and as in
-    the transformers engine a plain checkpoint is computed in fp32."""
+    """On a GPU the KV cache takes what vLLM finds free, as is its default. On CPU it is as large as
+    the server says, and as in the transformers engine a plain checkpoint is computed in fp32.
+    """
     args = AsyncEngineArgs(
         model=config.folder,
         max_model_len=config.context,
@@ -110,22 +121,38 @@ def engine_args(config: EngineConfig) -> AsyncEngineArgs:
         disable_log_stats=True,
     )
     if current_platform.is_cpu():
-        quantization = json.loads((Path(config.folder) / "config.json").read_text()).get("quantization_config")
+        quantization = json.loads((Path(config.folder) / "config.json").read_text()).get(
+            "quantization_config"
+        )
         if quantization:
             check_kernels(quantization)
         args.dtype = "auto" if quantization else "float32"
         args.block_size = BLOCK_TOKENS
-        args.num_gpu_blocks_override = -(-config.kv_tokens // BLOCK_TOKENS) + config.max_running + 1  # each request wastes part of one, vLLM keeps one
-        args.kv_cache_memory_bytes = 1  # the blocks are counted above; without it vLLM insists on nearly all memory of the machine
-        args.enforce_eager = not shutil.which(os.environ.get("CXX", "g++"))  # with one, torch compiles the model: half a minute, and half the time a token
+        args.num_gpu_blocks_override = (
+            -(-config.kv_tokens // BLOCK_TOKENS) + config.max_running + 1
+        )  # each request wastes part of one, vLLM keeps one
+        # the blocks are counted above; without it vLLM insists on nearly all memory of the machine
+        args.kv_cache_memory_bytes = 1
+        args.enforce_eager = not shutil.which(
+            os.environ.get("CXX", "g++")
+        )  # with one, torch compiles the model: half a minute, and half the time a token
     return args
 
 
 def check_kernels(quantization: dict[str, Any]) -> None:
-    """Whether vLLM can compute a compressed-tensors checkpoint on this CPU; by itself it says so late, and not so clearly. Raises ValueError."""
-    weight_only = {group["weights"]["num_bits"] for group in quantization["config_groups"].values() if not group.get("input_activations")}
+    """Whether vLLM can compute a compressed-tensors checkpoint on this CPU; by itself it says so
+    late, and not so clearly. Raises ValueError.
+    """
+    weight_only = {
+        group["weights"]["num_bits"]
+        for group in quantization["config_groups"].values()
+        if not group.get("input_activations")
+    }
     if weight_only - {4} or (weight_only and not torch.cpu._is_avx512_supported()):
-        raise ValueError("on CPU vLLM computes weights of 4 bits with AVX-512 and no others; serve this model with ENGINE=transformers, or on a GPU")
+        raise ValueError(
+            "on CPU vLLM computes weights of 4 bits with AVX-512 and no others; serve this model"
+            " with ENGINE=transformers, or on a GPU"
+        )
 
 
 def _finish(reason: str | None) -> str | None:

@@ -45,8 +45,16 @@ def start_stub(tmp_path: Path) -> Iterator[StartStub]:
 
     def start(**options: object) -> Stub:
         log = tmp_path / f"stub-{len(stubs)}.log"
-        arguments = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", *([] if value is True else [str(value)]))]
-        process = subprocess.Popen([sys.executable, str(STUB), "--log", str(log), *arguments], stdout=subprocess.PIPE, text=True)
+        arguments = [
+            part
+            for name, value in options.items()
+            for part in (f"--{name.replace('_', '-')}", *([] if value is True else [str(value)]))
+        ]
+        process = subprocess.Popen(
+            [sys.executable, str(STUB), "--log", str(log), *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         assert process.stdout
         stubs.append(Stub(process, f"http://127.0.0.1:{int(process.stdout.readline())}", log))
         return stubs[-1]

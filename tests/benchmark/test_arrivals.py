@@ -9,7 +9,9 @@ from greenlight.benchmark.planned_requests import Ask
 from greenlight.benchmark.workload import Stage, Workload
 
 
-def times(workload: Workload, count: int, asks: list[Ask] | None = None, seed: int = 1) -> list[float]:
+def times(
+    workload: Workload, count: int, asks: list[Ask] | None = None, seed: int = 1
+) -> list[float]:
     return list(itertools.islice(due_times(workload, asks or [], random.Random(seed)), count))
 
 
@@ -24,7 +26,9 @@ def test_constant_rate() -> None:
 def test_poisson() -> None:
     found = gaps(times(Workload(arrivals="poisson", rate=4), 20_000))
     assert statistics.mean(found) == pytest.approx(0.25, rel=0.03)
-    assert statistics.pstdev(found) == pytest.approx(0.25, rel=0.03), "exponential: as wide as its mean"
+    assert statistics.pstdev(found) == pytest.approx(0.25, rel=0.03), (
+        "exponential: as wide as its mean"
+    )
 
 
 def test_stages_change_the_rate_and_the_last_one_lasts() -> None:

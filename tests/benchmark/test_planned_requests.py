@@ -21,8 +21,12 @@ PLAN = Plan(max_tokens=24)
 def model(tmp_path: Path) -> ServedModel:
     (tmp_path / "artifact").mkdir()
     (tmp_path / "artifact" / "model").symlink_to(TINY)
-    values = dict.fromkeys(("release_id", "service", "digest", "source", "commit", "method", "engine"), "x")
-    return ServedModel(Release(color="green", bits=8, model_uri=str(tmp_path / "artifact"), **values))  # type: ignore[arg-type]
+    values = dict.fromkeys(
+        ("release_id", "service", "digest", "source", "commit", "method", "engine"), "x"
+    )
+    return ServedModel(
+        Release(color="green", bits=8, model_uri=str(tmp_path / "artifact"), **values)
+    )  # type: ignore[arg-type]
 
 
 def test_prompts_as_they_are(model: ServedModel) -> None:
@@ -33,13 +37,21 @@ def test_prompts_as_they_are(model: ServedModel) -> None:
 
 def test_prompts_have_the_wanted_tokens(model: ServedModel) -> None:
     lengths: Any = {"distribution": "uniform", "min": 20, "max": 60}
-    workload = Workload(input_tokens=lengths, output_tokens={"distribution": "normal", "mean": 40, "sd": 10, "min": 8, "max": 80})  # type: ignore[arg-type]
+    workload = Workload(
+        input_tokens=lengths,
+        output_tokens={"distribution": "normal", "mean": 40, "sd": 10, "min": 8, "max": 80},
+    )  # type: ignore[arg-type]
     prepared = prepare(workload, PLAN, model)
     assert len(prepared) == asks.VARIETY
     counts = [min(model.count(ask.text)) for ask in prepared]
-    assert min(counts) >= 19 and max(counts) <= 61, "cutting in the middle of a word may make another token of it"
+    assert min(counts) >= 19 and max(counts) <= 61, (
+        "cutting in the middle of a word may make another token of it"
+    )
     assert statistics.mean(counts) == pytest.approx(40, abs=2)
-    assert min(ask.output_tokens for ask in prepared) >= 8 and max(ask.output_tokens for ask in prepared) <= 80
+    assert (
+        min(ask.output_tokens for ask in prepared) >= 8
+        and max(ask.output_tokens for ask in prepared) <= 80
+    )
     assert prepare(workload, PLAN, model) == prepared, "the same seed asks the same"
     assert prepare(workload, Plan(seed=2), model) != prepared
 
@@ -59,7 +71,10 @@ def test_without_a_tokenizer_four_characters_are_a_token() -> None:
 
 def test_of_a_chat_the_last_message_gets_the_length(tmp_path: Path, model: ServedModel) -> None:
     path = tmp_path / "chats.jsonl"
-    chat = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "tell me about types and values in this language"}]
+    chat = [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "tell me about types and values in this language"},
+    ]
     path.write_text(json.dumps({"messages": chat}) + "\n")
     ask = prepare(Workload(prompts=str(path), input_tokens=30), PLAN, model)[0]  # type: ignore[arg-type]
     assert ask.messages and ask.messages[0] == chat[0]
@@ -73,9 +88,15 @@ def trace(tmp_path: Path, *lines: object) -> Workload:
 
 
 def test_a_trace(tmp_path: Path, model: ServedModel) -> None:
-    lines = [{"timestamp": 12, "prompt": "b", "output_tokens": 3}, {"timestamp": 10, "input_tokens": 20, "output_tokens": 7}, {"timestamp": 11, "prompt": "c"}]
+    lines = [
+        {"timestamp": 12, "prompt": "b", "output_tokens": 3},
+        {"timestamp": 10, "input_tokens": 20, "output_tokens": 7},
+        {"timestamp": 11, "prompt": "c"},
+    ]
     prepared = prepare(trace(tmp_path, *lines), PLAN, model)
-    assert [(ask.at, ask.output_tokens) for ask in prepared] == [(0, 7), (0.5, 24), (1, 3)], "in the order of their times, twice as fast"
+    assert [(ask.at, ask.output_tokens) for ask in prepared] == [(0, 7), (0.5, 24), (1, 3)], (
+        "in the order of their times, twice as fast"
+    )
     assert 19 <= min(model.count(prepared[0].text)) <= 21
     assert [ask.text for ask in prepared[1:]] == ["c", "b"]
 

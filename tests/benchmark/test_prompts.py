@@ -43,7 +43,9 @@ def test_builtin() -> None:
         (b"\xff\xfe", "not UTF-8"),
     ],
 )
-def test_bad_files_are_refused_with_the_line(tmp_path: Path, content: str | bytes, says: str) -> None:
+def test_bad_files_are_refused_with_the_line(
+    tmp_path: Path, content: str | bytes, says: str
+) -> None:
     path = tmp_path / "p.jsonl"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=says) as caught:
@@ -60,6 +62,17 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 
 
 def test_the_check_is_cheap() -> None:
-    heavy = "import sys, greenlight.benchmark.prompts, greenlight.benchmark.workload, greenlight.gate.objectives; "
-    heavy += "print([name for name in ('numpy', 'scipy', 'pandas', 'pyarrow', 'kfp', 'gevent', 'requests') if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", heavy], check=True, capture_output=True, text=True).stdout.strip() == "[]"
+    heavy = (
+        "import sys, greenlight.benchmark.prompts, greenlight.benchmark.workload,"
+        " greenlight.gate.objectives; "
+    )
+    heavy += (
+        "print([name for name in ('numpy', 'scipy', 'pandas', 'pyarrow', 'kfp', 'gevent',"
+        " 'requests') if name in sys.modules])"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", heavy], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        == "[]"
+    )

@@ -41,7 +41,9 @@ QUICK: dict[str, Any] = {
 def load(prompts: str, **changes: Any) -> tuple[Plan, Workload]:
     """A plan with these sizes, and a workload of those that only it knows."""
     own = {name: value for name, value in changes.items() if name not in Plan.model_fields}
-    return Plan(**(QUICK | {name: value for name, value in changes.items() if name not in own})), Workload(prompts=prompts, **own)
+    return Plan(
+        **(QUICK | {name: value for name, value in changes.items() if name not in own})
+    ), Workload(prompts=prompts, **own)
 
 
 def rows(folder: Path, name: str = "requests.parquet") -> list[dict[str, Any]]:
@@ -65,12 +67,17 @@ def release(stub: Stub, name: str, color: Color) -> Release:
 
 
 def deployment_of(candidate: Stub, live: Stub) -> Deployment:
-    return Deployment(candidate=release(candidate, "new", "green"), live=release(live, "old", "blue"))
+    return Deployment(
+        candidate=release(candidate, "new", "green"), live=release(live, "old", "blue")
+    )
 
 
 @pytest.fixture
 def deployed(start_stub: StartStub) -> tuple[Deployment, Stub, Stub]:
-    candidate, live = start_stub(itl=0.001, release="new", digest="sha-new"), start_stub(itl=0.004, release="old", digest="sha-old")
+    candidate, live = (
+        start_stub(itl=0.001, release="new", digest="sha-new"),
+        start_stub(itl=0.004, release="old", digest="sha-old"),
+    )
     return deployment_of(candidate, live), candidate, live
 
 
@@ -85,7 +92,11 @@ def test_both_colors(deployed: tuple[Deployment, Stub, Stub], prompts: str, tmp_
     result = run_benchmark(deployment, [], [], folder, *load(prompts))
 
     assert (result.complete, result.reason, result.pairs) == (True, "", 12)
-    assert sorted(path.name for path in folder.iterdir()) == ["blocks.parquet", "locust.log", "requests.parquet"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "blocks.parquet",
+        "locust.log",
+        "requests.parquet",
+    ]
     requests = rows(folder)
     pairs = [row for row in requests if row["phase"] == "pairs"]
     by_pair: dict[int, list[dict[str, Any]]] = {}
@@ -98,16 +109,31 @@ def test_both_colors(deployed: tuple[Deployment, Stub, Stub], prompts: str, tmp_
         assert (first["order"], second["order"]) == (0, 1)
         assert first["prompt"] == second["prompt"]
         assert first["sent"] + first["e2e"] <= second["sent"]
-    assert len({members[0]["role"] for members in by_pair.values()}) == 2, "both colors come first now and then"
-    assert Counter(row["prompt"] for row in pairs[:14]) == dict.fromkeys(range(len(PROMPTS)), 2), "every prompt once before any comes again"
-    assert {(row["role"], row["color"], row["release"]) for row in requests} == {("candidate", "green", "new"), ("live", "blue", "old")}
-    assert all(
-        row["status"] == 200 and not row["error"] and row["tokens_out"] == (10 if row["phase"] == "pairs" else 14) == len(row["itls"]) + 1 for row in requests
+    assert len({members[0]["role"] for members in by_pair.values()}) == 2, (
+        "both colors come first now and then"
     )
-    assert all(row["intended"] <= row["sent"] and abs(row["sent"] - time.time()) < 600 for row in requests)
+    assert Counter(row["prompt"] for row in pairs[:14]) == dict.fromkeys(range(len(PROMPTS)), 2), (
+        "every prompt once before any comes again"
+    )
+    assert {(row["role"], row["color"], row["release"]) for row in requests} == {
+        ("candidate", "green", "new"),
+        ("live", "blue", "old"),
+    }
+    assert all(
+        row["status"] == 200
+        and not row["error"]
+        and row["tokens_out"] == (10 if row["phase"] == "pairs" else 14) == len(row["itls"]) + 1
+        for row in requests
+    )
+    assert all(
+        row["intended"] <= row["sent"] and abs(row["sent"] - time.time()) < 600 for row in requests
+    )
 
     # Exactly the requests that the servers saw, less the warm-up of concurrency + 2.
-    for summary, stub, role in ((result.candidate, candidate, "candidate"), (result.live, live, "live")):
+    for summary, stub, role in (
+        (result.candidate, candidate, "candidate"),
+        (result.live, live, "live"),
+    ):
         assert summary
         own = [row for row in requests if row["role"] == role]
         assert summary.requests == len(own) == len(stub.requests(len(own) + 6)) - 6
@@ -117,61 +143,116 @@ def test_both_colors(deployed: tuple[Deployment, Stub, Stub], prompts: str, tmp_
     assert result.candidate.e2e.p50 < result.live.e2e.p50
 
     blocks = rows(folder, "blocks.parquet")
-    assert [(block["block"], block["pair"], block["order"]) for block in blocks] == [(0, 0, 0), (1, 0, 1), (2, 1, 0), (3, 1, 1)]
+    assert [(block["block"], block["pair"], block["order"]) for block in blocks] == [
+        (0, 0, 0),
+        (1, 0, 1),
+        (2, 1, 0),
+        (3, 1, 1),
+    ]
     assert result.candidate.output_tokens_per_second > result.live.output_tokens_per_second > 0
     for block in blocks:
-        others = [row for row in requests if row["phase"] == "throughput" and row["block"] == block["block"]]
+        others = [
+            row
+            for row in requests
+            if row["phase"] == "throughput" and row["block"] == block["block"]
+        ]
         assert {row["role"] for row in others} == {block["role"]}
         assert block["requests"] == len(others)
         assert 0 < block["output_tokens"] <= 14 * len(others)
-        # At 4 streams with a token every 4 ms (1 ms) no more than this can arrive; a busy machine gives less.
+        # At 4 streams with a token every 4 ms (1 ms) no more than this can arrive; a busy machine
+        # gives less.
         assert block["tokens_per_second"] <= 4 / (0.004 if block["role"] == "live" else 0.001)
 
 
 def test_one_endpoint(start_stub: StartStub, prompts: str, tmp_path: Path) -> None:
     stub = start_stub()
-    result = run_benchmark(None, [stub.url], [], tmp_path / "result", *load(prompts, users=3, throughput_blocks=0))
-    assert (result.complete, result.pairs, result.live, result.candidate.requests) == (True, 12, None, 12)
+    result = run_benchmark(
+        None, [stub.url], [], tmp_path / "result", *load(prompts, users=3, throughput_blocks=0)
+    )
+    assert (result.complete, result.pairs, result.live, result.candidate.requests) == (
+        True,
+        12,
+        None,
+        12,
+    )
     assert len(rows(tmp_path / "result", "blocks.parquet")) == 0
 
 
 def test_replicas_take_turns(start_stub: StartStub, prompts: str, tmp_path: Path) -> None:
     one, two = start_stub(), start_stub()
-    run_benchmark(None, [one.url, two.url], [], tmp_path / "result", *load(prompts, throughput_blocks=0))
+    run_benchmark(
+        None, [one.url, two.url], [], tmp_path / "result", *load(prompts, throughput_blocks=0)
+    )
     assert Counter(row["endpoint"] for row in rows(tmp_path / "result")) == {one.url: 6, two.url: 6}
 
 
-def test_failed_requests_are_counted_and_do_not_end_it(start_stub: StartStub, prompts: str, tmp_path: Path) -> None:
+def test_failed_requests_are_counted_and_do_not_end_it(
+    start_stub: StartStub, prompts: str, tmp_path: Path
+) -> None:
     candidate, live = start_stub(cut_every=5), start_stub(fail_every=7)
-    result = run_benchmark(None, [candidate.url], [live.url], tmp_path / "result", *load(prompts, throughput_blocks=0))
+    result = run_benchmark(
+        None, [candidate.url], [live.url], tmp_path / "result", *load(prompts, throughput_blocks=0)
+    )
     # The warm-up took the numbers 1 to 6: the 12 measured requests are 7 to 18.
-    assert (result.complete, result.candidate.errors, result.live and result.live.errors) == (True, 2, 2)
-    failed = [(row["role"], row["error"], row["status"], row["tokens_out"]) for row in rows(tmp_path / "result") if row["error"]]
+    assert (result.complete, result.candidate.errors, result.live and result.live.errors) == (
+        True,
+        2,
+        2,
+    )
+    failed = [
+        (row["role"], row["error"], row["status"], row["tokens_out"])
+        for row in rows(tmp_path / "result")
+        if row["error"]
+    ]
     assert Counter(failed) == {("candidate", "broken", 200, 6): 2, ("live", "http", 500, 0): 2}
 
 
-def test_a_server_killed_half_way(deployed: tuple[Deployment, Stub, Stub], start_stub: StartStub, prompts: str, tmp_path: Path) -> None:
+def test_a_server_killed_half_way(
+    deployed: tuple[Deployment, Stub, Stub], start_stub: StartStub, prompts: str, tmp_path: Path
+) -> None:
     _, _, live = deployed
-    dying = start_stub(release="new", digest="sha-new", die_after=6 + 8)  # in its eighth request after the warm-up
-    result = run_benchmark(deployment_of(dying, live), [], [], tmp_path / "result", *load(prompts, throughput_blocks=0))
+    dying = start_stub(
+        release="new", digest="sha-new", die_after=6 + 8
+    )  # in its eighth request after the warm-up
+    result = run_benchmark(
+        deployment_of(dying, live), [], [], tmp_path / "result", *load(prompts, throughput_blocks=0)
+    )
     assert not result.complete
     assert dying.url in result.reason
     assert result.pairs == 12, "the others were tried, and failed"
-    own = [row for row in rows(tmp_path / "result") if row["role"] == "candidate" and row["phase"] == "pairs"]
-    assert [row["error"] for row in sorted(own, key=lambda row: row["pair"])] == [""] * 7 + ["broken"] + ["connect"] * 4
+    own = [
+        row
+        for row in rows(tmp_path / "result")
+        if row["role"] == "candidate" and row["phase"] == "pairs"
+    ]
+    assert [row["error"] for row in sorted(own, key=lambda row: row["pair"])] == [""] * 7 + [
+        "broken"
+    ] + ["connect"] * 4
     assert result.live and result.live.errors == 0
     assert len(live.requests(12)) >= 12
 
 
-def test_a_server_that_is_gone_is_not_waited_for(deployed: tuple[Deployment, Stub, Stub], start_stub: StartStub, prompts: str, tmp_path: Path) -> None:
+def test_a_server_that_is_gone_is_not_waited_for(
+    deployed: tuple[Deployment, Stub, Stub], start_stub: StartStub, prompts: str, tmp_path: Path
+) -> None:
     _, _, live = deployed
     dying = start_stub(release="new", digest="sha-new", die_after=6 + 8)
-    result = run_benchmark(deployment_of(dying, live), [], [], tmp_path / "result", *load(prompts, pairs=100_000, throughput_blocks=0))
-    assert not result.complete and f"{dying.url} does not accept connections any more" in result.reason
+    result = run_benchmark(
+        deployment_of(dying, live),
+        [],
+        [],
+        tmp_path / "result",
+        *load(prompts, pairs=100_000, throughput_blocks=0),
+    )
+    assert (
+        not result.complete and f"{dying.url} does not accept connections any more" in result.reason
+    )
     assert 8 < result.pairs < 1000
 
 
-def test_another_release_is_not_measured(deployed: tuple[Deployment, Stub, Stub], start_stub: StartStub, prompts: str, tmp_path: Path) -> None:
+def test_another_release_is_not_measured(
+    deployed: tuple[Deployment, Stub, Stub], start_stub: StartStub, prompts: str, tmp_path: Path
+) -> None:
     _, _, live = deployed
     other = start_stub(release="new", digest="sha-other")
     result = run_benchmark(deployment_of(other, live), [], [], tmp_path / "result", *load(prompts))
@@ -181,7 +262,12 @@ def test_another_release_is_not_measured(deployed: tuple[Deployment, Stub, Stub]
     assert rows(tmp_path / "result") == []
 
 
-def test_a_process_that_is_replaced_meanwhile(deployed: tuple[Deployment, Stub, Stub], prompts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_is_replaced_meanwhile(
+    deployed: tuple[Deployment, Stub, Stub],
+    prompts: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     deployment, candidate, _ = deployed
     from greenlight.benchmark import run
 
@@ -193,14 +279,22 @@ def test_a_process_that_is_replaced_meanwhile(deployed: tuple[Deployment, Stub, 
         return versions | {candidate.url: candidate.version() | {"pid": next(pids)}}
 
     monkeypatch.setattr(run, "read_versions", another_process)
-    result = run_benchmark(deployment, [], [], tmp_path / "result", *load(prompts, pairs=2, throughput_blocks=0))
+    result = run_benchmark(
+        deployment, [], [], tmp_path / "result", *load(prompts, pairs=2, throughput_blocks=0)
+    )
     assert not result.complete
     assert "was replaced during the benchmark" in result.reason
 
 
 def test_time_limit(start_stub: StartStub, prompts: str, tmp_path: Path) -> None:
     stub = start_stub(itl=0.02)
-    result = run_benchmark(None, [stub.url], [], tmp_path / "result", *load(prompts, pairs=100_000, throughput_blocks=0, time_limit=8))
+    result = run_benchmark(
+        None,
+        [stub.url],
+        [],
+        tmp_path / "result",
+        *load(prompts, pairs=100_000, throughput_blocks=0, time_limit=8),
+    )
     assert not result.complete
     assert "time limit of 8 s" in result.reason
     kept = rows(tmp_path / "result")
@@ -208,7 +302,9 @@ def test_time_limit(start_stub: StartStub, prompts: str, tmp_path: Path) -> None
     assert all(not row["error"] for row in kept), "requests that we cut ourselves are no failures"
 
 
-def test_sigterm_keeps_what_was_measured(start_stub: StartStub, prompts: str, tmp_path: Path) -> None:
+def test_sigterm_keeps_what_was_measured(
+    start_stub: StartStub, prompts: str, tmp_path: Path
+) -> None:
     stub = start_stub(itl=0.005)
     before = signal.getsignal(signal.SIGTERM)
 
@@ -218,7 +314,13 @@ def test_sigterm_keeps_what_was_measured(start_stub: StartStub, prompts: str, tm
 
     killer = threading.Thread(target=end_it_after_some_requests)
     killer.start()
-    result = run_benchmark(None, [stub.url], [], tmp_path / "result", *load(prompts, pairs=100_000, throughput_blocks=0))
+    result = run_benchmark(
+        None,
+        [stub.url],
+        [],
+        tmp_path / "result",
+        *load(prompts, pairs=100_000, throughput_blocks=0),
+    )
     killer.join()
     assert not result.complete
     assert "SIGTERM" in result.reason
@@ -226,7 +328,9 @@ def test_sigterm_keeps_what_was_measured(start_stub: StartStub, prompts: str, tm
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_a_generator_that_dies(start_stub: StartStub, prompts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_generator_that_dies(
+    start_stub: StartStub, prompts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from greenlight.benchmark import generator
 
     broken = tmp_path / "locustfile.py"
@@ -237,7 +341,9 @@ def test_a_generator_that_dies(start_stub: StartStub, prompts: str, tmp_path: Pa
     assert "no load today" in result.reason
 
 
-def test_the_generator_ends_with_its_step(start_stub: StartStub, prompts: str, tmp_path: Path) -> None:
+def test_the_generator_ends_with_its_step(
+    start_stub: StartStub, prompts: str, tmp_path: Path
+) -> None:
     stub = start_stub(itl=0.005)
     script = f"""
         from greenlight.benchmark.run import run_benchmark
@@ -264,24 +370,50 @@ def test_nobody_listens(tmp_path: Path, prompts: str) -> None:
 
 
 def test_web_ui_by_hand(start_stub: StartStub, prompts: str) -> None:
-    """The same file, driven in Locust's web UI: pairs until it is stopped, shown in Locust's statistics, and started again."""
+    """The same file, driven in Locust's web UI: pairs until it is stopped, shown in Locust's
+    statistics, and started again.
+    """
     one, two, three = start_stub(), start_stub(), start_stub()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--web-host", "127.0.0.1", "--web-port", str(port), "--endpoint-a", one.url]
-    environment = os.environ | {"GREENLIGHT_ENDPOINT_B": two.url, "GREENLIGHT_PROMPTS": prompts, "GREENLIGHT_MAX_LENGTH": "5"}
+    command = [
+        sys.executable,
+        "-m",
+        "locust",
+        "-f",
+        str(LOCUSTFILE),
+        "--web-host",
+        "127.0.0.1",
+        "--web-port",
+        str(port),
+        "--endpoint-a",
+        one.url,
+    ]
+    environment = os.environ | {
+        "GREENLIGHT_ENDPOINT_B": two.url,
+        "GREENLIGHT_PROMPTS": prompts,
+        "GREENLIGHT_MAX_LENGTH": "5",
+    }
     locust = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     page = requests.Session()
-    page.mount("http://", HTTPAdapter(max_retries=Retry(connect=60, backoff_factor=0.2, backoff_max=1)))
+    page.mount(
+        "http://", HTTPAdapter(max_retries=Retry(connect=60, backoff_factor=0.2, backoff_max=1))
+    )
     try:
         for endpoint_a, stub in ((one.url, one), (three.url, three)):
             swarm = {"user_count": 2, "spawn_rate": 2, "endpoint_a": endpoint_a}
-            assert page.post(f"http://127.0.0.1:{port}/swarm", data=swarm, timeout=30).json()["success"]
+            assert page.post(f"http://127.0.0.1:{port}/swarm", data=swarm, timeout=30).json()[
+                "success"
+            ]
             assert len(stub.requests(10)) >= 10
-            statistics = page.get(f"http://127.0.0.1:{port}/stats/requests", timeout=30).json()["stats"]
+            statistics = page.get(f"http://127.0.0.1:{port}/stats/requests", timeout=30).json()[
+                "stats"
+            ]
             names = {(entry["method"], entry["name"]) for entry in statistics}
-            assert names >= {(role, name) for role in ("candidate", "live") for name in ("TTFT", "ITL", "E2E")}
+            assert names >= {
+                (role, name) for role in ("candidate", "live") for name in ("TTFT", "ITL", "E2E")
+            }
             page.get(f"http://127.0.0.1:{port}/stop", timeout=30)
         assert len(two.requests(18)) >= 18
     finally:
@@ -291,7 +423,16 @@ def test_web_ui_by_hand(start_stub: StartStub, prompts: str) -> None:
 
 
 def test_by_hand_refuses_bad_prompts_at_once() -> None:
-    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--prompts", "/nothing.jsonl"]
+    command = [
+        sys.executable,
+        "-m",
+        "locust",
+        "-f",
+        str(LOCUSTFILE),
+        "--headless",
+        "--prompts",
+        "/nothing.jsonl",
+    ]
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 2
     assert "there is no such file" in ended.stderr

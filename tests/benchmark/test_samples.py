@@ -49,7 +49,12 @@ def test_tokens_count_by_when_they_arrived() -> None:
         replace(REQUEST, phase="pairs"),
     ]
     counted = count_blocks([BLOCK], table_of(Request, requests))[0]
-    assert (counted.output_tokens, counted.tokens_per_second, counted.requests, counted.errors) == (4, 2.0, 3, 1)
+    assert (counted.output_tokens, counted.tokens_per_second, counted.requests, counted.errors) == (
+        4,
+        2.0,
+        3,
+        1,
+    )
 
 
 def test_parquet_has_its_columns_even_without_rows(tmp_path: Path) -> None:
@@ -57,7 +62,19 @@ def test_parquet_has_its_columns_even_without_rows(tmp_path: Path) -> None:
     write_parquet(tmp_path / "none.parquet", CountedBlock, [])
     assert pq.read_table(tmp_path / "some.parquet").to_pylist()[0]["itls"] == [0.25, 0.25, 0.75]
     columns = pq.read_table(tmp_path / "none.parquet").column_names
-    assert columns == ["block", "pair", "order", "role", "color", "start", "seconds", "output_tokens", "tokens_per_second", "requests", "errors"]
+    assert columns == [
+        "block",
+        "pair",
+        "order",
+        "role",
+        "color",
+        "start",
+        "seconds",
+        "output_tokens",
+        "tokens_per_second",
+        "requests",
+        "errors",
+    ]
 
 
 def test_line_file_waits_for_whole_lines(tmp_path: Path) -> None:

@@ -11,7 +11,16 @@ OPEN = Workload(arrivals="poisson", rate=10)
 
 
 def request(pair: int, **changes: object) -> Request:
-    values = {"phase": "pairs", "pair": pair, "block": pair // 5, "intended": float(pair), "sent": float(pair), "ttft": 0.1, "e2e": 0.4, "itls": [0.1] * 3}
+    values = {
+        "phase": "pairs",
+        "pair": pair,
+        "block": pair // 5,
+        "intended": float(pair),
+        "sent": float(pair),
+        "ttft": 0.1,
+        "e2e": 0.4,
+        "itls": [0.1] * 3,
+    }
     from dataclasses import replace
 
     return replace(REQUEST, **(values | changes))  # type: ignore[arg-type]
@@ -21,7 +30,13 @@ def test_percentiles_and_nothing() -> None:
     assert percentiles(np.array([])) is None
     assert percentiles(np.array([np.nan, np.inf])) is None
     found = percentiles(np.arange(1.0, 102.0))
-    assert found and (found.p50, found.p90, found.p99, found.mean, found.intervals) == (51, 91, 100, 51, {})
+    assert found and (found.p50, found.p90, found.p99, found.mean, found.intervals) == (
+        51,
+        91,
+        100,
+        51,
+        {},
+    )
 
 
 def test_intervals_cover_the_truth_also_when_neighbours_are_alike() -> None:
@@ -46,11 +61,21 @@ def test_a_percentile_beyond_the_sample_has_no_upper_end() -> None:
 def test_a_color() -> None:
     slow = [request(pair, ttft=0.9, e2e=1.2) for pair in range(8, 10)]
     failed = [request(10, ttft=float("nan"), e2e=0.1, itls=[], tokens_out=0, error="connect")]
-    rows = [request(pair) for pair in range(8)] + slow + failed + [request(0, phase="throughput"), request(1, role="candidate")]
+    rows = (
+        [request(pair) for pair in range(8)]
+        + slow
+        + failed
+        + [request(0, phase="throughput"), request(1, role="candidate")]
+    )
     block = CountedBlock(0, 0, 0, "live", "blue", 0.0, 2.0, 2000, 1000.0, 20, 0)
     workload = Workload(slo=Slo(ttft=0.5, itl=0.2), price_per_hour=Prices(candidate=1, live=0.9))
     found = summarize_color("live", None, table_of(Request, rows), [block], workload, servers=2)
-    assert (found.requests, found.errors, found.output_tokens, found.output_tokens_per_second) == (12, 1, 44, 1000)
+    assert (found.requests, found.errors, found.output_tokens, found.output_tokens_per_second) == (
+        12,
+        1,
+        44,
+        1000,
+    )
     assert found.errors_by_kind == {"connect": 1}
     assert found.goodput == pytest.approx(8 / 11), "neither the slow ones nor the failed one"
     assert found.goodput_per_second == pytest.approx(8 / 10.2)
@@ -63,21 +88,34 @@ def test_a_color() -> None:
 
 def test_nothing_was_measured() -> None:
     found = summarize_color("live", None, table_of(Request, []), [], Workload(), servers=1)
-    assert (found.requests, found.ttft, found.goodput, found.cost_per_million_tokens) == (0, None, 1, None)
+    assert (found.requests, found.ttft, found.goodput, found.cost_per_million_tokens) == (
+        0,
+        None,
+        1,
+        None,
+    )
 
 
 def test_a_generator_that_keeps_up() -> None:
-    rows = [request(pair, role=role, lag=0.001) for pair in range(100) for role in ("candidate", "live")]
+    rows = [
+        request(pair, role=role, lag=0.001) for pair in range(100) for role in ("candidate", "live")
+    ]
     health = generator_health(table_of(Request, rows), np.array([0.001] * 99 + [0.05]), OPEN, 2)
     assert (health.workers, health.asked_rate, health.achieved_rate) == (2, 1, 1)
-    assert (health.send_lag_p99, health.loop_lag_p50, health.loop_lag_max) == pytest.approx((0.001, 0.001, 0.05))
+    assert (health.send_lag_p99, health.loop_lag_p50, health.loop_lag_max) == pytest.approx(
+        (0.001, 0.001, 0.05)
+    )
     assert bottleneck(health) == ""
     assert bottleneck(generator_health(table_of(Request, []), np.array([]), OPEN, 1)) == ""
 
 
 def test_a_generator_that_falls_behind() -> None:
-    assert "1% of requests were sent 12.0 ms or more after they were due" in bottleneck(GeneratorHealth(send_lag_p99=0.012))
-    assert "it sent 98 of 100 requests a second" in bottleneck(GeneratorHealth(asked_rate=100, achieved_rate=98))
+    assert "1% of requests were sent 12.0 ms or more after they were due" in bottleneck(
+        GeneratorHealth(send_lag_p99=0.012)
+    )
+    assert "it sent 98 of 100 requests a second" in bottleneck(
+        GeneratorHealth(asked_rate=100, achieved_rate=98)
+    )
     rows = [request(pair, lag=0.02 * pair) for pair in range(100)]
     health = generator_health(table_of(Request, rows), np.array([]), OPEN, 1)
     assert health.achieved_rate == pytest.approx(1 / 1.02)
@@ -87,9 +125,20 @@ def test_what_progress_counts() -> None:
     from dataclasses import asdict
 
     collected = Collected(sides=2)
-    for pair, role, error in [(0, "live", ""), (2, "live", ""), (2, "candidate", "connect"), (0, "candidate", ""), (1, "live", "")]:
+    for pair, role, error in [
+        (0, "live", ""),
+        (2, "live", ""),
+        (2, "candidate", "connect"),
+        (0, "candidate", ""),
+        (1, "live", ""),
+    ]:
         collected.add([asdict(request(pair, role=role, error=error, endpoint=role))])
-    assert (collected.rows, collected.failed, collected.pairs, collected.first_pairs) == (5, 1, 2, 1)
+    assert (collected.rows, collected.failed, collected.pairs, collected.first_pairs) == (
+        5,
+        1,
+        2,
+        1,
+    )
     collected.add([asdict(request(1, role="candidate", endpoint="candidate", error="connect"))])
     assert (collected.pairs, collected.first_pairs, collected.table().num_rows) == (3, 3, 6)
     assert (collected.gone(2), collected.gone(3)) == ("", "")

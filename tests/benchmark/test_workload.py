@@ -20,7 +20,11 @@ def test_the_shipped_workloads() -> None:
     assert [load_workload(name).name for name in shipped("workloads")] == shipped("workloads")
     assert load_workload("short") == Workload()
     chat = load_workload("chat", prompts="mine.jsonl")
-    assert (chat.open_loop, chat.prompts, chat.slo.limits) == (True, "mine.jsonl", {"ttft": 0.5, "itl": 0.05})
+    assert (chat.open_loop, chat.prompts, chat.slo.limits) == (
+        True,
+        "mine.jsonl",
+        {"ttft": 0.5, "itl": 0.05},
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,19 +71,27 @@ def test_a_bad_workload_names_the_field(text: str, says: str) -> None:
 def test_lengths_have_their_mean(lengths: Lengths) -> None:
     drawn = [lengths.draw(source) for source in [random.Random(1)] for _ in range(20_000)]
     assert statistics.mean(drawn) == pytest.approx(150, rel=0.03)
-    assert statistics.pstdev(drawn) == pytest.approx(lengths.sd if lengths.distribution != "uniform" else 100 / 12**0.5, rel=0.06)
+    assert statistics.pstdev(drawn) == pytest.approx(
+        lengths.sd if lengths.distribution != "uniform" else 100 / 12**0.5, rel=0.06
+    )
     assert lengths.min <= min(drawn) and max(drawn) <= lengths.largest
 
 
 def test_lengths_are_cut_to_their_bounds() -> None:
-    drawn = [Lengths(distribution="lognormal", mean=50, sd=50, min=20, max=60).draw(source) for source in [random.Random(1)] for _ in range(1000)]
+    drawn = [
+        Lengths(distribution="lognormal", mean=50, sd=50, min=20, max=60).draw(source)
+        for source in [random.Random(1)]
+        for _ in range(1000)
+    ]
     assert (min(drawn), max(drawn)) == (20, 60)
 
 
 def test_users_and_workers() -> None:
     assert users_needed(Plan(users=3, concurrency=8), Workload()) == 8
     assert users_needed(Plan(), Workload(arrivals="poisson", rate=1)) == 256
-    assert workers_used(Plan(users=1), Workload(workers=4)) == 1, "a worker without a user would never send its pairs"
+    assert workers_used(Plan(users=1), Workload(workers=4)) == 1, (
+        "a worker without a user would never send its pairs"
+    )
     assert workers_used(Plan(users=1), Workload(workers=4, arrivals="poisson", rate=5)) == 4
 
 

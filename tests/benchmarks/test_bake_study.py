@@ -1,4 +1,6 @@
-"""The study of the bake on a few simulated switches: that it ends with its line, judges as the step does, and that its worlds are what they say."""
+"""The study of the bake on a few simulated switches: that it ends with its line, judges as the step
+does, and that its worlds are what they say.
+"""
 
 import json
 import math
@@ -17,11 +19,17 @@ from greenlight.stats.confidence_sequence import Comparison, too_many_errors
 QUIET = study.Cell(Noise("log-normal", 0.0, "none"), failing=0.0)
 
 
-def test_it_ends_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_ends_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(study, "DAY_S", 300)
     study.main(days=1, runs=2, table=tmp_path / "table.md")
     numbers = json.loads(capsys.readouterr().out.splitlines()[-1].removeprefix("BENCH "))
-    assert (numbers["cells"], numbers["days_per_cell"], numbers["runs_per_cell"]) == (len(study.CELLS), 1, 2)
+    assert (numbers["cells"], numbers["days_per_cell"], numbers["runs_per_cell"]) == (
+        len(study.CELLS),
+        1,
+        2,
+    )
     assert 0 <= numbers["bake_false_alarms_a_day_max"] <= 1 and numbers["bake_caught_p95_s"] > 0
     assert all(f"| {cell.name} |" in (tmp_path / "table.md").read_text() for cell in study.CELLS)
 
@@ -30,7 +38,11 @@ def test_the_line_has_the_worst_of_the_cells() -> None:
     slow = study.Found(QUIET, 10, 0, np.array([20.0, 30.0, 40.0]))
     never = study.Found(replace(QUIET, waits=0.5), 10, 1, np.array([20.0, math.inf, math.inf]))
     numbers = json.loads(study.bench_line([slow, never]).removeprefix("BENCH "))
-    assert (numbers["bake_false_alarms_a_day_max"], numbers["bake_caught_median_s"], numbers["bake_caught_p95_s"]) == (0.1, 30.0, 40.0)
+    assert (
+        numbers["bake_false_alarms_a_day_max"],
+        numbers["bake_caught_median_s"],
+        numbers["bake_caught_p95_s"],
+    ) == (0.1, 30.0, 40.0)
     assert numbers["bake_caught_heavy_p95_s"] is None and "later" in never.row
 
 
@@ -53,7 +65,13 @@ def test_it_judges_pair_by_pair_as_the_step_does(failing: float) -> None:
 
 
 def test_a_slower_model_is_and_errors_fail_as_often_as_they_say() -> None:
-    ratios = study.log_ratios(np.random.default_rng(2), replace(QUIET, failing=0.02), 20_000, traffic_on_new=True, slower=1.3)
+    ratios = study.log_ratios(
+        np.random.default_rng(2),
+        replace(QUIET, failing=0.02),
+        20_000,
+        traffic_on_new=True,
+        slower=1.3,
+    )
     assert np.median(ratios[np.isfinite(ratios)]) == pytest.approx(math.log(1.3), abs=0.01)
     assert np.isposinf(ratios).mean() == pytest.approx(0.02 * 0.98, abs=0.004)
     assert np.isneginf(ratios).mean() == pytest.approx(0.02 * 0.98, abs=0.004)
@@ -61,13 +79,18 @@ def test_a_slower_model_is_and_errors_fail_as_often_as_they_say() -> None:
 
 def test_the_color_that_has_the_traffic_waits() -> None:
     waiting = replace(QUIET, waits=0.5)
-    after, before = (np.median(study.log_ratios(np.random.default_rng(3), waiting, 20_000, traffic_on_new=new)) for new in (True, False))
+    after, before = (
+        np.median(study.log_ratios(np.random.default_rng(3), waiting, 20_000, traffic_on_new=new))
+        for new in (True, False)
+    )
     assert after == pytest.approx(-before, abs=0.01) and after > 0.2
 
 
 @pytest.mark.parametrize("disturbed", ["none", "AR(1)", "step", "bursts"])
 def test_what_disturbs_hits_both_colors(disturbed: str) -> None:
-    """An hour of an equal model is not rolled back, one that turns 1.3 times slower is within two minutes."""
+    """An hour of an equal model is not rolled back, one that turns 1.3 times slower is within two
+    minutes.
+    """
     cell, bake = study.Cell(Noise("gamma", 0.01, disturbed)), load_gate("default").bake
     assert study.seconds_until(np.random.default_rng(4), cell, bake, 3600) == math.inf
     assert study.seconds_until(np.random.default_rng(5), cell, bake, 600, slower=1.3) < 120

@@ -20,7 +20,14 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 def greenlight(tmp_path: Path) -> Command:
     def run(*args: str | Path) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "greenlight.cli.main", *map(str, args)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2], check=False)
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=Path(__file__).parents[2],
+            check=False,
+        )
 
     return run
 
@@ -28,7 +35,9 @@ def greenlight(tmp_path: Path) -> Command:
 def refused(greenlight: Command, tmp_path: Path, *args: str | Path) -> str:
     """The one line on stderr of a run that was refused before anything was made."""
     home = tmp_path / "home"
-    with socket.create_server(("127.0.0.1", 0)) as free:  # what `make run` left serving may have the default port
+    with socket.create_server(
+        ("127.0.0.1", 0)
+    ) as free:  # what `make run` left serving may have the default port
         port = free.getsockname()[1]
     result = greenlight("run", "--home", home, "--port", port, *args)
     assert result.returncode == 2, result
@@ -54,7 +63,10 @@ def refused(greenlight: Command, tmp_path: Path, *args: str | Path) -> str:
         (["--text", "/no/such/text.jsonl"], ["text", "/no/such/text.jsonl"]),
         (["--tasks", "/no/such/tasks.jsonl"], ["tasks", "/no/such/tasks.jsonl"]),
         (["--few-shot", "-1"], ["few_shot", "-1"]),
-        (["--calibration", "/no/such/data.jsonl"], ["calibration", "/no/such/data.jsonl", "Parquet"]),
+        (
+            ["--calibration", "/no/such/data.jsonl"],
+            ["calibration", "/no/such/data.jsonl", "Parquet"],
+        ),
         (["--calibration-samples", "0"], ["calibration_samples", "0", "1 or more"]),
     ],
     ids=lambda value: value[-2].strip("-") if isinstance(value, list) else None,
@@ -65,7 +77,9 @@ def test_bad_value(greenlight: Command, tmp_path: Path, args: list[str], words: 
         assert word in line
 
 
-@pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="this machine has an NVIDIA GPU, which fp8 may use")
+@pytest.mark.skipif(
+    os.path.exists("/dev/nvidiactl"), reason="this machine has an NVIDIA GPU, which fp8 may use"
+)
 def test_method_that_this_machine_cannot_run(greenlight: Command, tmp_path: Path) -> None:
     line = refused(greenlight, tmp_path, "--method", "fp8")
     assert "needs an NVIDIA GPU" in line
@@ -75,8 +89,14 @@ def test_method_that_this_machine_cannot_run(greenlight: Command, tmp_path: Path
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("name: g\nconfidence: 0.95\nobjectives: [{metric: ttfb, scope: absolute, max: 1}]", ["ttfb", "ttft"]),
-        ("name: g\nconfidence: 0.95\nobjectives: [{metric: kl_mean, scope: absolute}]", ["kl_mean", "max"]),
+        (
+            "name: g\nconfidence: 0.95\nobjectives: [{metric: ttfb, scope: absolute, max: 1}]",
+            ["ttfb", "ttft"],
+        ),
+        (
+            "name: g\nconfidence: 0.95\nobjectives: [{metric: kl_mean, scope: absolute}]",
+            ["kl_mean", "max"],
+        ),
         ("objectives: [", ["YAML"]),
         ("", ["objectives"]),
     ],
@@ -119,7 +139,19 @@ def test_port_in_use(greenlight: Command, tmp_path: Path) -> None:
 
 def test_help_teaches(greenlight: Command) -> None:
     top = greenlight("--help").stdout
-    for command in ("run", "compile", "status", "promote", "rollback", "report", "down", "download", "quantize", "evaluate", "benchmark"):
+    for command in (
+        "run",
+        "compile",
+        "status",
+        "promote",
+        "rollback",
+        "report",
+        "down",
+        "download",
+        "quantize",
+        "evaluate",
+        "benchmark",
+    ):
         assert command in top
     assert "Exit codes" in top
     assert "--auto-promote" in greenlight("run", "--help").stdout

@@ -1,4 +1,6 @@
-"""The command line on runs in a cloud: refused before anything is sent, followed through every weather, with the exit codes of a local run."""
+"""The command line on runs in a cloud: refused before anything is sent, followed through every
+weather, with the exit codes of a local run.
+"""
 
 import json
 import subprocess
@@ -42,7 +44,9 @@ SUCCEEDED = [
 
 
 @pytest.fixture
-def greenlight(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+def greenlight(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
     """The command in this process: exit code, stdout, stderr."""
 
     def run(*words: str) -> Outcome:
@@ -70,17 +74,30 @@ def on_kubeflow(kubeflow: FakeKubeflow, monkeypatch: pytest.MonkeyPatch) -> Fake
 
 
 def job(state: str, tasks: list[tuple[str, str]], message: str = "") -> dict[str, Any]:
-    details = [{"taskName": name, "state": state, "error": {"code": 2, "message": message if state == "FAILED" else ""}} for name, state in tasks]
+    details = [
+        {
+            "taskName": name,
+            "state": state,
+            "error": {"code": 2, "message": message if state == "FAILED" else ""},
+        }
+        for name, state in tasks
+    ]
     return {"state": f"PIPELINE_STATE_{state}", "jobDetail": {"taskDetails": details}}
 
 
 def there(vertex: FakeVertex, history: str, run_id: str = RUN) -> None:
     """A run that was submitted earlier."""
-    vertex.jobs[run_id] = {"name": run_id, "state": "PIPELINE_STATE_RUNNING", "runtimeConfig": {"parameterValues": {"history": history}}}
+    vertex.jobs[run_id] = {
+        "name": run_id,
+        "state": "PIPELINE_STATE_RUNNING",
+        "runtimeConfig": {"parameterValues": {"history": history}},
+    }
 
 
 def figure(folder: Path, step: str, words: str) -> None:
-    event = StepEvent(time="2026-11-25T05:00:00+00:00", run=RUN, step=step, event="finished", figure=words)
+    event = StepEvent(
+        time="2026-11-25T05:00:00+00:00", run=RUN, step=step, event="finished", figure=words
+    )
     (folder / f"{step}.event.json").write_text(event.model_dump_json())
 
 
@@ -109,19 +126,32 @@ def figure(folder: Path, step: str, words: str) -> None:
         (["--resources", "/no/such.yaml"], ["resources", "/no/such.yaml"]),
         (["--poll-seconds", "0"], ["poll_seconds", "0"]),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) and value and value[0].startswith("--") else None,
+    ids=lambda value: (
+        " ".join(value) if isinstance(value, list) and value and value[0].startswith("--") else None
+    ),
 )
-def test_a_wrong_value_is_refused_before_anything_is_sent(greenlight: Callable[..., Outcome], on_vertex: FakeVertex, words: list[str], said: list[str]) -> None:
-    code, out, err = greenlight("run", "--target", CLUSTER, "--history", "gs://models/greenlight", *words)
+def test_a_wrong_value_is_refused_before_anything_is_sent(
+    greenlight: Callable[..., Outcome], on_vertex: FakeVertex, words: list[str], said: list[str]
+) -> None:
+    code, out, err = greenlight(
+        "run", "--target", CLUSTER, "--history", "gs://models/greenlight", *words
+    )
     assert (code, out, on_vertex.requests) == (2, "", [])
     for word in said:
         assert word in err
 
 
 def test_a_run_is_submitted_and_followed_to_its_verdict(
-    greenlight: Callable[..., Outcome], on_vertex: FakeVertex, history: str, upload: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    greenlight: Callable[..., Outcome],
+    on_vertex: FakeVertex,
+    history: str,
+    upload: Callable[[Path], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The same lines as a local run, through a lost answer, a dropped connection, a 429, a 503 and an expired token."""
+    """The same lines as a local run, through a lost answer, a dropped connection, a 429, a 503 and
+    an expired token.
+    """
     run_ids: list[str] = []
 
     def answer(request: Any, answer: Any = on_vertex.answer) -> Any:
@@ -135,27 +165,56 @@ def test_a_run_is_submitted_and_followed_to_its_verdict(
         return said
 
     monkeypatch.setattr(on_vertex, "answer", answer)
-    on_vertex.faults = [("POST .*/pipelineJobs", LOST), *[("GET .*/pipelineJobs/.*", fault) for fault in (DROPPED, 429, 503, 401)]]
-    on_vertex.script = [job("PENDING", []), job("RUNNING", [("resolve", "RUNNING")]), job("RUNNING", SUCCEEDED[:3]), job("SUCCEEDED", SUCCEEDED)]
+    on_vertex.faults = [
+        ("POST .*/pipelineJobs", LOST),
+        *[("GET .*/pipelineJobs/.*", fault) for fault in (DROPPED, 429, 503, 401)],
+    ]
+    on_vertex.script = [
+        job("PENDING", []),
+        job("RUNNING", [("resolve", "RUNNING")]),
+        job("RUNNING", SUCCEEDED[:3]),
+        job("SUCCEEDED", SUCCEEDED),
+    ]
     code, out, err = greenlight("run", "--target", CLUSTER, "--history", history)
     assert code == 0, err
     (run_id,) = on_vertex.jobs
-    assert f"run {run_id}: builtin:tiny" in out and on_vertex.jobs[run_id]["serviceAccount"] == ACCOUNT
+    assert (
+        f"run {run_id}: builtin:tiny" in out and on_vertex.jobs[run_id]["serviceAccount"] == ACCOUNT
+    )
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert any(line.startswith("resolve done") and line.endswith("s new, commit 398f9666e366") for line in lines)
+    assert any(
+        line.startswith("resolve done") and line.endswith("s new, commit 398f9666e366")
+        for line in lines
+    )
     assert any(line.startswith("download reused") for line in lines)
     assert any(line.startswith("quantize done") and line.endswith("4.9 MB") for line in lines)
     assert not any(line.startswith("retire") for line in lines)
     assert any(line.startswith("verdict promote") for line in lines)
-    assert f"console    https://console.cloud.google.com/vertex-ai/locations/us-central1/pipelines/runs/{run_id}?project=proj-1" in out
+    assert (
+        "console   "
+        f" https://console.cloud.google.com/vertex-ai/locations/us-central1/pipelines/runs/{run_id}?project=proj-1"
+        in out
+    )
     assert err.count("trying again") >= 3
 
 
 @pytest.mark.parametrize(("verdict", "expected"), [("reject", 3), ("inconclusive", 3)])
 def test_a_verdict_has_the_exit_code_of_a_local_run(
-    greenlight: Callable[..., Outcome], on_vertex: FakeVertex, history: str, upload: Callable[[Path], None], tmp_path: Path, verdict: str, expected: int
+    greenlight: Callable[..., Outcome],
+    on_vertex: FakeVertex,
+    history: str,
+    upload: Callable[[Path], None],
+    tmp_path: Path,
+    verdict: str,
+    expected: int,
 ) -> None:
-    upload(RunFactory(tmp_path / "records", RUN).through("benchmark").gate(verdict).moved("retired", reason="the gate said no").history)
+    upload(
+        RunFactory(tmp_path / "records", RUN)
+        .through("benchmark")
+        .gate(verdict)
+        .moved("retired", reason="the gate said no")
+        .history
+    )
     there(on_vertex, history)
     on_vertex.script = [job("SUCCEEDED", SUCCEEDED[:4])]
     code, out, _ = greenlight("follow", RUN)
@@ -163,7 +222,11 @@ def test_a_verdict_has_the_exit_code_of_a_local_run(
 
 
 def test_up_to_date_is_a_success(
-    greenlight: Callable[..., Outcome], on_vertex: FakeVertex, history: str, upload: Callable[[Path], None], tmp_path: Path
+    greenlight: Callable[..., Outcome],
+    on_vertex: FakeVertex,
+    history: str,
+    upload: Callable[[Path], None],
+    tmp_path: Path,
 ) -> None:
     upload(RunFactory(tmp_path / "records", RUN).resolve("up_to_date").history)
     there(on_vertex, history)
@@ -173,32 +236,49 @@ def test_up_to_date_is_a_success(
 
 
 def test_a_failed_run_names_the_step_its_last_error_and_the_link(
-    greenlight: Callable[..., Outcome], on_vertex: FakeVertex, history: str, upload: Callable[[Path], None], tmp_path: Path
+    greenlight: Callable[..., Outcome],
+    on_vertex: FakeVertex,
+    history: str,
+    upload: Callable[[Path], None],
+    tmp_path: Path,
 ) -> None:
-    upload(RunFactory(tmp_path / "records", RUN).through("evaluate").failed("deploy_green", "no node has room for it. Add one.").history)
+    upload(
+        RunFactory(tmp_path / "records", RUN)
+        .through("evaluate")
+        .failed("deploy_green", "no node has room for it. Add one.")
+        .history
+    )
     there(on_vertex, history)
-    on_vertex.script = [job("FAILED", [("resolve", "SUCCEEDED"), ("deploy-green", "FAILED")], "exit status 1")]
+    on_vertex.script = [
+        job("FAILED", [("resolve", "SUCCEEDED"), ("deploy-green", "FAILED")], "exit status 1")
+    ]
     code, out, _ = greenlight("follow", RUN)
     assert code == 1
     assert "failed     deploy_green: no node has room for it. Add one." in out
     assert f"/pipelines/runs/{RUN}?project=proj-1" in out.splitlines()[-1]
 
 
-def test_a_step_that_died_without_a_word_fails_with_the_clouds(greenlight: Callable[..., Outcome], on_vertex: FakeVertex, history: str) -> None:
+def test_a_step_that_died_without_a_word_fails_with_the_clouds(
+    greenlight: Callable[..., Outcome], on_vertex: FakeVertex, history: str
+) -> None:
     there(on_vertex, history)
     on_vertex.script = [job("FAILED", [("resolve", "FAILED")], "The replica was\nout of memory")]
     code, out, _ = greenlight("follow", RUN)
     assert code == 1 and "failed     resolve: out of memory" in out
 
 
-def test_a_cancelled_run_is_no_success(greenlight: Callable[..., Outcome], on_vertex: FakeVertex, history: str) -> None:
+def test_a_cancelled_run_is_no_success(
+    greenlight: Callable[..., Outcome], on_vertex: FakeVertex, history: str
+) -> None:
     there(on_vertex, history)
     on_vertex.script = [job("CANCELLED", [("resolve", "CANCELLED")])]
     code, out, _ = greenlight("follow", RUN)
     assert code == 1 and "cancelled" in out
 
 
-def test_a_cloud_that_stays_away_does_not_end_the_run(greenlight: Callable[..., Outcome], on_vertex: FakeVertex, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cloud_that_stays_away_does_not_end_the_run(
+    greenlight: Callable[..., Outcome], on_vertex: FakeVertex, monkeypatch: pytest.MonkeyPatch
+) -> None:
     there(on_vertex, "gs://models/greenlight")
     monkeypatch.setattr("greenlight.pipelines.runners.follow.time.sleep", lambda seconds: None)
     on_vertex.faults = [("GET .*/pipelineJobs/.*", 503)] * 1000
@@ -208,7 +288,10 @@ def test_a_cloud_that_stays_away_does_not_end_the_run(greenlight: Callable[..., 
 
 
 def test_ctrl_c_leaves_the_run_and_says_how_to_go_on(
-    greenlight: Callable[..., Outcome], on_vertex: FakeVertex, history: str, monkeypatch: pytest.MonkeyPatch
+    greenlight: Callable[..., Outcome],
+    on_vertex: FakeVertex,
+    history: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     there(on_vertex, history)
 
@@ -235,29 +318,50 @@ def test_a_start_that_is_never_answered_is_not_called_a_failure(
 
 def test_a_refusal_imports_nothing_heavy() -> None:
     code = (
-        "import sys\n"
-        f"sys.argv = ['greenlight', 'run', '--runner', 'vertex', '--target', '{CLUSTER}', '--history', 'gs://m/g', '--bits', '3']\n"
-        "from pipelines import cli\n"
-        "try:\n    cli.main()\nexcept SystemExit as ended:\n    assert ended.code == 2\n"
-        "print([name for name in ('kfp.compiler', 'google.cloud.aiplatform_v1', 'kfp_server_api', 'torch', 'transformers') if name in sys.modules])"
+        "import sys\nsys.argv = ['greenlight', 'run', '--runner', 'vertex', '--target',"
+        f" '{CLUSTER}', '--history', 'gs://m/g', '--bits', '3']\nfrom pipelines import cli\ntry:\n "
+        "   cli.main()\nexcept SystemExit as ended:\n    assert ended.code == 2\nprint([name for"
+        " name in ('kfp.compiler', 'google.cloud.aiplatform_v1', 'kfp_server_api', 'torch',"
+        " 'transformers') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=True,
+    )
     assert done.stdout.strip() == "[]" and "bits: 3" in done.stderr
 
 
-def test_no_follow_returns_at_once(greenlight: Callable[..., Outcome], on_vertex: FakeVertex) -> None:
-    code, out, err = greenlight("run", "--no-follow", "--json", "--target", CLUSTER, "--history", "gs://models/greenlight")
+def test_no_follow_returns_at_once(
+    greenlight: Callable[..., Outcome], on_vertex: FakeVertex
+) -> None:
+    code, out, err = greenlight(
+        "run", "--no-follow", "--json", "--target", CLUSTER, "--history", "gs://models/greenlight"
+    )
     assert code == 0 and "console" in err and json.loads(out)["link"].endswith("?project=proj-1")
     assert [request.method for request in on_vertex.requests] == ["POST"]
 
 
-def test_the_end_as_json(greenlight: Callable[..., Outcome], on_vertex: FakeVertex, history: str, upload: Callable[[Path], None], tmp_path: Path) -> None:
+def test_the_end_as_json(
+    greenlight: Callable[..., Outcome],
+    on_vertex: FakeVertex,
+    history: str,
+    upload: Callable[[Path], None],
+    tmp_path: Path,
+) -> None:
     upload(RunFactory(tmp_path / "records", RUN).through("gate").moved().history)
     there(on_vertex, history)
     on_vertex.jobs[RUN] |= job("SUCCEEDED", SUCCEEDED)
     code, out, err = greenlight("follow", RUN, "--json")
     told = json.loads(out)
-    assert (code, told["run_id"], told["outcome"], told["verdict"]) == (0, RUN, "promoted", "promote")
+    assert (code, told["run_id"], told["outcome"], told["verdict"]) == (
+        0,
+        RUN,
+        "promoted",
+        "promote",
+    )
     assert "verdict    promote" in err, "what a person reads goes to stderr"
 
 
@@ -269,21 +373,30 @@ def test_cancel_and_ui(greenlight: Callable[..., Outcome], on_vertex: FakeVertex
     assert greenlight("cancel", "promotion-x")[0] == 2
 
 
-def test_what_only_a_run_needs_is_not_asked_for_a_link(greenlight: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_only_a_run_needs_is_not_asked_for_a_link(
+    greenlight: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("PIPELINE_ROOT", "SERVICE_ACCOUNT", "COMPONENTS_IMAGE"):
         monkeypatch.delenv(f"GREENLIGHT_{name}", raising=False)
     assert greenlight("ui", RUN, "--runner", "vertex", "--project", "proj-1")[0] == 0
 
 
-def test_a_schedule_from_the_command_line(greenlight: Callable[..., Outcome], on_vertex: FakeVertex) -> None:
+def test_a_schedule_from_the_command_line(
+    greenlight: Callable[..., Outcome], on_vertex: FakeVertex
+) -> None:
     where = ("--target", CLUSTER, "--history", "gs://models/greenlight")
-    code, out, err = greenlight("schedule", "create", "weekly", "--cron", "0 3 * * 1", "--start", "2127-01-01", *where)
+    code, out, err = greenlight(
+        "schedule", "create", "weekly", "--cron", "0 3 * * 1", "--start", "2127-01-01", *where
+    )
     assert (code, out.strip()) == (0, "weekly: 0 3 * * 1, active"), err
     assert greenlight("schedule", "create", "weekly", "--cron", "0 3 * * 1", *where)[0] == 2
     assert greenlight("schedule", "create", "other", "--cron", "0 25 * * 1", *where)[0] == 2
     assert greenlight("schedule", "pause", "weekly")[0] == 0
     assert "paused" in greenlight("schedule", "list")[1]
-    assert [(each["name"], each["state"]) for each in json.loads(greenlight("schedule", "list", "--json")[1])] == [("weekly", "paused")]
+    assert [
+        (each["name"], each["state"])
+        for each in json.loads(greenlight("schedule", "list", "--json")[1])
+    ] == [("weekly", "paused")]
     assert greenlight("schedule", "resume", "weekly")[0] == 0
     assert greenlight("schedule", "update", "weekly", "--cron", "0 4 * * 1", "--times-only")[0] == 0
     assert "0 4 * * 1" in greenlight("schedule", "list")[1]
@@ -291,8 +404,19 @@ def test_a_schedule_from_the_command_line(greenlight: Callable[..., Outcome], on
     assert len(on_vertex.sent("POST", ".*/schedules")) == 1 and on_vertex.schedules == {}
 
 
-def test_a_template_from_the_command_line(greenlight: Callable[..., Outcome], on_vertex: FakeVertex) -> None:
-    code, out, err = greenlight("template", "push", "--tag", "v1", "--target", CLUSTER, "--history", "gs://models/greenlight")
+def test_a_template_from_the_command_line(
+    greenlight: Callable[..., Outcome], on_vertex: FakeVertex
+) -> None:
+    code, out, err = greenlight(
+        "template",
+        "push",
+        "--tag",
+        "v1",
+        "--target",
+        CLUSTER,
+        "--history",
+        "gs://models/greenlight",
+    )
     assert code == 0, err
     assert out.strip().endswith("/templates/promotion/sha256:0123")
     (request,) = on_vertex.sent("POST", "/pipelines.*")
@@ -300,28 +424,81 @@ def test_a_template_from_the_command_line(greenlight: Callable[..., Outcome], on
 
 
 def test_the_same_on_kubeflow(
-    greenlight: Callable[..., Outcome], on_kubeflow: FakeKubeflow, history: str, upload: Callable[[Path], None], tmp_path: Path
+    greenlight: Callable[..., Outcome],
+    on_kubeflow: FakeKubeflow,
+    history: str,
+    upload: Callable[[Path], None],
+    tmp_path: Path,
 ) -> None:
     run = RunFactory(tmp_path / "records", "runs-1").through("gate").moved()
     figure(run.builds[1], "quantize", "4.9 MB")  # by an earlier run: it is older than this one
     upload(run.history)
-    tasks = [{"display_name": step, "state": "SUCCEEDED"} for step in ("resolve", "quantize", "gate")]
-    on_kubeflow.script = [{"state": "SUCCEEDED", "created_at": "2026-11-25T06:00:00Z", "run_details": {"task_details": tasks}}]
-    on_kubeflow.faults = [("POST .*/runs", LOST), *[("GET .*/runs/.*", fault) for fault in (DROPPED, 429, 503, 401)]]
+    tasks = [
+        {"display_name": step, "state": "SUCCEEDED"} for step in ("resolve", "quantize", "gate")
+    ]
+    on_kubeflow.script = [
+        {
+            "state": "SUCCEEDED",
+            "created_at": "2026-11-25T06:00:00Z",
+            "run_details": {"task_details": tasks},
+        }
+    ]
+    on_kubeflow.faults = [
+        ("POST .*/runs", LOST),
+        *[("GET .*/runs/.*", fault) for fault in (DROPPED, 429, 503, 401)],
+    ]
     code, out, err = greenlight("run", "--target", CLUSTER, "--history", history)
     assert code == 0, err
-    assert "run runs-1: builtin:tiny" in out and "verdict    promote" in out and f"{on_kubeflow.url}/#/runs/details/runs-1" in out
+    assert (
+        "run runs-1: builtin:tiny" in out
+        and "verdict    promote" in out
+        and f"{on_kubeflow.url}/#/runs/details/runs-1" in out
+    )
     assert any(line.split()[:2] == ["quantize", "reused"] for line in out.splitlines())
     assert len(on_kubeflow.things["runs"]) == 1
     assert greenlight("cancel", "runs-1")[0] == 0
 
 
 @pytest.mark.parametrize("backend", ["vertex", "kubeflow"])
-def test_compile_for_a_cloud(greenlight: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+def test_compile_for_a_cloud(
+    greenlight: Callable[..., Outcome],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    backend: str,
+) -> None:
     file = tmp_path / "out" / "promotion.yaml"
-    monkeypatch.setattr(sys, "argv", ["greenlight", "compile", "--runner", backend, "--components-image", IMAGE, "--target", CLUSTER, str(file)])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "greenlight",
+            "compile",
+            "--runner",
+            backend,
+            "--components-image",
+            IMAGE,
+            "--target",
+            CLUSTER,
+            str(file),
+        ],
+    )
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert not ended.value.code
-    assert greenlight("compile", "--runner", backend, "--components-image", IMAGE, "--bits", "3", str(tmp_path / "x"))[0] == 2
-    assert (IMAGE in file.read_text(), f"defaultValue: {CLUSTER}" in file.read_text()) == (True, True)
+    assert (
+        greenlight(
+            "compile",
+            "--runner",
+            backend,
+            "--components-image",
+            IMAGE,
+            "--bits",
+            "3",
+            str(tmp_path / "x"),
+        )[0]
+        == 2
+    )
+    assert (IMAGE in file.read_text(), f"defaultValue: {CLUSTER}" in file.read_text()) == (
+        True,
+        True,
+    )

@@ -24,7 +24,11 @@ def printed(*events: StepEvent) -> str:
 
 
 def test_a_pipe_gets_one_line_a_step() -> None:
-    output = printed(event("quantize", "started"), event("quantize", "log", message="layer 1"), event("quantize", "finished", figure="4.9 MB"))
+    output = printed(
+        event("quantize", "started"),
+        event("quantize", "log", message="layer 1"),
+        event("quantize", "finished", figure="4.9 MB"),
+    )
     (line,) = output.splitlines()
     assert line.split() == ["quantize", "done", "0.0", "s", "4.9", "MB"]
 
@@ -36,7 +40,9 @@ def test_a_failed_step_says_why_and_markup_in_it_is_text() -> None:
 def test_candidates_of_a_sweep_have_a_line_each() -> None:
     events = [event("quantize", "started", candidate=name) for name in ("optimum:8", "gptq:4")]
     done = event("quantize", "finished", candidate="optimum:8", figure="4.9 MB")
-    output = printed(*events, event("quantize", "left_out", candidate="gptq:4", message="it was killed"), done)
+    output = printed(
+        *events, event("quantize", "left_out", candidate="gptq:4", message="it was killed"), done
+    )
     assert [line.split() for line in output.splitlines()] == [
         ["quantize", "gptq:4", "left", "out", "0.0", "s", "it", "was", "killed"],
         ["quantize", "optimum:8", "done", "0.0", "s", "4.9", "MB"],
@@ -56,16 +62,45 @@ def test_a_terminal_shows_a_running_step_with_its_last_words() -> None:
 def test_the_objectives_fit_eighty_columns() -> None:
     objectives = [
         ObjectiveResult(
-            name=name, metric="m", scope="vs_live", comparison=comparison, estimate=7.798e-05, bound=None, limit=1.0, confidence=0.95,
-            status="inconclusive", reason="",
+            name=name,
+            metric="m",
+            scope="vs_live",
+            comparison=comparison,
+            estimate=7.798e-05,
+            bound=None,
+            limit=1.0,
+            confidence=0.95,
+            status="inconclusive",
+            reason="",
         )
-        for name, comparison in (("output tokens/s vs live", ">= 0.95x live"), ("error rate vs live", "<= +3.00 points against live"))
-    ]  # fmt: skip
-    release = Release(release_id="r", color="green", service="s", model_uri="", digest="d", source="s", commit="c", method="bnb", bits=4, engine="transformers")
+        for name, comparison in (
+            ("output tokens/s vs live", ">= 0.95x live"),
+            ("error rate vs live", "<= +3.00 points against live"),
+        )
+    ]
+    release = Release(
+        release_id="r",
+        color="green",
+        service="s",
+        model_uri="",
+        digest="d",
+        source="s",
+        commit="c",
+        method="bnb",
+        bits=4,
+        engine="transformers",
+    )
     decision = Decision(
-        verdict="inconclusive", action="retire", reason="", objectives=objectives, deployment=Deployment(candidate=release, live=release),
-        gate_name="default", gate_digest="", evaluation_digest="", benchmark_digest="",
-    )  # fmt: skip
+        verdict="inconclusive",
+        action="retire",
+        reason="",
+        objectives=objectives,
+        deployment=Deployment(candidate=release, live=release),
+        gate_name="default",
+        gate_digest="",
+        evaluation_digest="",
+        benchmark_digest="",
+    )
     console = Console(file=io.StringIO(), width=80)
     console.print(objectives_table(decision))
     output = console.file.getvalue()  # type: ignore[attr-defined]

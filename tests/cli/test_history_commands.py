@@ -1,4 +1,6 @@
-"""`greenlight runs` and `greenlight compare`: what they print, as text and as JSON, and what they refuse."""
+"""`greenlight runs` and `greenlight compare`: what they print, as text and as JSON, and what they
+refuse.
+"""
 
 import json
 from datetime import timedelta
@@ -15,11 +17,24 @@ from tests.report.run_factory import START, RunFactory, objective, passing
 @pytest.fixture
 def history(tmp_path: Path) -> Path:
     RunFactory(tmp_path, "int8").through("gate").moved()
-    error_rate = objective("error rate vs live", "error_rate", 0.1, 0.15, 0.03, "fail", comparison="<= +3.00 points against live", unit="points")
+    error_rate = objective(
+        "error rate vs live",
+        "error_rate",
+        0.1,
+        0.15,
+        0.03,
+        "fail",
+        comparison="<= +3.00 points against live",
+        unit="points",
+    )
     failing = [*passing()[:-1], error_rate]
-    other = RunFactory(tmp_path, "nf4", began=START + timedelta(days=1), method="bnb", bits=4, objectives=failing)
+    other = RunFactory(
+        tmp_path, "nf4", began=START + timedelta(days=1), method="bnb", bits=4, objectives=failing
+    )
     other.through("benchmark").gate("reject").moved("retired")
-    RunFactory(tmp_path, "broken", began=START + timedelta(days=2)).resolve().failed("download", "no such model")
+    RunFactory(tmp_path, "broken", began=START + timedelta(days=2)).resolve().failed(
+        "download", "no such model"
+    )
     return tmp_path
 
 
@@ -45,7 +60,9 @@ def test_runs_as_json_holds_every_figure(history: Path) -> None:
 
 def test_no_runs(history: Path) -> None:
     done = greenlight(history, "runs", "--service", "other")
-    assert isinstance(done.exception, GreenlightError) and "no run of other in" in str(done.exception)
+    assert isinstance(done.exception, GreenlightError) and "no run of other in" in str(
+        done.exception
+    )
     assert json.loads(greenlight(history, "runs", "--service", "other", "--json").stdout) == []
 
 
@@ -55,7 +72,9 @@ def test_compare(history: Path) -> None:
     text = done.stdout
     assert "B nf4: retired, reject by the gate default" in text
     changed = text[text.index("Changed") : text.index("Metrics")]
-    assert [line.split() for line in changed.splitlines() if line.split()[:1] in (["method"], ["bits"])] == [["method", "optimum", "bnb"], ["bits", "8", "4"]]
+    assert [
+        line.split() for line in changed.splitlines() if line.split()[:1] in (["method"], ["bits"])
+    ] == [["method", "optimum", "bnb"], ["bits", "8", "4"]]
     (error_rate,) = [line for line in text.splitlines() if "error rate vs live" in line]
     assert "+13.20\u00a0points" in error_rate and "fail" in error_rate
 
@@ -67,9 +86,16 @@ def test_compare_as_json(history: Path) -> None:
 
 
 def test_a_run_compared_with_itself(history: Path) -> None:
-    assert "Nothing that went into them changed." in greenlight(history, "compare", "int8", "int8").stdout
+    assert (
+        "Nothing that went into them changed."
+        in greenlight(history, "compare", "int8", "int8").stdout
+    )
 
 
 def test_compare_with_an_unknown_run(history: Path) -> None:
     done = greenlight(history, "compare", "int8", "nf3")
-    assert isinstance(done.exception, InputError) and str(done.exception).startswith("B: 'nf3': there is no such run in") and "nf4" in str(done.exception)
+    assert (
+        isinstance(done.exception, InputError)
+        and str(done.exception).startswith("B: 'nf3': there is no such run in")
+        and "nf4" in str(done.exception)
+    )

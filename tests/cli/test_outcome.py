@@ -17,15 +17,31 @@ def shown(factory: RunFactory) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("step", "error", "code"), [("select", "Rejected", 3), ("select", "GreenlightError", 1), ("resolve", "InputError", 2), ("benchmark", "Timeout", 1)]
+    ("step", "error", "code"),
+    [
+        ("select", "Rejected", 3),
+        ("select", "GreenlightError", 1),
+        ("resolve", "InputError", 2),
+        ("benchmark", "Timeout", 1),
+    ],
 )
-def test_a_failed_step_has_the_exit_code_of_its_error(tmp_path: Path, step: str, error: str, code: int) -> None:
-    found, output = shown(RunFactory(tmp_path).failed(step, "no candidate of the sweep is good enough", error))
+def test_a_failed_step_has_the_exit_code_of_its_error(
+    tmp_path: Path, step: str, error: str, code: int
+) -> None:
+    found, output = shown(
+        RunFactory(tmp_path).failed(step, "no candidate of the sweep is good enough", error)
+    )
     assert found == code
     assert f"error      {step}: no candidate of the sweep is good enough" in output
 
 
 @pytest.mark.parametrize(("outcome", "code"), [("promoted", 0), ("retired", 3), ("rolled_back", 3)])
-def test_a_run_that_moved_or_did_not_move_the_traffic(tmp_path: Path, outcome: str, code: int) -> None:
+def test_a_run_that_moved_or_did_not_move_the_traffic(
+    tmp_path: Path, outcome: str, code: int
+) -> None:
     found, output = shown(RunFactory(tmp_path).through("gate").moved(outcome))
-    assert found == code and "verdict    promote: all 9 objectives pass" in output and "report.html" in output
+    assert (
+        found == code
+        and "verdict    promote: all 9 objectives pass" in output
+        and "report.html" in output
+    )

@@ -7,7 +7,15 @@ from greenlight.core.errors import InputError
 
 
 @pytest.mark.parametrize(
-    "cron", ["0 3 * * 1", "*/15 * * * *", "0 8-18/2 * * mon-fri", "5,35 0 1 jan *", "TZ=Europe/Zurich 0 3 * * 1", "CRON_TZ=America/New_York 0 3 * * *"]
+    "cron",
+    [
+        "0 3 * * 1",
+        "*/15 * * * *",
+        "0 8-18/2 * * mon-fri",
+        "5,35 0 1 jan *",
+        "TZ=Europe/Zurich 0 3 * * 1",
+        "CRON_TZ=America/New_York 0 3 * * *",
+    ],
 )
 def test_cron(cron: str) -> None:
     check_cron(cron)
@@ -37,7 +45,12 @@ def test_bad_cron_is_refused(cron: str) -> None:
 
 @pytest.mark.parametrize(
     ("times", "field"),
-    [((0, "", ""), "max_concurrent_runs"), ((1, "tomorrow", ""), "start"), ((1, "2127-01-02", "2127-01-01"), "end"), ((1, "", "2020-01-01"), "end")],
+    [
+        ((0, "", ""), "max_concurrent_runs"),
+        ((1, "tomorrow", ""), "start"),
+        ((1, "2127-01-02", "2127-01-01"), "end"),
+        ((1, "", "2020-01-01"), "end"),
+    ],
 )
 def test_bad_times_are_refused(times: tuple[int, str, str], field: str) -> None:
     with pytest.raises(InputError, match=f"{field}: "):
@@ -45,4 +58,6 @@ def test_bad_times_are_refused(times: tuple[int, str, str], field: str) -> None:
 
 
 def test_a_time_without_a_zone_is_utc() -> None:
-    assert str(timetable("0 3 * * *", 1, "2127-01-01T03:00", "").start) == "2127-01-01 03:00:00+00:00"
+    assert (
+        str(timetable("0 3 * * *", 1, "2127-01-01T03:00", "").start) == "2127-01-01 03:00:00+00:00"
+    )

@@ -1,4 +1,5 @@
-"""Do one thing to a service on the cluster, and be killed (SIGKILL) right after a named point: `act.py NAMESPACE POINT|- ACTION [ARGUMENT]…`.
+"""Do one thing to a service on the cluster, and be killed (SIGKILL) right after a named point:
+`act.py NAMESPACE POINT|- ACTION [ARGUMENT]…`.
 
 Prints a JSON line with what came of it, and the time of each named point that it reached.
 """
@@ -43,9 +44,24 @@ def main() -> None:
         case "deploy_green":
             candidate, baseline = (Source(uri, uri) for uri in rest)
             deployment = bluegreen.deploy_green(
-                target, candidate=candidate, baseline=baseline, run_id="acted", engine="openvino", replicas=1, fingerprint="f1", prompts=PROMPTS
+                target,
+                candidate=candidate,
+                baseline=baseline,
+                run_id="acted",
+                engine="openvino",
+                replicas=1,
+                fingerprint="f1",
+                prompts=PROMPTS,
             )
-            print(json.dumps({"live": deployment.live.release_id, "candidate": deployment.candidate.release_id, "reached": reached}))
+            print(
+                json.dumps(
+                    {
+                        "live": deployment.live.release_id,
+                        "candidate": deployment.candidate.release_id,
+                        "reached": reached,
+                    }
+                )
+            )
             return
         case "promote":
             promotion = bluegreen.promote(target, Decision.load(Path(rest[0])), "acted")
@@ -56,8 +72,12 @@ def main() -> None:
             print(json.dumps({"outcome": found.outcome if found else "", "reached": reached}))
             return
         case "retire":
-            promotion = bluegreen.retire(target, Decision.load(Path(rest[0])).deployment.candidate, "acted")
-    print(json.dumps({"outcome": promotion.outcome, "reason": promotion.reason, "reached": reached}))
+            promotion = bluegreen.retire(
+                target, Decision.load(Path(rest[0])).deployment.candidate, "acted"
+            )
+    print(
+        json.dumps({"outcome": promotion.outcome, "reason": promotion.reason, "reached": reached})
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""A Kubernetes that tests use: one of our own in a network namespace, or any that GREENLIGHT_TEST_KUBECONFIG names."""
+"""A Kubernetes that tests use: one of our own in a network namespace, or any that
+GREENLIGHT_TEST_KUBECONFIG names.
+"""
 
 import contextlib
 import ctypes
@@ -42,14 +44,18 @@ class Cluster:
 
     @property
     def enter(self) -> list[str]:
-        """What to put before a command so that it runs inside: nothing for a cluster of somebody else."""
+        """What to put before a command so that it runs inside: nothing for a cluster of somebody
+        else.
+        """
         return [] if self.state is None else ["nsenter", f"--net={self.network}", "--"]
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
-        """The calling thread, the threads and the processes that it starts: all inside the namespace. May be nested.
+        """The calling thread, the threads and the processes that it starts: all inside the
+        namespace. May be nested.
 
-        A client keeps its connections where it made them, so make it and use it inside. A proxy is of no use there.
+        A client keeps its connections where it made them, so make it and use it inside. A proxy is
+        of no use there.
         """
         with contextlib.ExitStack() as stack:
             patch = stack.enter_context(pytest.MonkeyPatch.context())
@@ -58,13 +64,23 @@ class Cluster:
                 stack.enter_context(inside_network(self.network))
             yield
 
-    def run(self, *argv: str | os.PathLike[str], timeout: float = 120, **options: Any) -> "subprocess.CompletedProcess[str]":
-        """Run a command inside, e.g. `run(sys.executable, "-c", program)`; KUBECONFIG is set. Raises CalledProcessError with what it printed."""
+    def run(
+        self, *argv: str | os.PathLike[str], timeout: float = 120, **options: Any
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command inside, e.g. `run(sys.executable, "-c", program)`; KUBECONFIG is set.
+        Raises CalledProcessError with what it printed.
+        """
         with self.inside():
-            return subprocess.run(argv, timeout=timeout, **{"check": True, "capture_output": True, "text": True, **options})
+            return subprocess.run(
+                argv,
+                timeout=timeout,
+                **{"check": True, "capture_output": True, "text": True, **options},
+            )
 
     def client(self, token: str = "") -> Any:
-        """A new kubernetes.client.ApiClient of the administrator, or of whoever has the token. Make it and use it inside."""
+        """A new kubernetes.client.ApiClient of the administrator, or of whoever has the token. Make
+        it and use it inside.
+        """
         from kubernetes import client, config
 
         configuration = client.Configuration()
@@ -81,13 +97,22 @@ class Cluster:
         return client.CoreV1Api(self.client())
 
     def new_namespace(self, enforce: str = "restricted") -> str:
-        """Make a Kubernetes namespace that admits pods of one pod security standard, ready for pods. Returns its name."""
+        """Make a Kubernetes namespace that admits pods of one pod security standard, ready for
+        pods. Returns its name.
+        """
         from kubernetes.client import ApiException
 
         name = f"test-{uuid.uuid4().hex[:8]}"
         with self.inside():
             core = self.core()
-            core.create_namespace({"metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": enforce}}})
+            core.create_namespace(
+                {
+                    "metadata": {
+                        "name": name,
+                        "labels": {"pod-security.kubernetes.io/enforce": enforce},
+                    }
+                }
+            )
 
             def has_service_account() -> bool:
                 try:
@@ -116,8 +141,15 @@ class Cluster:
             return str(self.core().read_namespaced_service(name, namespace).spec.cluster_ip)
 
     def load_image(self, archive: Path) -> None:
-        """Import an OCI or docker archive into the node. Pods use it with imagePullPolicy Never or IfNotPresent."""
-        subprocess.run([self.need_own() / "commands/ctr", "images", "import", "--local", archive], check=True, capture_output=True, timeout=600)
+        """Import an OCI or docker archive into the node. Pods use it with imagePullPolicy Never or
+        IfNotPresent.
+        """
+        subprocess.run(
+            [self.need_own() / "commands/ctr", "images", "import", "--local", archive],
+            check=True,
+            capture_output=True,
+            timeout=600,
+        )
 
     def restart_apiserver(self, down_seconds: float = 0) -> None:
         """Kill the API server, start it again after a while, and wait until it is ready."""
@@ -151,14 +183,25 @@ class Cluster:
         try:
             client = self.client()
             client.configuration.retries = False
-            return client.call_api("/readyz", "GET", auth_settings=["BearerToken"], response_type="str", _request_timeout=2)[1] == 200
+            return (
+                client.call_api(
+                    "/readyz",
+                    "GET",
+                    auth_settings=["BearerToken"],
+                    response_type="str",
+                    _request_timeout=2,
+                )[1]
+                == 200
+            )
         except (ApiException, HTTPError):
             return False
 
 
 @contextlib.contextmanager
 def inside_network(file: Path) -> Iterator[None]:
-    """The calling thread, the threads and the processes that it starts: all inside a network namespace, where a proxy is of no use."""
+    """The calling thread, the threads and the processes that it starts: all inside a network
+    namespace, where a proxy is of no use.
+    """
     with contextlib.ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         for name in PROXIES:
@@ -179,7 +222,9 @@ def _set_namespace(descriptor: int) -> None:
         raise OSError(ctypes.get_errno(), "setns")
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60, every: float = 0.1) -> None:
+def wait_until(
+    condition: Callable[[], bool], what: str, timeout: float = 60, every: float = 0.1
+) -> None:
     """Raises TimeoutError that names what was awaited."""
     deadline = time.monotonic() + timeout
     while not condition():
@@ -190,23 +235,38 @@ def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60, ev
 
 @contextlib.contextmanager
 def running_cluster() -> Iterator[Cluster]:
-    """Start a cluster of our own, or take the one that GREENLIGHT_TEST_KUBECONFIG names. Skips, and says why, where neither can be had."""
+    """Start a cluster of our own, or take the one that GREENLIGHT_TEST_KUBECONFIG names. Skips, and
+    says why, where neither can be had.
+    """
     if given := os.environ.get("GREENLIGHT_TEST_KUBECONFIG"):
         yield Cluster(Path(given))
         return
     if os.geteuid() != 0:
-        pytest.skip("starting a Kubernetes takes root; or name a cluster to test on in GREENLIGHT_TEST_KUBECONFIG")
-    built = subprocess.run([HERE / "build.sh"], capture_output=True, text=True, timeout=BUILD_SECONDS, check=False)
+        pytest.skip(
+            "starting a Kubernetes takes root; or name a cluster to test on in"
+            " GREENLIGHT_TEST_KUBECONFIG"
+        )
+    built = subprocess.run(
+        [HERE / "build.sh"], capture_output=True, text=True, timeout=BUILD_SECONDS, check=False
+    )
     if built.returncode == CANNOT:
-        pytest.skip(f"no Kubernetes can be built here ({built.stderr.strip().splitlines()[-1]}), and GREENLIGHT_TEST_KUBECONFIG names none")
+        pytest.skip(
+            f"no Kubernetes can be built here ({built.stderr.strip().splitlines()[-1]}), and"
+            " GREENLIGHT_TEST_KUBECONFIG names none"
+        )
     assert built.returncode == 0, built.stderr
 
     state = Path(tempfile.mkdtemp(prefix="greenlight-"))  # short, for the unix sockets below it
-    # Ends the cluster when this process does, however that may happen: then its end of the pipe is closed.
+    # Ends the cluster when this process does, however that may happen: then its end of the pipe is
+    # closed.
     end = ["sh", "-c", 'cat >/dev/null; exec "$0" "$1"', str(HERE / "down.sh"), str(state)]
-    watcher = subprocess.Popen(end, stdin=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, text=True)
+    watcher = subprocess.Popen(
+        end, stdin=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, text=True
+    )
     try:
-        up = subprocess.run([HERE / "up.sh", state], capture_output=True, text=True, timeout=UP_SECONDS, check=False)
+        up = subprocess.run(
+            [HERE / "up.sh", state], capture_output=True, text=True, timeout=UP_SECONDS, check=False
+        )
         assert up.returncode == 0, up.stderr
         yield Cluster(state / "kubeconfig", state)
     finally:

@@ -1,4 +1,6 @@
-"""A real Kubernetes for the tests of this folder, started once a session when the first of them asks for it."""
+"""A real Kubernetes for the tests of this folder, started once a session when the first of them
+asks for it.
+"""
 
 import contextlib
 import shutil
@@ -23,8 +25,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """The session's cluster. After a failure its logs are kept in pytest's folder of temporary files."""
+def cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """The session's cluster. After a failure its logs are kept in pytest's folder of temporary
+    files.
+    """
     with running_cluster() as running:
         yield running
         if running.state and request.session.testsfailed:
@@ -33,7 +39,9 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def inside(cluster: Cluster) -> Iterator[Cluster]:
-    """The whole test runs inside the cluster's network namespace: it reaches the API server, Services and pods, and nothing else."""
+    """The whole test runs inside the cluster's network namespace: it reaches the API server,
+    Services and pods, and nothing else.
+    """
     with cluster.inside():
         yield cluster
 
@@ -58,7 +66,9 @@ def gcs_server(cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture
 def bucket(gcs_server: str, inside: Cluster, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A bucket of its own, as a google-cloud-storage Bucket. Clients made in the test find it by themselves; pods need STORAGE_EMULATOR_HOST=gcs_server."""
+    """A bucket of its own, as a google-cloud-storage Bucket. Clients made in the test find it by
+    themselves; pods need STORAGE_EMULATOR_HOST=gcs_server.
+    """
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server)
     from google.cloud import storage
 
@@ -67,7 +77,9 @@ def bucket(gcs_server: str, inside: Cluster, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture(scope="session")
 def serving_image(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The name of an image that runs `python -m greenlight.serving` of this checkout, in pods that have `host_volumes`."""
+    """The name of an image that runs `python -m greenlight.serving` of this checkout, in pods that
+    have `host_volumes`.
+    """
     return load_host_image(cluster, tmp_path_factory.mktemp("image"))
 
 
@@ -78,7 +90,13 @@ def volumes(cluster: Cluster, namespace: str) -> dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture
-def stage(inside: Cluster, namespace: str, bucket: Any, serving_image: str, volumes: dict[str, list[dict[str, Any]]]) -> Stage:
+def stage(
+    inside: Cluster,
+    namespace: str,
+    bucket: Any,
+    serving_image: str,
+    volumes: dict[str, list[dict[str, Any]]],
+) -> Stage:
     """The shipped manifests, applied in a namespace of its own."""
     stage = Stage(inside, namespace, bucket, serving_image, volumes)
     stage.install()

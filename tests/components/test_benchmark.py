@@ -30,11 +30,23 @@ benchmark: {pairs: 6, concurrency: 2, throughput_blocks: 3, block_seconds: 0.2, 
 
 
 def test_runs_what_the_gate_asks_for(start_stub: StartStub, prompts: str, tmp_path: Path) -> None:
-    deployment_of(start_stub(release="new", digest="sha-new"), start_stub(release="old", digest="sha-old")).save(tmp_path / "release")
-    done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path), prompts, GATE], capture_output=True, text=True, timeout=120)
+    deployment_of(
+        start_stub(release="new", digest="sha-new"), start_stub(release="old", digest="sha-old")
+    ).save(tmp_path / "release")
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path), prompts, GATE],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     result = BenchmarkResult.load(tmp_path / "result")
-    assert (result.complete, result.pairs, result.max_tokens, result.samples_uri) == (True, 6, 5, "gs://bucket/result")
+    assert (result.complete, result.pairs, result.max_tokens, result.samples_uri) == (
+        True,
+        6,
+        5,
+        "gs://bucket/result",
+    )
     assert (result.candidate.release_id, result.live and result.live.digest) == ("new", "sha-old")
     figures = [json.loads(line)["figure"] for line in done.stdout.splitlines()]
     assert "warm-up" in figures

@@ -13,9 +13,18 @@ from greenlight.models.source import parse_source
 def test_the_door_brings_the_model_and_publishes_its_record(tmp_path: Path) -> None:
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "root"))
     commit = parse_source("builtin:tiny").resolve()
-    task = download(source="builtin:tiny", commit=commit, build="builds/b", history=str(tmp_path / "history"), code_version="c")
+    task = download(
+        source="builtin:tiny",
+        commit=commit,
+        build="builds/b",
+        history=str(tmp_path / "history"),
+        code_version="c",
+    )
     artifact: dsl.Model = task.outputs["baseline"]
     record = verify_model(artifact.path)
     assert record.commit == artifact.metadata["commit"] == commit
     assert (Path(artifact.path) / MODEL_FOLDER / "config.json").is_file()
-    assert Model.model_validate_json((tmp_path / "history/builds/b/download.json").read_bytes()) == record
+    assert (
+        Model.model_validate_json((tmp_path / "history/builds/b/download.json").read_bytes())
+        == record
+    )

@@ -25,10 +25,21 @@ print(json.dumps(action))
 
 
 def run_door(folder: Path, gate_file: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", SCRIPT, str(folder), gate_file], capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(folder), gate_file],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
-@pytest.mark.parametrize(("world", "outputs"), [(World(slower=0.3, throughput=5, pairs=150), ("promote", "promote")), (World(slower=3), ("reject", "retire"))])
+@pytest.mark.parametrize(
+    ("world", "outputs"),
+    [
+        (World(slower=0.3, throughput=5, pairs=150), ("promote", "promote")),
+        (World(slower=3), ("reject", "retire")),
+    ],
+)
 def test_verdict_and_action(tmp_path: Path, world: World, outputs: tuple[str, str]) -> None:
     make_artifacts(tmp_path, world)
     DEPLOYMENT.save(tmp_path / "release")
@@ -39,7 +50,9 @@ def test_verdict_and_action(tmp_path: Path, world: World, outputs: tuple[str, st
     assert events[-1]["figure"].startswith(f"{outputs[0]}, ")
     decision = Decision.load(tmp_path / "decision")
     assert (decision.verdict, decision.action, decision.code_version) == (*outputs, "abc")
-    assert (tmp_path / "history" / "run-1" / "gate.json").read_text() == decision.model_dump_json(indent=2)
+    assert (tmp_path / "history" / "run-1" / "gate.json").read_text() == decision.model_dump_json(
+        indent=2
+    )
 
 
 def test_no_evaluation_is_judged(tmp_path: Path) -> None:

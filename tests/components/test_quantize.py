@@ -23,7 +23,9 @@ print(candidate.metadata)
 
 def run_door(tmp_path: Path, method: str, sweep: str = "") -> subprocess.CompletedProcess[str]:
     arguments = [str(TINY), str(tmp_path / "candidate"), method, str(tmp_path / "history"), sweep]
-    return subprocess.run([sys.executable, "-c", RUN, *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", RUN, *arguments], capture_output=True, text=True, check=False
+    )
 
 
 def test_door_leaves_a_record_and_says_events_only(tmp_path: Path) -> None:
@@ -31,7 +33,10 @@ def test_door_leaves_a_record_and_says_events_only(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     *events, metadata = done.stdout.splitlines()
     record = Model.load(tmp_path / "candidate")
-    assert json.loads((tmp_path / "history/builds/abc/quantize.json").read_text())["digest"] == record.digest
+    assert (
+        json.loads((tmp_path / "history/builds/abc/quantize.json").read_text())["digest"]
+        == record.digest
+    )
     assert record.digest in metadata
     last = json.loads(events[-1])
     assert (last["event"], last["figure"]) == ("finished", f"{record.bytes / 1e6:.1f} MB")
@@ -42,25 +47,43 @@ def test_door_of_a_bad_method_is_one_clear_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (2, "")
     last = json.loads(done.stdout.splitlines()[-1])
     assert last["event"] == "failed"
-    assert last["message"] == "method: 'hqq': use one of: awq, bnb, fp8, gptq, none, optimum, smallest, w8a8"
+    assert (
+        last["message"]
+        == "method: 'hqq': use one of: awq, bnb, fp8, gptq, none, optimum, smallest, w8a8"
+    )
     assert not (tmp_path / "candidate").exists()
 
 
-def test_in_a_sweep_a_method_that_fails_leaves_its_failure_where_the_candidate_would_lie(tmp_path: Path) -> None:
+def test_in_a_sweep_a_method_that_fails_leaves_its_failure_where_the_candidate_would_lie(
+    tmp_path: Path,
+) -> None:
     done = run_door(tmp_path, "no-such", sweep="yes")
     assert (done.returncode, done.stderr) == (0, "")
     last = json.loads(done.stdout.splitlines()[-2])
-    assert (last["event"], last["candidate"], last["severity"]) == ("left_out", "no-such:8", "WARNING")
+    assert (last["event"], last["candidate"], last["severity"]) == (
+        "left_out",
+        "no-such:8",
+        "WARNING",
+    )
     failure = Failure.find(tmp_path / "candidate")
-    assert failure and (failure.candidate, failure.step, failure.error) == ("no-such:8", "quantize", "InputError")
+    assert failure and (failure.candidate, failure.step, failure.error) == (
+        "no-such:8",
+        "quantize",
+        "InputError",
+    )
     assert failure.message == last["message"] and "use one of" in failure.message
     build = tmp_path / "history/builds/abc"
     assert not (build / "quantize.error.json").exists()
-    assert last_failure(str(build)) > "2026"  # the next run hands this to the step, which no cache knows then
+    assert (
+        last_failure(str(build)) > "2026"
+    )  # the next run hands this to the step, which no cache knows then
 
 
 def test_in_a_sweep_a_method_that_works_leaves_a_candidate(tmp_path: Path) -> None:
     done = run_door(tmp_path, "none", sweep="yes")
     assert done.returncode == 0, done.stdout
-    assert Model.load(tmp_path / "candidate").method == "none" and Failure.find(tmp_path / "candidate") is None
+    assert (
+        Model.load(tmp_path / "candidate").method == "none"
+        and Failure.find(tmp_path / "candidate") is None
+    )
     assert last_failure(str(tmp_path / "history/builds/abc")) == ""

@@ -1,4 +1,6 @@
-"""The door of the report, as KFP calls it: a process that is told where its outputs go, and nothing of what happened."""
+"""The door of the report, as KFP calls it: a process that is told where its outputs go, and nothing
+of what happened.
+"""
 
 import json
 import subprocess
@@ -22,7 +24,13 @@ print(json.dumps(metrics.metadata))
 
 
 def call(folder: Path, run_id: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", CALL, str(folder), run_id], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", CALL, str(folder), run_id],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def test_outputs_and_history(tmp_path: Path) -> None:

@@ -7,21 +7,32 @@ import pytest
 from greenlight.core.child_progress import TAIL_BYTES, newest_bar, progress_in
 
 LOADING = (
-    "Loading weights:   0%|          | 0/111 [00:00<?, ?it/s]\rLoading weights:  77%|███████▋  | 85/111 [00:03<00:01, 20.93it/s]\r"
-    "Loading weights:  79%|███████▉  | 88/111 [00:03<00:01, 17.19it/s]"
+    "Loading weights:   0%|          | 0/111 [00:00<?, ?it/s]\rLoading weights:  77%|███████▋  |"
+    " 85/111 [00:03<00:01, 20.93it/s]\rLoading weights:  79%|███████▉  | 88/111 [00:03<00:01,"
+    " 17.19it/s]"
 )
 LOADED = "\rLoading weights: 100%|██████████| 111/111 [00:05<00:00, 21.91it/s]\n"
 CALIBRATED = (
-    "(4/13): Calibrating:  75%|███████▌  | 6/8 [00:00<00:00, 21.69it/s]\r(4/13): Calibrating: 100%|██████████| 8/8 [00:00<00:00, 21.29it/s]\n"
-    "2026-11-27T11:04:29.4011 | compress_module_list | INFO - Quantizing 1 module(s): ['model.layers.2.self_attn.q_proj']\n"
-    "2026-11-27T11:04:29.5461 | GPTQ | METRIC - time 0.14s\n2026-11-27T11:04:29.5463 | GPTQ | METRIC - error 41.00\n"
+    "(4/13): Calibrating:  75%|███████▌  | 6/8 [00:00<00:00, 21.69it/s]\r(4/13): Calibrating:"
+    " 100%|██████████| 8/8 [00:00<00:00, 21.29it/s]\n2026-11-27T11:04:29.4011 |"
+    " compress_module_list | INFO - Quantizing 1 module(s):"
+    " ['model.layers.2.self_attn.q_proj']\n2026-11-27T11:04:29.5461 | GPTQ | METRIC - time"
+    " 0.14s\n2026-11-27T11:04:29.5463 | GPTQ | METRIC - error 41.00\n"
 )
-COMPRESSING = "Compressing model:  89%|████████▉ | 75/84 [00:01<00:00, 65.54it/s]\rCompressing model:  98%|█████████▊| 82/84 [00:01<00:00, 64.78it/s]"
+COMPRESSING = (
+    "Compressing model:  89%|████████▉ | 75/84 [00:01<00:00, 65.54it/s]\rCompressing model: "
+    " 98%|█████████▊| 82/84 [00:01<00:00, 64.78it/s]"
+)
 RICH = (
-    "\x1b[?25lApplying Weight Compression \x1b[90m━━━━━━━━━━━━\x1b[0m \x1b[35m  0%\x1b[0m • \x1b[36m0:00:00\x1b[0m • \x1b[36m-:--:--\x1b[0m\r\x1b[2K"
-    "Applying Weight Compression \x1b[91m━━━\x1b[0m\x1b[90m╺\x1b[0m\x1b[90m━━━\x1b[0m \x1b[35m 39%\x1b[0m • \x1b[36m0:00:01\x1b[0m • \x1b[36m0:00:02\x1b[0m\r"
+    "\x1b[?25lApplying Weight Compression \x1b[90m━━━━━━━━━━━━\x1b[0m \x1b[35m  0%\x1b[0m •"
+    " \x1b[36m0:00:00\x1b[0m • \x1b[36m-:--:--\x1b[0m\r\x1b[2KApplying Weight Compression"
+    " \x1b[91m━━━\x1b[0m\x1b[90m╺\x1b[0m\x1b[90m━━━\x1b[0m \x1b[35m 39%\x1b[0m •"
+    " \x1b[36m0:00:01\x1b[0m • \x1b[36m0:00:02\x1b[0m\r"
 )
-NNCF = "INFO:nncf:Statistics of the bitwidth distribution:\n│ int8_asym, per-channel    │ 39% (2 / 87)                │ 0% (0 / 84)     │\n"
+NNCF = (
+    "INFO:nncf:Statistics of the bitwidth distribution:\n│ int8_asym, per-channel    │ 39% (2 / 87)"
+    "                │ 0% (0 / 84)     │\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +44,10 @@ NNCF = "INFO:nncf:Statistics of the bitwidth distribution:\n│ int8_asym, per-c
         (LOADING + LOADED, ""),
         (LOADING + LOADED + "`loss_type=None` was set in the config\n", ""),
         (LOADING + LOADED + CALIBRATED, "calibrating, layer 4 of 13"),
-        (CALIBRATED + "\r(4/13): Propagating:  50%|█████     | 4/8 [00:00<00:00, 4.1it/s]", "propagating, layer 4 of 13"),
+        (
+            CALIBRATED + "\r(4/13): Propagating:  50%|█████     | 4/8 [00:00<00:00, 4.1it/s]",
+            "propagating, layer 4 of 13",
+        ),
         (CALIBRATED + COMPRESSING, "compressing model, 82 of 84"),
         (COMPRESSING[:-30], "compressing model, 75 of 84"),  # a line that is not complete yet
         (NNCF, ""),

@@ -11,7 +11,18 @@ from greenlight.core.history import STEPS, load_moves, load_run, runs, save_move
 from greenlight.core.records import PlannedCandidate, Promotion
 from tests.report.run_factory import START, RunFactory
 
-ORDER = ("resolve", "download", "reference", "quantize", "evaluate", "select", "deploy_green", "benchmark", "gate", "promote")
+ORDER = (
+    "resolve",
+    "download",
+    "reference",
+    "quantize",
+    "evaluate",
+    "select",
+    "deploy_green",
+    "benchmark",
+    "gate",
+    "promote",
+)
 
 
 def test_a_promoted_run_is_loaded_whole(tmp_path: Path) -> None:
@@ -37,8 +48,17 @@ def test_outcomes_before_the_traffic(tmp_path: Path) -> None:
     RunFactory(tmp_path, "same").resolve("up_to_date")
     RunFactory(tmp_path, "killed").through("quantize")
     RunFactory(tmp_path, "decided").through("gate")
-    outcomes = {run_id: load_run(str(tmp_path), run_id).outcome for run_id in ("held", "same", "killed", "decided", "unknown")}
-    assert outcomes == {"held": "held", "same": "up_to_date", "killed": "unfinished", "decided": "unfinished", "unknown": "unfinished"}
+    outcomes = {
+        run_id: load_run(str(tmp_path), run_id).outcome
+        for run_id in ("held", "same", "killed", "decided", "unknown")
+    }
+    assert outcomes == {
+        "held": "held",
+        "same": "up_to_date",
+        "killed": "unfinished",
+        "decided": "unfinished",
+        "unknown": "unfinished",
+    }
     assert not load_run(str(tmp_path), "unknown").exists
 
 
@@ -67,7 +87,9 @@ def test_an_up_to_date_run_does_not_claim_the_builds_of_others(tmp_path: Path) -
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema_version": 2}', '{"verdict": 3}'])
 def test_a_broken_record_is_named_and_the_rest_is_loaded(tmp_path: Path, text: str) -> None:
-    factory = RunFactory(tmp_path).through("benchmark").broken("gate", text).broken("parameters", "[1]")
+    factory = (
+        RunFactory(tmp_path).through("benchmark").broken("gate", text).broken("parameters", "[1]")
+    )
     run = load_run(str(tmp_path), factory.run_id)
     assert run.outcome == "unreadable"
     assert run.benchmark is not None
@@ -85,21 +107,36 @@ def test_a_folder_where_a_record_should_be(tmp_path: Path) -> None:
 def test_runs_are_ordered_by_their_records_and_not_by_their_names(tmp_path: Path) -> None:
     for days, run_id in enumerate(["zebra", "3f0c-uuid", "promotion-2020-01-01-00-00-00-000001"]):
         RunFactory(tmp_path, run_id, began=START + timedelta(days=days)).resolve()
-    RunFactory(tmp_path, "20261123-192002-beef").failed("resolve")  # one second after START; only its name knows
+    RunFactory(tmp_path, "20261123-192002-beef").failed(
+        "resolve"
+    )  # one second after START; only its name knows
     RunFactory(tmp_path, "nobody-knows").failed("resolve")
     RunFactory(tmp_path, "zebra").download()  # makes the folder of builds, which is no run
-    expected = ["promotion-2020-01-01-00-00-00-000001", "3f0c-uuid", "20261123-192002-beef", "zebra", "nobody-knows"]
+    expected = [
+        "promotion-2020-01-01-00-00-00-000001",
+        "3f0c-uuid",
+        "20261123-192002-beef",
+        "zebra",
+        "nobody-knows",
+    ]
     assert runs(str(tmp_path)) == expected
 
 
 def test_moves_by_hand_are_kept_in_order_and_are_no_run(tmp_path: Path) -> None:
     factory = RunFactory(tmp_path).resolve()
     for outcome, minutes in (("rolled_back", 5), ("promoted", 3)):
-        move = Promotion(outcome=outcome, live=factory.release("live"), switched_at=START + timedelta(minutes=minutes))  # type: ignore[arg-type]
+        move = Promotion(
+            outcome=outcome,
+            live=factory.release("live"),
+            switched_at=START + timedelta(minutes=minutes),
+        )  # type: ignore[arg-type]
         save_move(str(tmp_path), move)
     save_move(str(tmp_path), Promotion(outcome="already_live", live=factory.release("live")))
     (tmp_path / "moves/llm-inference/20990101-000000-000000.json").write_text("{")
-    assert [move.outcome for move in load_moves(str(tmp_path), "llm-inference")] == ["promoted", "rolled_back"]
+    assert [move.outcome for move in load_moves(str(tmp_path), "llm-inference")] == [
+        "promoted",
+        "rolled_back",
+    ]
     assert load_moves(str(tmp_path), "another") == []
     assert runs(str(tmp_path)) == [factory.run_id]
 
@@ -109,10 +146,19 @@ def test_no_history_yet(tmp_path: Path) -> None:
 
 
 def test_importing_it_is_cheap() -> None:
-    # google.cloud itself is in every interpreter where a package of Google's puts it there by a .pth file.
+    # google.cloud itself is in every interpreter where a package of Google's puts it there by a
+    # .pth file.
     heavy = ("numpy", "pandas", "pyarrow", "kfp", "requests", "google.cloud.storage")
-    code = f"import sys, greenlight.core.history; print([name for name in {heavy} if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = (
+        f"import sys, greenlight.core.history; print([name for name in {heavy} if name in"
+        " sys.modules])"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 def test_of_a_sweep_the_records_are_those_of_the_chosen_candidate(tmp_path: Path) -> None:
@@ -124,9 +170,13 @@ def test_of_a_sweep_the_records_are_those_of_the_chosen_candidate(tmp_path: Path
     factory.write("resolve", sweep)
     (factory.folder / "select.json").unlink()
     assert load_run(str(tmp_path), factory.run_id).candidate is None  # nothing is chosen yet
-    factory.write("select", run.selection)  # whose index is 0: the loop's results may come in another order
+    factory.write(
+        "select", run.selection
+    )  # whose index is 0: the loop's results may come in another order
     assert (found := load_run(str(tmp_path), factory.run_id)).candidate and found.evaluation
-    factory.write("select", run.selection.model_copy(update={"chosen": "bnb:4"}))  # whose build left nothing
+    factory.write(
+        "select", run.selection.model_copy(update={"chosen": "bnb:4"})
+    )  # whose build left nothing
     assert load_run(str(tmp_path), factory.run_id).candidate is None
 
 
@@ -135,6 +185,11 @@ def test_a_run_from_before_there_were_sweeps_is_loaded_as_ever(tmp_path: Path) -
     (factory.folder / "select.json").unlink()
     run = load_run(str(tmp_path), factory.run_id)
     assert run.resolution
-    factory.write("resolve", run.resolution.model_copy(update={"candidates": [], "candidate_build": run.resolution.candidates[0].build}))
+    factory.write(
+        "resolve",
+        run.resolution.model_copy(
+            update={"candidates": [], "candidate_build": run.resolution.candidates[0].build}
+        ),
+    )
     run = load_run(str(tmp_path), factory.run_id)
     assert run.candidate and run.evaluation and run.selection is None

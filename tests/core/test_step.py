@@ -15,8 +15,17 @@ ROOT = Path(__file__).parents[2]
 
 
 def start(history: Path, work: str) -> subprocess.Popen[str]:
-    code = f"from greenlight.core.step import step\nwith step('gate', 'r1', {str(history)!r}) as running:\n" + textwrap.indent(work, "    ")
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    code = (
+        f"from greenlight.core.step import step\nwith step('gate', 'r1', {str(history)!r}) as"
+        " running:\n" + textwrap.indent(work, "    ")
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
 
 
 def test_a_finished_step_leaves_its_record_twice(tmp_path: Path) -> None:
@@ -31,12 +40,17 @@ def test_a_finished_step_leaves_its_record_twice(tmp_path: Path) -> None:
     events = [json.loads(line) for line in stdout.splitlines()]
     assert [event["event"] for event in events] == ["started", "finished"]
     assert events[-1]["figure"] == "7 MB"
-    assert (tmp_path / "artifact" / "record.json").read_text().strip() == (tmp_path / "history" / "r1" / "gate.json").read_text().strip()
+    assert (tmp_path / "artifact" / "record.json").read_text().strip() == (
+        tmp_path / "history" / "r1" / "gate.json"
+    ).read_text().strip()
     assert json.loads((tmp_path / "history" / "r1" / "gate.event.json").read_text()) == events[-1]
 
 
 def test_an_expected_error_is_one_line_and_stays_in_the_history(tmp_path: Path) -> None:
-    process = start(tmp_path, "from greenlight.core.errors import InputError\nraise InputError('bits', 3, 'use 4 or 8')")
+    process = start(
+        tmp_path,
+        "from greenlight.core.errors import InputError\nraise InputError('bits', 3, 'use 4 or 8')",
+    )
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 2
     assert stderr == ""
@@ -78,7 +92,9 @@ def test_an_error_of_an_earlier_attempt_is_forgotten(tmp_path: Path) -> None:
     assert not (tmp_path / "r1" / "gate.error.json").exists()
 
 
-def test_a_step_that_takes_too_long_ends_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_takes_too_long_ends_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GREENLIGHT_STEP_SECONDS", "0.5")
     process = start(tmp_path, "import time\ntime.sleep(60)")
     stdout, _ = process.communicate(timeout=30)

@@ -16,7 +16,8 @@ import pytest
 from greenlight.core.history import RunRecords, load_run, runs
 from greenlight.rollout.state import ServiceStatus
 
-# Fewer pairs than the gate `quick`, and no limit on latency: these tests are about the procedure, not about the numbers.
+# Fewer pairs than the gate `quick`, and no limit on latency: these tests are about the procedure,
+# not about the numbers.
 SMALL_GATE = """
 name: small
 confidence: 0.95
@@ -36,7 +37,13 @@ class Home:
 
     def popen(self, *args: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "greenlight.cli.main", *args, "--home", str(self.folder)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=Path(__file__).parents[2])
+        return subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
 
     def __call__(self, *args: str) -> tuple[int, str]:
         """Run a command to its end; returns its exit code and what it printed."""
@@ -54,7 +61,9 @@ class Home:
         process = self.popen("run", "--port", str(self.port), *args)
         deadline = time.monotonic() + 300
         while not any(sign in log.read_text() for log in set(self.logs()) - before):
-            assert process.poll() is None, f"the run ended before {sign!r}:\n{process.communicate()[0]}"
+            assert process.poll() is None, (
+                f"the run ended before {sign!r}:\n{process.communicate()[0]}"
+            )
             assert time.monotonic() < deadline, f"no {sign!r} in the log"
             time.sleep(0.02)
         os.kill(process.pid, signal.SIGKILL)

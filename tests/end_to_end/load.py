@@ -1,4 +1,5 @@
-"""Streaming load on one URL, in a process of its own: `python load.py URL USERS STOP_FILE` prints a JSON line at its end.
+"""Streaming load on one URL, in a process of its own: `python load.py URL USERS STOP_FILE` prints a
+JSON line at its end.
 
 A stream counts as whole when it ended with [DONE], a reason and the tokens that were asked for.
 """
@@ -15,8 +16,15 @@ TOKENS = 32
 LIMIT_SECONDS = 300
 
 
-async def user(session: aiohttp.ClientSession, url: str, stop: Path, counts: dict[str, int], deadline: float) -> None:
-    body = {"prompt": "The with statement", "max_length": TOKENS, "stream": True, "ignore_eos": True}
+async def user(
+    session: aiohttp.ClientSession, url: str, stop: Path, counts: dict[str, int], deadline: float
+) -> None:
+    body = {
+        "prompt": "The with statement",
+        "max_length": TOKENS,
+        "stream": True,
+        "ignore_eos": True,
+    }
     while not stop.exists() and time.monotonic() < deadline:
         counts["sent"] += 1
         try:
@@ -32,7 +40,10 @@ async def user(session: aiohttp.ClientSession, url: str, stop: Path, counts: dic
             print(response.status, text[:200], file=sys.stderr)
             continue
         events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
-        whole = text.rstrip().endswith("data: [DONE]") and sum(event.get("tokens", 0) for event in events) == TOKENS
+        whole = (
+            text.rstrip().endswith("data: [DONE]")
+            and sum(event.get("tokens", 0) for event in events) == TOKENS
+        )
         counts["whole" if whole else "cut"] += 1
         counts[color] = counts.get(color, 0) + 1
 
@@ -42,9 +53,16 @@ async def main(url: str, users: int, stop: Path) -> None:
     deadline = time.monotonic() + LIMIT_SECONDS
     timeout = aiohttp.ClientTimeout(total=60)
     keeping = aiohttp.ClientSession(timeout=timeout)
-    closing = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(force_close=True))
+    closing = aiohttp.ClientSession(
+        timeout=timeout, connector=aiohttp.TCPConnector(force_close=True)
+    )
     async with keeping, closing:
-        await asyncio.gather(*(user((keeping, closing)[number % 2], url, stop, counts, deadline) for number in range(users)))
+        await asyncio.gather(
+            *(
+                user((keeping, closing)[number % 2], url, stop, counts, deadline)
+                for number in range(users)
+            )
+        )
     print(json.dumps(counts))
 
 

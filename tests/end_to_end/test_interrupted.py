@@ -1,4 +1,6 @@
-"""kill -9 of the runner, then the same command again: the end is that of an undisturbed run. The tests run in order and share one home."""
+"""kill -9 of the runner, then the same command again: the end is that of an undisturbed run. The
+tests run in order and share one home.
+"""
 
 import psutil
 import pytest

@@ -1,4 +1,6 @@
-"""A sweep of methods through the compiled DAG in which nothing works. One of which something does is run in tests/pipelines/test_executors.py."""
+"""A sweep of methods through the compiled DAG in which nothing works. One of which something does
+is run in tests/pipelines/test_executors.py.
+"""
 
 from pathlib import Path
 
@@ -13,7 +15,9 @@ BROKEN = "raise ImportError('libquantize.so.4: cannot open shared object file')\
 
 @pytest.fixture
 def gptq_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As an installation whose library cannot be loaded: found at submit, and of no use in the step."""
+    """As an installation whose library cannot be loaded: found at submit, and of no use in the
+    step.
+    """
     (tmp_path / "llmcompressor.py").write_text(BROKEN)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
 

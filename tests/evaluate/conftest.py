@@ -14,7 +14,9 @@ def candidates(tmp_path_factory: pytest.TempPathFactory) -> Candidates:
 
 
 @pytest.fixture(scope="session")
-def reference_of(candidates: Candidates, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+def reference_of(
+    candidates: Candidates, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Path], Path]:
     """What a baseline predicts for eight documents, made once."""
 
     @cache

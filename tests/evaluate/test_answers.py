@@ -1,4 +1,6 @@
-"""Item by item: counts, flips, and files that are refused when they are not those of their record."""
+"""Item by item: counts, flips, and files that are refused when they are not those of their
+record.
+"""
 
 import math
 from pathlib import Path
@@ -20,7 +22,13 @@ from greenlight.evaluate.answers import (
 
 def answered(name: str, right: str, chat: bool = False) -> Answered:
     """`right`: an x for each item that was."""
-    return Answered(name, 2, chat, [f"{name}-{number}" for number in range(len(right))], [each == "x" for each in right])
+    return Answered(
+        name,
+        2,
+        chat,
+        [f"{name}-{number}" for number in range(len(right))],
+        [each == "x" for each in right],
+    )
 
 
 BASELINE = [answered("a", "xxxx...."), answered("b", "x.")]
@@ -31,7 +39,10 @@ def test_flips_are_counted_each_way() -> None:
     first, second = compared(BASELINE, candidate)
     assert (first.items, first.accuracy, first.baseline_accuracy) == (8, 5 / 8, 4 / 8)
     assert (first.right_to_wrong, first.wrong_to_right) == (2, 3)
-    assert first.accuracy - first.baseline_accuracy == (first.wrong_to_right - first.right_to_wrong) / first.items
+    assert (
+        first.accuracy - first.baseline_accuracy
+        == (first.wrong_to_right - first.right_to_wrong) / first.items
+    )
     assert (first.few_shot, first.chat_template, first.metric) == (2, False, "acc")
     assert (second.right_to_wrong, second.wrong_to_right) == (0, 0)
 
@@ -39,7 +50,9 @@ def test_flips_are_counted_each_way() -> None:
 def test_the_standard_error_is_that_of_a_mean() -> None:
     values = [1, 1, 1, 0, 0]
     mean = sum(values) / 5
-    assert standard_error(mean, 5) == pytest.approx(math.sqrt(sum((value - mean) ** 2 for value in values) / 4 / 5))
+    assert standard_error(mean, 5) == pytest.approx(
+        math.sqrt(sum((value - mean) ** 2 for value in values) / 4 / 5)
+    )
     assert standard_error(1.0, 5) == 0
     assert standard_error(1.0, 1) == math.inf
 

@@ -9,13 +9,17 @@ torch = pytest.importorskip("torch")
 
 
 def random_logits(seed: int, tokens: int = 50, vocabulary: int = 97):
-    return torch.tensor(np.random.default_rng(seed).normal(0, 3, (tokens, vocabulary)), dtype=torch.float32)
+    return torch.tensor(
+        np.random.default_rng(seed).normal(0, 3, (tokens, vocabulary)), dtype=torch.float32
+    )
 
 
 def expected(logits, targets: list[int]) -> Predicted:
     """As a reference holds it."""
     parts = list(predict("baseline", logits, targets))
-    return Predicted(*(torch.cat([getattr(part, name) for part in parts]) for name in Predicted._fields))
+    return Predicted(
+        *(torch.cat([getattr(part, name) for part in parts]) for name in Predicted._fields)
+    )
 
 
 @pytest.mark.parametrize("cells", [97, 1000, 1 << 23])
@@ -23,7 +27,10 @@ def test_agrees_with_double_precision(monkeypatch: pytest.MonkeyPatch, cells: in
     monkeypatch.setattr("greenlight.evaluate.compare.CELLS", cells)
     baseline, candidate, targets = random_logits(1), random_logits(2), list(range(50))
     found = compare(expected(baseline, targets), candidate, targets)
-    p, q = log_softmax(baseline.double().numpy(), axis=1), log_softmax(candidate.double().numpy(), axis=1)
+    p, q = (
+        log_softmax(baseline.double().numpy(), axis=1),
+        log_softmax(candidate.double().numpy(), axis=1),
+    )
     assert found.tokens == 50
     assert found.nll_baseline == pytest.approx(-p[range(50), targets].sum(), rel=1e-6)
     assert found.nll_candidate == pytest.approx(-q[range(50), targets].sum(), rel=1e-6)
@@ -41,7 +48,9 @@ def test_same_logits_do_not_diverge() -> None:
 
 def test_shift_of_all_logits_is_no_divergence() -> None:
     logits = random_logits(4)
-    assert compare(expected(logits, list(range(50))), logits + 100, list(range(50))).kl_sum == pytest.approx(0, abs=1e-3)
+    assert compare(
+        expected(logits, list(range(50))), logits + 100, list(range(50))
+    ).kl_sum == pytest.approx(0, abs=1e-3)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -50,12 +59,20 @@ def test_logits_that_are_not_finite_are_refused(value: float, role: str) -> None
     good, bad = random_logits(5), random_logits(5)
     bad[17, 3] = value
     with pytest.raises(GreenlightError, match=f"The {role} gives logits that are not finite"):
-        compare(expected(bad if role == "baseline" else good, list(range(50))), good if role == "baseline" else bad, list(range(50)))
+        compare(
+            expected(bad if role == "baseline" else good, list(range(50))),
+            good if role == "baseline" else bad,
+            list(range(50)),
+        )
 
 
 def test_other_vocabulary_is_refused() -> None:
     with pytest.raises(GreenlightError, match="predicts 60 tokens and the baseline 97"):
-        compare(expected(random_logits(6), list(range(50))), random_logits(6, vocabulary=60), list(range(50)))
+        compare(
+            expected(random_logits(6), list(range(50))),
+            random_logits(6, vocabulary=60),
+            list(range(50)),
+        )
 
 
 def test_sums_add_up() -> None:
@@ -66,7 +83,9 @@ def test_sums_add_up() -> None:
 
 
 def test_sixteen_bits_change_a_divergence_by_millionths_of_a_nat() -> None:
-    """A baseline of 128,000 words, peaked and flat predictions among them, against a candidate that is near it."""
+    """A baseline of 128,000 words, peaked and flat predictions among them, against a candidate that
+    is near it.
+    """
     draw = np.random.default_rng(8)
     spread = np.linspace(0.3, 6, 40)[:, None]
     baseline = torch.tensor(draw.normal(0, 1, (40, 128_000)) * spread, dtype=torch.float32)
@@ -84,6 +103,8 @@ def test_sixteen_bits_change_a_divergence_by_millionths_of_a_nat() -> None:
 def test_what_is_no_distribution_is_refused() -> None:
     logits = random_logits(9)
     predictions = expected(logits, list(range(50)))
-    shifted = predictions._replace(logprobs=torch.roll(predictions.logprobs.half(), 13).flip(0) * 1.1)
+    shifted = predictions._replace(
+        logprobs=torch.roll(predictions.logprobs.half(), 13).flip(0) * 1.1
+    )
     with pytest.raises(IntegrityError, match="no log-probabilities"):
         compare(shifted, logits, list(range(50)))

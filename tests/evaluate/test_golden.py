@@ -20,8 +20,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def golden(candidates: Candidates, reference_of: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> list[Golden]:
-    return evaluate_model(reference_of(TINY), candidates.make("optimum", 4), tmp_path_factory.mktemp("evaluation")).golden
+def golden(
+    candidates: Candidates,
+    reference_of: Callable[[Path], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> list[Golden]:
+    return evaluate_model(
+        reference_of(TINY), candidates.make("optimum", 4), tmp_path_factory.mktemp("evaluation")
+    ).golden
 
 
 def share_answered_otherwise(golden: list[Golden], artifact: Path) -> float:
@@ -46,16 +52,22 @@ def test_a_candidate_answers_its_own(golden: list[Golden], candidates: Candidate
 
 
 @pytest.mark.parametrize(("method", "bits"), [("none", 16), ("bnb", 4), ("optimum", 8)])
-def test_another_candidate_does_not(golden: list[Golden], candidates: Candidates, method: str, bits: int) -> None:
+def test_another_candidate_does_not(
+    golden: list[Golden], candidates: Candidates, method: str, bits: int
+) -> None:
     assert share_answered_otherwise(golden, candidates.make(method, bits)) > GOLDEN_SPARED
 
 
-def test_a_candidate_that_is_as_good_as_its_baseline_has_openings_only(candidates: Candidates, reference_of: Callable[[Path], Path], tmp_path: Path) -> None:
+def test_a_candidate_that_is_as_good_as_its_baseline_has_openings_only(
+    candidates: Candidates, reference_of: Callable[[Path], Path], tmp_path: Path
+) -> None:
     found = evaluate_model(reference_of(TINY), candidates.make("none", 16), tmp_path).golden
     assert 0 < len(found) <= OPENINGS
 
 
-def test_a_tokenizer_of_another_kind_leaves_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_tokenizer_of_another_kind_leaves_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     tokenizer = json.loads((TINY / "tokenizer.json").read_text())
     tokenizer["decoder"] = {"type": "WordPiece", "prefix": "##", "cleanup": True}
     (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))

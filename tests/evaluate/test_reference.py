@@ -1,4 +1,6 @@
-"""What a baseline predicts, kept: complete, exact where it must be, and refused when it is damaged."""
+"""What a baseline predicts, kept: complete, exact where it must be, and refused when it is
+damaged.
+"""
 
 import json
 import shutil
@@ -37,15 +39,26 @@ def test_holds_what_the_baseline_predicts(made: Path) -> None:
 
     opened = open_reference(made)
     record = opened.record
-    assert record.bytes == record.tokens * record.vocabulary * 2 == (made / LOGPROBS_FILE).stat().st_size
+    assert (
+        record.bytes
+        == record.tokens * record.vocabulary * 2
+        == (made / LOGPROBS_FILE).stat().st_size
+    )
     assert (record.documents, record.vocabulary, record.opening, record.start) == (8, 2048, [], 0)
     windows = list(opened.windows())
     assert sum(len(each.targets) for each in windows) == record.tokens
     assert [each.document for each in windows] == sorted(each.document for each in windows)
     window = windows[-1]
-    logprobs = load_scorer(open_checkpoint("baseline", TINY), 2).logits(window.inputs).float().log_softmax(-1)
+    logprobs = (
+        load_scorer(open_checkpoint("baseline", TINY), 2)
+        .logits(window.inputs)
+        .float()
+        .log_softmax(-1)
+    )
     assert torch.equal(window.baseline.top1, logprobs.argmax(-1))
-    assert torch.allclose(window.baseline.target, logprobs[range(len(window.targets)), window.targets], atol=1e-6)
+    assert torch.allclose(
+        window.baseline.target, logprobs[range(len(window.targets)), window.targets], atol=1e-6
+    )
     assert (window.baseline.logprobs.float() - logprobs).abs().max() < 0.01
 
 
@@ -61,7 +74,9 @@ def test_is_made_anew_of_another_text(made: Path, tmp_path: Path) -> None:
     record = make_reference(TINY, made, text=str(text))
     assert record.text_digest != before.text_digest and record.documents == 1 and record.tokens < 40
     assert (made / LOGPROBS_FILE).stat().st_size == record.tokens * record.vocabulary * 2
-    assert not (made / "record.json").exists()  # which is the caller's to save: until then, the artifact is incomplete
+    assert not (
+        made / "record.json"
+    ).exists()  # which is the caller's to save: until then, the artifact is incomplete
 
 
 def test_what_a_killed_attempt_left_is_incomplete(made: Path) -> None:
@@ -77,7 +92,9 @@ def test_what_a_killed_attempt_left_is_incomplete(made: Path) -> None:
         open_reference(made)
 
 
-def test_another_file_of_the_same_size_is_refused(made: Path, candidates: Candidates, tmp_path: Path) -> None:
+def test_another_file_of_the_same_size_is_refused(
+    made: Path, candidates: Candidates, tmp_path: Path
+) -> None:
     size = (made / LOGPROBS_FILE).stat().st_size // 2
     np.random.default_rng(1).normal(-8, 2, size).astype(np.float16).tofile(made / LOGPROBS_FILE)
     with pytest.raises(IntegrityError, match="no log-probabilities"):

@@ -1,4 +1,6 @@
-"""From a file of items to the flips of a candidate, without a network; and what may not be compared."""
+"""From a file of items to the flips of a candidate, without a network; and what may not be
+compared.
+"""
 
 import json
 import shutil
@@ -28,19 +30,36 @@ def asked(candidates: Candidates, tmp_path_factory: pytest.TempPathFactory) -> P
     """A reference, whose file of items is gone since."""
     folder = tmp_path_factory.mktemp("asked")
     file = write_questions(folder / "endings.jsonl", ITEMS)
-    make_reference(TINY, folder / "reference", str(candidates.heldout), Tasks.parse(str(file), 0, 1)).save(folder / "reference")
+    make_reference(
+        TINY, folder / "reference", str(candidates.heldout), Tasks.parse(str(file), 0, 1)
+    ).save(folder / "reference")
     file.unlink()
     return folder / "reference"
 
 
-def test_flips_of_a_candidate_against_its_baseline(asked: Path, candidates: Candidates, tmp_path: Path) -> None:
+def test_flips_of_a_candidate_against_its_baseline(
+    asked: Path, candidates: Candidates, tmp_path: Path
+) -> None:
     (score,) = Reference.load(asked).tasks
-    assert (score.name, score.items, score.few_shot, score.chat_template) == ("endings", ITEMS, 1, True)
+    assert (score.name, score.items, score.few_shot, score.chat_template) == (
+        "endings",
+        ITEMS,
+        1,
+        True,
+    )
     record = evaluate_model(asked, candidates.make("bnb", 4), tmp_path / "evaluation")
     (result,) = record.tasks
-    assert (result.baseline_accuracy, result.baseline_stderr, result.items) == (score.accuracy, score.accuracy_stderr, ITEMS)
+    assert (result.baseline_accuracy, result.baseline_stderr, result.items) == (
+        score.accuracy,
+        score.accuracy_stderr,
+        ITEMS,
+    )
     rows = pq.read_table(tmp_path / "evaluation/tasks.parquet").to_pandas()
-    assert len(rows) == ITEMS and rows["candidate"].mean() == result.accuracy and rows["baseline"].mean() == score.accuracy
+    assert (
+        len(rows) == ITEMS
+        and rows["candidate"].mean() == result.accuracy
+        and rows["baseline"].mean() == score.accuracy
+    )
     assert result.right_to_wrong == (rows["baseline"] & ~rows["candidate"]).sum()
     assert result.wrong_to_right == (~rows["baseline"] & rows["candidate"]).sum()
     record.save(tmp_path / "evaluation")
@@ -58,12 +77,19 @@ def test_a_ruined_candidate_answers_otherwise(asked: Path, tmp_path: Path) -> No
     save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
     (result,) = evaluate_model(asked, copy, tmp_path / "evaluation").tasks
     assert result.right_to_wrong + result.wrong_to_right >= 2
-    assert round(ITEMS * (result.accuracy - result.baseline_accuracy)) == result.wrong_to_right - result.right_to_wrong
+    assert (
+        round(ITEMS * (result.accuracy - result.baseline_accuracy))
+        == result.wrong_to_right - result.right_to_wrong
+    )
 
 
 def test_an_equal_candidate_changes_nothing(asked: Path, tmp_path: Path) -> None:
     (result,) = evaluate_model(asked, TINY, tmp_path).tasks
-    assert (result.right_to_wrong, result.wrong_to_right, result.accuracy) == (0, 0, result.baseline_accuracy)
+    assert (result.right_to_wrong, result.wrong_to_right, result.accuracy) == (
+        0,
+        0,
+        result.baseline_accuracy,
+    )
     assert 0 < result.accuracy < 1
 
 
@@ -71,22 +97,38 @@ def test_another_chat_template_is_not_compared(asked: Path, tmp_path: Path) -> N
     copy = Path(shutil.copytree(TINY, tmp_path / "copy"))
     template = copy / "chat_template.jinja"
     template.write_text(template.read_text().replace("<|im_start|>", "<|im_start|> "))
-    with pytest.raises(IntegrityError, match="asked other items of endings than its baseline: its chat template is another"):
+    with pytest.raises(
+        IntegrityError,
+        match="asked other items of endings than its baseline: its chat template is another",
+    ):
         evaluate_model(asked, copy, tmp_path / "evaluation")
 
 
-def test_is_made_anew_of_other_tasks_only(asked: Path, candidates: Candidates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_is_made_anew_of_other_tasks_only(
+    asked: Path, candidates: Candidates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     same = open_reference(asked).tasks
-    monkeypatch.setattr(reference_module, "load_scorer", None)  # whoever loads the model again, fails
+    monkeypatch.setattr(
+        reference_module, "load_scorer", None
+    )  # whoever loads the model again, fails
     assert make_reference(TINY, asked, str(candidates.heldout), same) == Reference.load(asked)
     other = write_questions(tmp_path / "endings.jsonl", ITEMS - 1)
     with pytest.raises(TypeError):
-        make_reference(TINY, Path(shutil.copytree(asked, tmp_path / "copy")), str(candidates.heldout), Tasks.parse(str(other), 0, 1))
+        make_reference(
+            TINY,
+            Path(shutil.copytree(asked, tmp_path / "copy")),
+            str(candidates.heldout),
+            Tasks.parse(str(other), 0, 1),
+        )
 
 
-def test_without_lm_eval_tasks_say_so_before_a_model_is_loaded(asked: Path, candidates: Candidates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_lm_eval_tasks_say_so_before_a_model_is_loaded(
+    asked: Path, candidates: Candidates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tasks_module, "installed", lambda: False)
-    with pytest.raises(GreenlightError, match=r"lm-eval, which is not installed here. Run `make install`"):
+    with pytest.raises(
+        GreenlightError, match=r"lm-eval, which is not installed here. Run `make install`"
+    ):
         evaluate_model(asked, TINY, tmp_path)
 
 

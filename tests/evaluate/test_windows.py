@@ -34,11 +34,20 @@ def test_short_contexts_are_respected(tmp_path: Path) -> None:
     assert max(len(inputs) for inputs, _ in windows([5] * 300, 0, 64)) == 64
 
 
-@pytest.mark.parametrize(("config", "first"), [({"bos_token_id": None}, 2), ({"bos_token_id": None, "eos_token_id": [3, 2]}, 3), ({"bos_token_id": 7}, 7)])
+@pytest.mark.parametrize(
+    ("config", "first"),
+    [
+        ({"bos_token_id": None}, 2),
+        ({"bos_token_id": None, "eos_token_id": [3, 2]}, 3),
+        ({"bos_token_id": 7}, 7),
+    ],
+)
 def test_text_starts_with_what_the_config_names(tmp_path: Path, config: dict, first: int) -> None:
     folder = _with_config(tmp_path, **config)
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
-    tokenizer["post_processor"] = None  # a tokenizer that puts nothing before a text, such as Qwen's
+    tokenizer["post_processor"] = (
+        None  # a tokenizer that puts nothing before a text, such as Qwen's
+    )
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     assert Reader(open_checkpoint("baseline", folder)).start == first
 
@@ -53,7 +62,9 @@ def test_text_without_a_start_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_tokenizer_is_noticed(tmp_path: Path, reader: Reader) -> None:
-    text = "The try statement specifies exception handlers and cleanup code for a group of statements"
+    text = (
+        "The try statement specifies exception handlers and cleanup code for a group of statements"
+    )
     check_tokenizer(TINY, {each: reader.encode(each) for each in ("", text)})
     tokenizer = json.loads((TINY / "tokenizer.json").read_text())
     tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:-500]

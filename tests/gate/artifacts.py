@@ -1,4 +1,6 @@
-"""Artifacts as the steps before the gate leave them, made from simulated samples with known truth."""
+"""Artifacts as the steps before the gate leave them, made from simulated samples with known
+truth.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +56,8 @@ DEPLOYMENT = Deployment(candidate=release("candidate"), live=release("live"))
 class World:
     """What is true of a simulated candidate.
 
-    Latencies are log-normal (sigma 0.25, 80% of the variance shared within a pair, drift shared by neighbours) with a tail of 5x.
+    Latencies are log-normal (sigma 0.25, 80% of the variance shared within a pair, drift shared by
+    neighbours) with a tail of 5x.
     """
 
     slower: float = 1.0
@@ -89,18 +92,24 @@ def documents(world: World, random: np.random.Generator) -> dict[str, list[float
         "nll_baseline": baseline.tolist(),
         "nll_candidate": (baseline + kl * random.normal(1, 0.3, 60)).tolist(),
         "kl_sum": kl.tolist(),
-        "top1_agree": np.floor(tokens * (1 - np.minimum(0.9, 3 * kl / tokens))).astype(int).tolist(),
+        "top1_agree": np.floor(tokens * (1 - np.minimum(0.9, 3 * kl / tokens)))
+        .astype(int)
+        .tolist(),
     }
 
 
-def write_evaluation(folder: Path, columns: dict[str, list[float]], candidate: str = "candidate-digest") -> None:
+def write_evaluation(
+    folder: Path, columns: dict[str, list[float]], candidate: str = "candidate-digest"
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), folder / "documents.parquet")
     sums = {name: float(np.sum(values)) for name, values in columns.items()}
     metrics = {
         "kl_mean": sums["kl_sum"] / sums["tokens"],
         "top1_agreement": sums["top1_agree"] / sums["tokens"],
-        "perplexity_ratio": float(np.exp((sums["nll_candidate"] - sums["nll_baseline"]) / sums["tokens"])),
+        "perplexity_ratio": float(
+            np.exp((sums["nll_candidate"] - sums["nll_baseline"]) / sums["tokens"])
+        ),
         "bits_per_byte": sums["nll_candidate"] / np.log(2) / sums["bytes"],
     }
     Evaluation(
@@ -108,7 +117,9 @@ def write_evaluation(folder: Path, columns: dict[str, list[float]], candidate: s
         candidate_digest=candidate,
         documents=len(columns["tokens"]),
         tokens=int(sums["tokens"]),
-        metrics={name: Metric(value=value, low=value, high=value) for name, value in metrics.items()},
+        metrics={
+            name: Metric(value=value, low=value, high=value) for name, value in metrics.items()
+        },
     ).save(folder)
 
 
@@ -162,13 +173,33 @@ def throughput_blocks(world: World, random: np.random.Generator) -> list[Counted
     for pair in range(world.blocks):
         speed = 1000 * float(np.exp(random.normal(0, 0.1)))
         for order, role in enumerate(ROLES):
-            tokens = int(speed * (world.throughput if role == "candidate" else 1) * np.exp(random.normal(0, 0.01)))
+            tokens = int(
+                speed
+                * (world.throughput if role == "candidate" else 1)
+                * np.exp(random.normal(0, 0.01))
+            )
             start = 2e9 + 4 * pair + 2 * order
-            rows.append(CountedBlock(2 * pair + order, pair, order, role, COLORS[role], start, 1.0, tokens, float(tokens), tokens // TOKENS, 0))
+            rows.append(
+                CountedBlock(
+                    2 * pair + order,
+                    pair,
+                    order,
+                    role,
+                    COLORS[role],
+                    start,
+                    1.0,
+                    tokens,
+                    float(tokens),
+                    tokens // TOKENS,
+                    0,
+                )
+            )
     return rows
 
 
-def write_benchmark(folder: Path, requests: list[Request], blocks: list[CountedBlock], **changes: Any) -> BenchmarkResult:
+def write_benchmark(
+    folder: Path, requests: list[Request], blocks: list[CountedBlock], **changes: Any
+) -> BenchmarkResult:
     """Samples, and the record that `run_benchmark` would make of them."""
     folder.mkdir(parents=True, exist_ok=True)
     write_parquet(folder / REQUESTS, Request, requests)
@@ -203,7 +234,11 @@ def write_benchmark(folder: Path, requests: list[Request], blocks: list[CountedB
 
 
 def lenient_gate(**benchmark: Any) -> Gate:
-    """The gate `quick` with the error objective out of the way, of which 100 simulated pairs alone show too little."""
+    """The gate `quick` with the error objective out of the way, of which 100 simulated pairs alone
+    show too little.
+    """
     gate = load_gate("quick")
     objectives = [each for each in gate.objectives if each.metric != "error_rate"]
-    return gate.model_copy(update={"objectives": objectives, "benchmark": gate.benchmark.model_copy(update=benchmark)})
+    return gate.model_copy(
+        update={"objectives": objectives, "benchmark": gate.benchmark.model_copy(update=benchmark)}
+    )

@@ -1,4 +1,6 @@
-"""The runs of a history, judged by another gate: which change, which cannot be judged, and what the command says of it."""
+"""The runs of a history, judged by another gate: which change, which cannot be judged, and what the
+command says of it.
+"""
 
 import json
 from pathlib import Path
@@ -27,7 +29,9 @@ STRICT = LENIENT.replace("lenient", "strict").replace("max: 2", "better_by: 0.5"
 def recorded(folder: Path, run_id: str, world: World, gate: Gate, minute: int) -> None:
     """A run as its steps leave it: artifacts, and the records in the history."""
     evaluation, benchmark = make_artifacts(folder / "runs" / run_id, world)
-    decision = judge(evaluation, benchmark, DEPLOYMENT, gate).model_copy(update={"evaluation_uri": str(evaluation), "benchmark_uri": str(benchmark)})
+    decision = judge(evaluation, benchmark, DEPLOYMENT, gate).model_copy(
+        update={"evaluation_uri": str(evaluation), "benchmark_uri": str(benchmark)}
+    )
     resolved(folder, run_id, minute)
     for name, record in (("gate", decision), ("deploy_green", DEPLOYMENT)):
         (folder / "history" / run_id / f"{name}.json").write_text(record.model_dump_json())
@@ -36,9 +40,9 @@ def recorded(folder: Path, run_id: str, world: World, gate: Gate, minute: int) -
 def resolved(folder: Path, run_id: str, minute: int) -> None:
     place = folder / "history" / run_id
     place.mkdir(parents=True)
-    record = Resolution(verdict="new", reason="", source="s", commit="c", fingerprint="f").model_dump(mode="json") | {
-        "resolved_at": f"2026-11-25T04:{minute:02}:00Z"
-    }
+    record = Resolution(
+        verdict="new", reason="", source="s", commit="c", fingerprint="f"
+    ).model_dump(mode="json") | {"resolved_at": f"2026-11-25T04:{minute:02}:00Z"}
     (place / "resolve.json").write_text(json.dumps(record))
     (place / "parameters.json").write_text(json.dumps({"service": "s"}))
 
@@ -60,8 +64,11 @@ def test_every_run_is_judged_again(history: Path) -> None:
     tried = {each.run_id: each for each in backtest(str(history), load_gate(STRICT), "s")}
     assert list(tried) == ["undecided", "gone", "little-faster", "much-faster"], "newest first"
     assert [(each.outcome, each.recorded, each.verdict) for each in tried.values()] == [
-        ("skipped", None, None), ("skipped", "promote", None), ("changed", "promote", "reject"), ("same", "promote", "promote"),
-    ]  # fmt: skip
+        ("skipped", None, None),
+        ("skipped", "promote", None),
+        ("changed", "promote", "reject"),
+        ("same", "promote", "promote"),
+    ]
     assert tried["gone"].reason.startswith("the benchmark that was judged is not in")
     assert tried["undecided"].reason == "it came to no decision: unfinished"
     assert "beyond the limit 0.50x live" in tried["little-faster"].reason
@@ -73,7 +80,11 @@ def test_only_the_runs_of_the_service(history: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "counts"), [(STRICT, 3, "1 with the same verdict, 1 changed, 2 skipped"), (LENIENT, 0, "2 with the same verdict, 0 changed, 2 skipped")]
+    ("text", "code", "counts"),
+    [
+        (STRICT, 3, "1 with the same verdict, 1 changed, 2 skipped"),
+        (LENIENT, 0, "2 with the same verdict, 0 changed, 2 skipped"),
+    ],
 )
 def test_the_command(history: Path, tmp_path: Path, text: str, code: int, counts: str) -> None:
     gate = tmp_path / "gate.yaml"
@@ -87,5 +98,7 @@ def test_the_command(history: Path, tmp_path: Path, text: str, code: int, counts
 
 
 def test_nothing_to_judge_is_an_error(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["gate", "backtest", "--gate", "quick", "--history", str(tmp_path)])
+    done = CliRunner().invoke(
+        app, ["gate", "backtest", "--gate", "quick", "--history", str(tmp_path)]
+    )
     assert isinstance(done.exception, GreenlightError) and "could be judged" in str(done.exception)

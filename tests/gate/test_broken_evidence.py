@@ -1,4 +1,6 @@
-"""A search for broken evidence that is promoted all the same. Without the damage, the candidate here is promoted."""
+"""A search for broken evidence that is promoted all the same. Without the damage, the candidate
+here is promoted.
+"""
 
 import json
 import math
@@ -37,8 +39,14 @@ GATE = load_gate("""
       - {metric: output_tokens_per_second, scope: vs_live, min: 0.95}
       - {metric: error_rate, scope: vs_live, max: 0.04}
 """)
-LOOKS = GATE.model_copy(update={"benchmark": GATE.benchmark.model_validate({"looks": [40, 60, 100]})})
-REQUESTS, BLOCKS, DOCUMENTS = "benchmark/requests.parquet", "benchmark/blocks.parquet", "evaluation/documents.parquet"
+LOOKS = GATE.model_copy(
+    update={"benchmark": GATE.benchmark.model_validate({"looks": [40, 60, 100]})}
+)
+REQUESTS, BLOCKS, DOCUMENTS = (
+    "benchmark/requests.parquet",
+    "benchmark/blocks.parquet",
+    "evaluation/documents.parquet",
+)
 EVALUATION, BENCHMARK = f"evaluation/{RECORD_FILE}", f"benchmark/{RECORD_FILE}"
 MEASURED = {
     REQUESTS: ["ttft", "e2e", "itls", "tokens_out"],
@@ -46,7 +54,17 @@ MEASURED = {
     DOCUMENTS: ["tokens", "bytes", "nll_baseline", "nll_candidate", "kl_sum", "top1_agree"],
 }
 NEEDED = {
-    REQUESTS: [*MEASURED[REQUESTS], "phase", "pair", "block", "order", "role", "prompt", "intended", "error"],
+    REQUESTS: [
+        *MEASURED[REQUESTS],
+        "phase",
+        "pair",
+        "block",
+        "order",
+        "role",
+        "prompt",
+        "intended",
+        "error",
+    ],
     BLOCKS: [*MEASURED[BLOCKS], "pair", "role"],
     DOCUMENTS: MEASURED[DOCUMENTS],
 }
@@ -64,7 +82,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def edit_table(folder: Path, name: str, change: Callable[[list[dict[str, Any]]], Any]) -> None:
-    """Rewrite a table with a change, and let its record know of the new bytes: what is wrong must be found in the values."""
+    """Rewrite a table with a change, and let its record know of the new bytes: what is wrong must
+    be found in the values.
+    """
     path = folder / name
     table = pq.read_table(path)
     rows = table.to_pylist()
@@ -80,7 +100,10 @@ def edit_record(folder: Path, name: str, changes: dict[str, Any]) -> None:
 
 @st.composite
 def truncated(draw: st.DrawFn) -> Damage:
-    name, share = draw(st.sampled_from([REQUESTS, BLOCKS, DOCUMENTS, EVALUATION, BENCHMARK])), draw(st.floats(0, 0.999))
+    name, share = (
+        draw(st.sampled_from([REQUESTS, BLOCKS, DOCUMENTS, EVALUATION, BENCHMARK])),
+        draw(st.floats(0, 0.999)),
+    )
 
     def damage(folder: Path) -> None:
         data = (folder / name).read_bytes()
@@ -98,7 +121,11 @@ def removed(draw: st.DrawFn) -> Damage:
 @st.composite
 def flipped(draw: st.DrawFn) -> Damage:
     """One byte of samples changed: found by their digest."""
-    name, place, change = draw(st.sampled_from([REQUESTS, BLOCKS])), draw(st.floats(0, 0.999)), draw(st.integers(1, 255))
+    name, place, change = (
+        draw(st.sampled_from([REQUESTS, BLOCKS])),
+        draw(st.floats(0, 0.999)),
+        draw(st.integers(1, 255)),
+    )
 
     def damage(folder: Path) -> None:
         data = bytearray((folder / name).read_bytes())
@@ -145,7 +172,9 @@ def other_rows(draw: st.DrawFn) -> Damage:
     name, count = draw(tables), draw(st.integers(1, 60))
     changes: list[Callable[[list[dict[str, Any]]], Any]] = [
         lambda rows: rows.clear(),
-        lambda rows: rows.__delitem__(slice(-min(count, len(rows) - 1), None) if name != BLOCKS else slice(2, None)),
+        lambda rows: rows.__delitem__(
+            slice(-min(count, len(rows) - 1), None) if name != BLOCKS else slice(2, None)
+        ),
         lambda rows: rows.__delitem__(slice(None, count) if name != BLOCKS else slice(None, 6)),
         lambda rows: rows.extend(rows[:count]),
     ]
@@ -159,7 +188,13 @@ def one_color_gone(draw: st.DrawFn) -> Damage:
 
     def damage(folder: Path) -> None:
         for name in (REQUESTS, BLOCKS):
-            edit_table(folder, name, lambda rows: rows.__setitem__(slice(None), [row for row in rows if row["role"] != role]))
+            edit_table(
+                folder,
+                name,
+                lambda rows: rows.__setitem__(
+                    slice(None), [row for row in rows if row["role"] != role]
+                ),
+            )
         if told and role == "live":
             edit_record(folder, BENCHMARK, {"live": None})
 
@@ -178,17 +213,27 @@ def all_failed(draw: st.DrawFn) -> Damage:
 
         edit_table(folder, REQUESTS, change)
         record = json.loads((folder / BENCHMARK).read_text())
-        edit_record(folder, BENCHMARK, {role: record[role] | {"errors": record[role]["requests"]} for role in roles})
+        edit_record(
+            folder,
+            BENCHMARK,
+            {role: record[role] | {"errors": record[role]["requests"]} for role in roles},
+        )
 
     return damage
 
 
 @st.composite
 def clock_backwards(draw: st.DrawFn) -> Damage:
-    row, step, column = draw(st.integers(0, 199)), draw(st.floats(1, 1e6)), draw(st.sampled_from(["e2e", "intended"]))
+    row, step, column = (
+        draw(st.integers(0, 199)),
+        draw(st.floats(1, 1e6)),
+        draw(st.sampled_from(["e2e", "intended"])),
+    )
 
     def change(rows: list[dict[str, Any]]) -> None:
-        rows[row | 1 if column == "intended" else row][column] -= step  # the second request of a pair before the first
+        rows[row | 1 if column == "intended" else row][column] -= (
+            step  # the second request of a pair before the first
+        )
 
     return lambda folder: edit_table(folder, REQUESTS, change)
 
@@ -218,16 +263,33 @@ def other_record(draw: st.DrawFn) -> Damage:
 
 @st.composite
 def other_release(draw: st.DrawFn) -> Damage:
-    role, field = draw(st.sampled_from(["candidate", "live"])), draw(st.sampled_from(["release_id", "digest"]))
+    role, field = (
+        draw(st.sampled_from(["candidate", "live"])),
+        draw(st.sampled_from(["release_id", "digest"])),
+    )
 
     def damage(folder: Path) -> None:
         summary = json.loads((folder / BENCHMARK).read_text())[role]
-        edit_record(folder, BENCHMARK, {role: summary | {field: draw(st.sampled_from(["", "another"]))}})
+        edit_record(
+            folder, BENCHMARK, {role: summary | {field: draw(st.sampled_from(["", "another"]))}}
+        )
 
     return damage
 
 
-KINDS = [truncated, removed, flipped, impossible_value, missing_column, other_rows, one_color_gone, all_failed, clock_backwards, other_record, other_release]
+KINDS = [
+    truncated,
+    removed,
+    flipped,
+    impossible_value,
+    missing_column,
+    other_rows,
+    one_color_gone,
+    all_failed,
+    clock_backwards,
+    other_record,
+    other_release,
+]
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))

@@ -1,4 +1,6 @@
-"""A search, among samples as arrays, for bad evidence that is promoted: at any number of looks, whatever is missing, infinite or not a number."""
+"""A search, among samples as arrays, for bad evidence that is promoted: at any number of looks,
+whatever is missing, infinite or not a number.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -36,10 +38,18 @@ GATES = [gate(looks) for looks in (1, 2, 5)]
 def samples(factor: float, pairs: int, seed: int = 0) -> Samples:
     random = np.random.default_rng(seed)
     shared = random.normal(0, 0.2, pairs)
-    latencies = {metric: {role: np.exp(shared + random.normal(0, 0.1, pairs)) for role in ("candidate", "live")} for metric in METRICS}
+    latencies = {
+        metric: {
+            role: np.exp(shared + random.normal(0, 0.1, pairs)) for role in ("candidate", "live")
+        }
+        for metric in METRICS
+    }
     for roles in latencies.values():
         roles["candidate"] *= factor
-    return Samples(pairs=Pairs(latencies, np.arange(pairs) // 5, {"candidate": 0, "live": 0}), counts={"candidate": (0, pairs), "live": (0, pairs)})
+    return Samples(
+        pairs=Pairs(latencies, np.arange(pairs) // 5, {"candidate": 0, "live": 0}),
+        counts={"candidate": (0, pairs), "live": (0, pairs)},
+    )
 
 
 @pytest.mark.parametrize("judging", GATES)
@@ -49,15 +59,23 @@ def test_undamaged_it_is_promoted(judging: Gate) -> None:
 
 def not_a_number(found: Samples, draw: Any) -> Samples:
     assert found.pairs
-    values = found.pairs.latencies[draw(st.sampled_from(METRICS))][draw(st.sampled_from(["candidate", "live"]))]
+    values = found.pairs.latencies[draw(st.sampled_from(METRICS))][
+        draw(st.sampled_from(["candidate", "live"]))
+    ]
     values[draw(st.integers(0, 19))] = np.nan
     return found
 
 
 def one_color(found: Samples, draw: Any) -> Samples:
     assert found.pairs and found.counts
-    latencies = {metric: {"candidate": roles["candidate"]} for metric, roles in found.pairs.latencies.items()}
-    return replace(found, pairs=replace(found.pairs, latencies=latencies, failed={"candidate": 0}), counts={"candidate": found.counts["candidate"]})
+    latencies = {
+        metric: {"candidate": roles["candidate"]} for metric, roles in found.pairs.latencies.items()
+    }
+    return replace(
+        found,
+        pairs=replace(found.pairs, latencies=latencies, failed={"candidate": 0}),
+        counts={"candidate": found.counts["candidate"]},
+    )
 
 
 def cut_short(found: Samples, draw: Any) -> Samples:
@@ -78,12 +96,22 @@ def failing(found: Samples, draw: Any) -> Samples:
         for role in roles:
             values[role][lost] = np.inf
     failed = {role: int(lost.sum()) if role in roles else 0 for role in ("candidate", "live")}
-    return replace(found, pairs=replace(found.pairs, failed=failed), counts={role: (failed[role], 200) for role in failed})
+    return replace(
+        found,
+        pairs=replace(found.pairs, failed=failed),
+        counts={role: (failed[role], 200) for role in failed},
+    )
 
 
 @settings(max_examples=250, deadline=None)
-@given(data=st.data(), judging=st.sampled_from(GATES), damage=st.sampled_from([not_a_number, one_color, cut_short, missing, failing]))
-def test_damaged_samples_of_a_good_candidate_are_never_promoted(data: st.DataObject, judging: Gate, damage: Any) -> None:
+@given(
+    data=st.data(),
+    judging=st.sampled_from(GATES),
+    damage=st.sampled_from([not_a_number, one_color, cut_short, missing, failing]),
+)
+def test_damaged_samples_of_a_good_candidate_are_never_promoted(
+    data: st.DataObject, judging: Gate, damage: Any
+) -> None:
     judged = judge_samples(damage(samples(0.5, 200), data.draw), judging)
     assert judged.verdict != "promote"
     assert judged.reason and all(objective.reason for objective in judged.objectives)
@@ -94,10 +122,17 @@ def test_damaged_samples_of_a_good_candidate_are_never_promoted(data: st.DataObj
     judging=st.sampled_from(GATES),
     seed=st.integers(0, 10_000),
     factor=st.floats(1.2, 100),
-    infinite=st.lists(st.tuples(st.sampled_from(METRICS), st.sampled_from(["candidate", "live"]), st.integers(0, 199)), max_size=8),
+    infinite=st.lists(
+        st.tuples(
+            st.sampled_from(METRICS), st.sampled_from(["candidate", "live"]), st.integers(0, 199)
+        ),
+        max_size=8,
+    ),
     pairs=st.integers(0, 300),
 )
-def test_a_slow_candidate_is_never_promoted_for_its_outliers(judging: Gate, seed: int, factor: float, infinite: list[tuple[str, str, int]], pairs: int) -> None:
+def test_a_slow_candidate_is_never_promoted_for_its_outliers(
+    judging: Gate, seed: int, factor: float, infinite: list[tuple[str, str, int]], pairs: int
+) -> None:
     found = samples(factor, max(pairs, 1), seed)
     assert found.pairs
     for metric, role, place in infinite:

@@ -1,4 +1,6 @@
-"""`greenlight gate calibrate` on real servers: what it measures, keeps and refuses, and that it moves nothing."""
+"""`greenlight gate calibrate` on real servers: what it measures, keeps and refuses, and that it
+moves nothing.
+"""
 
 import json
 from collections.abc import Iterator
@@ -60,17 +62,26 @@ def test_a_margin_that_is_too_small_is_said(stage: Stage) -> None:
     done = calibrated(stage, 1.00001, "--json")
     assert done.exit_code == 3, done.output + str(done.exception)
     record = json.loads(done.stdout[done.stdout.index("{") :])
-    assert not record["resolvable"] and record["objectives"][0]["noise"] > 0 and record["objectives"][0]["needed"] > 40
+    assert (
+        not record["resolvable"]
+        and record["objectives"][0]["noise"] > 0
+        and record["objectives"][0]["needed"] > 40
+    )
     assert "cannot be counted on to promote an equal model here within 40 pairs" in record["reason"]
 
 
 def test_it_disturbs_no_rollout(stage: Stage) -> None:
     gate, history = load_gate(GATE.replace("LIMIT", "2")), str(stage.folder / "refused")
-    with stage.target.lease("run-9", "promote"), pytest.raises(ConflictError, match=r"run run-9 .* works on service llm"):
+    with (
+        stage.target.lease("run-9", "promote"),
+        pytest.raises(ConflictError, match=r"run run-9 .* works on service llm"),
+    ):
         calibrate_service(stage.target, gate, Workload(), 0, 1, history)
     state = stage.target.read()
     assert state.live_release
-    moving = stage.target.commit(state.having(switch=Switch(action="promote", release=state.live_release, back=None)))
+    moving = stage.target.commit(
+        state.having(switch=Switch(action="promote", release=state.live_release, back=None))
+    )
     with pytest.raises(ConflictError, match="a move of the traffic of llm is under way"):
         calibrate_service(stage.target, gate, Workload(), 0, 1, history)
     stage.target.commit(moving.having(switch=None))
@@ -80,7 +91,9 @@ def test_it_disturbs_no_rollout(stage: Stage) -> None:
 def test_what_cannot_be_calibrated_is_refused(stage: Stage, tmp_path: Path) -> None:
     place = ["gate", "calibrate", "--home", str(tmp_path)]
     nothing = CliRunner().invoke(app, place)
-    assert isinstance(nothing.exception, GreenlightError) and "has no live release to measure" in str(nothing.exception)
+    assert isinstance(
+        nothing.exception, GreenlightError
+    ) and "has no live release to measure" in str(nothing.exception)
     prompts = CliRunner().invoke(app, [*place, "--prompts", "/no/such/prompts.jsonl"])
     assert isinstance(prompts.exception, InputError)
     quality = load_gate("name: q\nconfidence: 0.95\nobjectives: [{metric: kl_mean, max: 1}]\n")
@@ -96,7 +109,14 @@ def test_a_server_that_ends_meanwhile_leaves_no_calibration(tmp_path: Path) -> N
         assert live
         stage.target.processes.end(live.color)
         with pytest.raises(GreenlightError, match="has 0 of 1 servers ready"):
-            calibrate_service(stage.target, load_gate(GATE.replace("LIMIT", "2")), Workload(), 0, 1, str(tmp_path / "history"))
+            calibrate_service(
+                stage.target,
+                load_gate(GATE.replace("LIMIT", "2")),
+                Workload(),
+                0,
+                1,
+                str(tmp_path / "history"),
+            )
     finally:
         stage.close()
     assert load_calibration(str(tmp_path / "history"), "llm") is None

@@ -1,4 +1,6 @@
-"""Live against itself: the noise that is found is the one that was put in, and what is called resolvable is."""
+"""Live against itself: the noise that is found is the one that was put in, and what is called
+resolvable is.
+"""
 
 import math
 
@@ -31,18 +33,24 @@ def gate(p95: float = 1.3) -> Gate:
     return load_gate(GATE.replace("P95", str(p95)))
 
 
-def equal_runs(pairs: int, tail: float = 0.01, sigma: float = 0.1, failing: float = 0.0, seed: int = 0) -> Samples:
+def equal_runs(
+    pairs: int, tail: float = 0.01, sigma: float = 0.1, failing: float = 0.0, seed: int = 0
+) -> Samples:
     random = np.random.default_rng(seed)
     shared = random.normal(0, 0.22, pairs)
     values, failed = {}, {}
     for role in ("candidate", "live"):
         fails = random.random(pairs) < failing
         slow = np.where(random.random(pairs) < tail, 5.0, 1.0)
-        values[role] = np.where(fails, np.inf, np.exp(shared + random.normal(0, sigma, pairs)) * slow)
+        values[role] = np.where(
+            fails, np.inf, np.exp(shared + random.normal(0, sigma, pairs)) * slow
+        )
         failed[role] = int(fails.sum())
     rates = {role: np.exp(random.normal(0, 0.02, 12)) for role in values}
     counts = {role: (failed[role], pairs + 50) for role in values}
-    return Samples(pairs=Pairs({"e2e": values}, np.arange(pairs) // 5, failed), counts=counts, rates=rates)
+    return Samples(
+        pairs=Pairs({"e2e": values}, np.arange(pairs) // 5, failed), counts=counts, rates=rates
+    )
 
 
 def test_the_noise_is_the_spread_of_the_estimates() -> None:
@@ -51,12 +59,28 @@ def test_the_noise_is_the_spread_of_the_estimates() -> None:
     found = [noises(run, gate()) for run in runs[:20]]
     for share, phrase in ((0.5, "p50 of E2E"), (0.95, "p95 of E2E")):
         assert all(run.pairs for run in runs)
-        logs = [math.log(np.quantile(run.pairs.latencies["e2e"]["candidate"], share) / np.quantile(run.pairs.latencies["e2e"]["live"], share)) for run in runs]  # type: ignore[union-attr]
-        assert np.median([each[phrase] for each in found]) == pytest.approx(np.std(logs) * math.sqrt(1000), rel=0.15)
-    assert np.mean([each["output tokens/s"] for each in found]) == pytest.approx(0.02 * math.sqrt(2), rel=0.1)
+        logs = [
+            math.log(
+                np.quantile(run.pairs.latencies["e2e"]["candidate"], share)
+                / np.quantile(run.pairs.latencies["e2e"]["live"], share)
+            )
+            for run in runs
+        ]  # type: ignore[union-attr]
+        assert np.median([each[phrase] for each in found]) == pytest.approx(
+            np.std(logs) * math.sqrt(1000), rel=0.15
+        )
+    assert np.mean([each["output tokens/s"] for each in found]) == pytest.approx(
+        0.02 * math.sqrt(2), rel=0.1
+    )
     failing = noises(equal_runs(2000, failing=0.02), gate())
     assert failing["error rate"] == pytest.approx(0.02, abs=0.005)
-    assert set(failing) == {"p50 of E2E", "p95 of E2E", "share of E2E over 3000 ms", "output tokens/s", "error rate"}
+    assert set(failing) == {
+        "p50 of E2E",
+        "p95 of E2E",
+        "share of E2E over 3000 ms",
+        "output tokens/s",
+        "error rate",
+    }
 
 
 def test_what_is_resolvable_is_promoted() -> None:
@@ -64,32 +88,59 @@ def test_what_is_resolvable_is_promoted() -> None:
     assert record.resolvable and record.promoted >= 0.97 and record.rejected <= 0.05
     assert record.reason.startswith("resolvable: an equal model is promoted in about ")
     assert (record.judged, record.pairs, record.runs, record.budget) == (100, 1000, 1, 1000)
-    assert 0.5 <= record.pairs_used <= 1 and record.promoted + record.rejected + record.inconclusive == pytest.approx(1)
-    promoted = sum(calibrate([equal_runs(1000, seed=seed)], gate(), "s", "local", "r", "d", judged=20).resolvable for seed in range(1, 6))
+    assert (
+        0.5 <= record.pairs_used <= 1
+        and record.promoted + record.rejected + record.inconclusive == pytest.approx(1)
+    )
+    promoted = sum(
+        calibrate(
+            [equal_runs(1000, seed=seed)], gate(), "s", "local", "r", "d", judged=20
+        ).resolvable
+        for seed in range(1, 6)
+    )
     assert promoted >= 4
 
 
 def test_what_is_not_names_the_worst_objective() -> None:
     record = calibrate([equal_runs(1000)], gate(p95=1.01), "s", "local", "r", "d", judged=50)
     assert not record.resolvable and record.promoted < 0.5
-    assert "cannot be counted on to promote an equal model here within 1,000 pairs" in record.reason and "p95 of E2E vs live" in record.reason
+    assert (
+        "cannot be counted on to promote an equal model here within 1,000 pairs" in record.reason
+        and "p95 of E2E vs live" in record.reason
+    )
     tail = next(each for each in record.objectives if each.phrase == "p95 of E2E")
-    assert tail.needed and tail.resolvable and tail.needed > 1000 and 1.01 < tail.resolvable < 1.3 and not tail.enough
+    assert (
+        tail.needed
+        and tail.resolvable
+        and tail.needed > 1000
+        and 1.01 < tail.resolvable < 1.3
+        and not tail.enough
+    )
 
 
 def test_bursts_are_not_taken_for_independent_requests() -> None:
-    """Bursts that hit one color at a time, of which a calibration that took single pairs for the unit would know nothing."""
+    """Bursts that hit one color at a time, of which a calibration that took single pairs for the
+    unit would know nothing.
+    """
     quiet = equal_runs(1000, tail=0.0)
     assert quiet.pairs
     random = np.random.default_rng(5)
     for start in range(0, 1000, 50):
-        quiet.pairs.latencies["e2e"][str(random.choice(["candidate", "live"]))][start : start + 5] *= 5
+        quiet.pairs.latencies["e2e"][str(random.choice(["candidate", "live"]))][
+            start : start + 5
+        ] *= 5
     alone = noises(equal_runs(1000, tail=0.0), gate())["share of E2E over 3000 ms"]
-    assert noises(quiet, gate())["share of E2E over 3000 ms"] > alone + 0.2, "20 bursts of 5 pairs vary as 500 single discordant pairs do"
+    assert noises(quiet, gate())["share of E2E over 3000 ms"] > alone + 0.2, (
+        "20 bursts of 5 pairs vary as 500 single discordant pairs do"
+    )
 
 
 def test_quality_and_better_than_live_are_left_out() -> None:
-    assert [each.title for each in judged_by(gate()).objectives if each.metric == "kl_mean" or each.title == "faster"] == []
+    assert [
+        each.title
+        for each in judged_by(gate()).objectives
+        if each.metric == "kl_mean" or each.title == "faster"
+    ] == []
     with pytest.raises(GreenlightError, match="compares nothing with live"):
         judged_by(load_gate("name: q\nconfidence: 0.95\nobjectives: [{metric: kl_mean, max: 1}]\n"))
 
@@ -104,7 +155,12 @@ def test_runs_are_pooled() -> None:
 
 
 def test_failures_keep_a_gate_from_promoting() -> None:
-    assert calibrate([equal_runs(1000, failing=0.05)], gate(), "s", "local", "r", "d", judged=40).promoted < 0.5
+    assert (
+        calibrate(
+            [equal_runs(1000, failing=0.05)], gate(), "s", "local", "r", "d", judged=40
+        ).promoted
+        < 0.5
+    )
 
 
 def test_what_cannot_be_measured_falls_short() -> None:

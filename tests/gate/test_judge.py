@@ -32,10 +32,17 @@ def objective(decision: Decision, name: str) -> ObjectiveResult:
 def test_a_clearly_better_candidate_is_promoted(tmp_path: Path) -> None:
     decision = decide(tmp_path, World(slower=0.3, throughput=5))
     assert (decision.verdict, decision.action) == ("promote", "promote"), decision.reason
-    assert decision.gate_name == "quick" and len(decision.evaluation_digest) == len(decision.benchmark_digest) == 64
+    assert (
+        decision.gate_name == "quick"
+        and len(decision.evaluation_digest) == len(decision.benchmark_digest) == 64
+    )
     tail = objective(decision, "p95 of E2E vs live")
     assert tail.estimate and tail.bound and tail.estimate <= tail.bound < 1.1
-    assert tail.reason.startswith("p95 of E2E is 0.") and "x live; at 95% confidence at most 0." in tail.reason and tail.reason.endswith("limit 1.10x live")
+    assert (
+        tail.reason.startswith("p95 of E2E is 0.")
+        and "x live; at 95% confidence at most 0." in tail.reason
+        and tail.reason.endswith("limit 1.10x live")
+    )
     assert decision.objectives[0].unit == "nats"
 
 
@@ -48,7 +55,11 @@ def test_a_clearly_slower_candidate_is_rejected_and_the_objective_named(tmp_path
     decision = decide(tmp_path, World(slower=3, throughput=0.3))
     assert (decision.verdict, decision.action) == ("reject", "retire")
     assert "beyond the limit" in decision.reason
-    assert objective(decision, "p50 of E2E vs live").status == objective(decision, "output tokens/s vs live").status == "fail"
+    assert (
+        objective(decision, "p50 of E2E vs live").status
+        == objective(decision, "output tokens/s vs live").status
+        == "fail"
+    )
     assert objective(decision, "mean KL divergence").status == "pass"
 
 
@@ -59,7 +70,10 @@ def test_a_damaged_candidate_is_rejected_however_fast(tmp_path: Path) -> None:
 
 
 def test_equal_models_are_promoted_with_enough_pairs_and_never_rejected(tmp_path: Path) -> None:
-    verdicts = Counter(decide(tmp_path / str(seed), World(pairs=2400, blocks=12, seed=seed), pairs=2400).verdict for seed in range(4))
+    verdicts = Counter(
+        decide(tmp_path / str(seed), World(pairs=2400, blocks=12, seed=seed), pairs=2400).verdict
+        for seed in range(4)
+    )
     assert verdicts["promote"] >= 3
     assert verdicts["reject"] == 0
 
@@ -69,17 +83,30 @@ def test_equal_models_with_few_pairs_are_not_rejected(tmp_path: Path) -> None:
     assert verdicts["reject"] <= 1
 
 
-@pytest.mark.parametrize("world", [World(slower=1.2), World(slower=1.2, tail=0), World(slower_tail=4, tail=0.08)], ids=["slower", "no tail", "only the tail"])
+@pytest.mark.parametrize(
+    "world",
+    [World(slower=1.2), World(slower=1.2, tail=0), World(slower_tail=4, tail=0.08)],
+    ids=["slower", "no tail", "only the tail"],
+)
 def test_a_candidate_beyond_the_limit_is_never_promoted(tmp_path: Path, world: World) -> None:
     for seed in range(20):
         assert decide(tmp_path / str(seed), replace(world, seed=seed)).verdict != "promote"
 
 
 @pytest.mark.parametrize(
-    ("failing", "verdict"), [({"candidate": 1.0}, "reject"), ({"live": 1.0}, "inconclusive"), ({"candidate": 1.0, "live": 1.0}, "inconclusive")]
+    ("failing", "verdict"),
+    [
+        ({"candidate": 1.0}, "reject"),
+        ({"live": 1.0}, "inconclusive"),
+        ({"candidate": 1.0, "live": 1.0}, "inconclusive"),
+    ],
 )
 def test_all_requests_fail(tmp_path: Path, failing: dict[str, float], verdict: str) -> None:
-    decision = judge(*make_artifacts(tmp_path, World(slower=0.3, throughput=5, failing=failing)), DEPLOYMENT, load_gate("quick"))
+    decision = judge(
+        *make_artifacts(tmp_path, World(slower=0.3, throughput=5, failing=failing)),
+        DEPLOYMENT,
+        load_gate("quick"),
+    )
     assert decision.verdict == verdict
 
 
@@ -122,7 +149,9 @@ def test_one_color_missing(tmp_path: Path) -> None:
         ({"blocks_digest": "0" * 64}, "changed or cut off"),
     ],
 )
-def test_a_benchmark_in_doubt_promotes_nothing(tmp_path: Path, changes: dict[str, object], says: str) -> None:
+def test_a_benchmark_in_doubt_promotes_nothing(
+    tmp_path: Path, changes: dict[str, object], says: str
+) -> None:
     evaluation, benchmark = make_artifacts(tmp_path, World(slower=0.3, throughput=5))
     record = benchmark / "record.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | changes))
@@ -139,7 +168,9 @@ def test_fewer_pairs_than_the_gate_asks_for(tmp_path: Path) -> None:
 
 def test_an_aborted_benchmark_can_still_speak_against_a_candidate(tmp_path: Path) -> None:
     evaluation, benchmark = make_artifacts(tmp_path, World(slower=3, throughput=0.3))
-    BenchmarkResult.load(benchmark).model_copy(update={"complete": False, "reason": "the server died"}).save(benchmark)
+    BenchmarkResult.load(benchmark).model_copy(
+        update={"complete": False, "reason": "the server died"}
+    ).save(benchmark)
     assert judge(evaluation, benchmark, DEPLOYMENT, lenient_gate()).verdict == "reject"
 
 
@@ -150,11 +181,21 @@ def test_another_digest_is_no_evidence(tmp_path: Path) -> None:
         decision = judge(*folders, DEPLOYMENT.model_copy(update={role: other}), lenient_gate())
         assert decision.verdict == "inconclusive"
         assert "which is deployed" in decision.reason
-    assert {each.status for each in judge(*folders, DEPLOYMENT, lenient_gate()).objectives} == {"pass"}
+    assert {each.status for each in judge(*folders, DEPLOYMENT, lenient_gate()).objectives} == {
+        "pass"
+    }
 
 
-@pytest.mark.parametrize(("objective", "flawed"), [("{metric: kl_mean, max: 0.05}", "benchmark"), ("{metric: error_rate, max: 0.5}", "evaluation")])
-def test_evidence_that_no_objective_asks_for_must_be_sound_too(tmp_path: Path, objective: str, flawed: str) -> None:
+@pytest.mark.parametrize(
+    ("objective", "flawed"),
+    [
+        ("{metric: kl_mean, max: 0.05}", "benchmark"),
+        ("{metric: error_rate, max: 0.5}", "evaluation"),
+    ],
+)
+def test_evidence_that_no_objective_asks_for_must_be_sound_too(
+    tmp_path: Path, objective: str, flawed: str
+) -> None:
     evaluation, benchmark = make_artifacts(tmp_path, World())
     gate = load_gate(f"name: narrow\nconfidence: 0.95\nobjectives:\n  - {objective}\n")
     assert judge(evaluation, benchmark, DEPLOYMENT, gate).verdict == "promote"

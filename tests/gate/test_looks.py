@@ -1,4 +1,6 @@
-"""Planned looks: the boundaries, where a run ends, and that looking more often does not promote more."""
+"""Planned looks: the boundaries, where a run ends, and that looking more often does not promote
+more.
+"""
 
 from pathlib import Path
 
@@ -96,14 +98,24 @@ def test_nothing_is_inconclusive() -> None:
 
 def test_the_decision_records_its_looks(tmp_path: Path) -> None:
     text = GATE.replace("LOOKS", "[250, 500, 1000]") + "  \n"
-    decision = judge(*make_artifacts(tmp_path, World(slower=0.5, pairs=1000)), DEPLOYMENT, load_gate(text))
+    decision = judge(
+        *make_artifacts(tmp_path, World(slower=0.5, pairs=1000)), DEPLOYMENT, load_gate(text)
+    )
     assert (decision.verdict, decision.planned_pairs) == ("promote", 1000)
-    assert [(look.pairs, look.fraction, look.verdict) for look in decision.looks] == [(250, 0.25, "promote")]
+    assert [(look.pairs, look.fraction, look.verdict) for look in decision.looks] == [
+        (250, 0.25, "promote")
+    ]
 
 
 @pytest.mark.parametrize(
     ("looks", "says"),
-    [("0", "plan 1 to 20"), ("21", "plan 1 to 20"), ("[500]", "end with pairs, 1000"), ("[500, 500, 1000]", "must rise"), ("[]", "must rise")],
+    [
+        ("0", "plan 1 to 20"),
+        ("21", "plan 1 to 20"),
+        ("[500]", "end with pairs, 1000"),
+        ("[500, 500, 1000]", "must rise"),
+        ("[]", "must rise"),
+    ],
 )
 def test_bad_looks_are_refused(looks: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
@@ -111,12 +123,23 @@ def test_bad_looks_are_refused(looks: str, says: str) -> None:
 
 
 def test_a_failure_is_named_under_holm() -> None:
-    """A candidate just so slow that one objective alone breaks its limit, and not when it is one of many."""
+    """A candidate just so slow that one objective alone breaks its limit, and not when it is one of
+    many.
+    """
     objectives = "{metric: e2e, statistic: p50, scope: vs_live, max: 1.05}"
-    many = ", ".join(f"{{metric: e2e, statistic: p50, scope: vs_live, max: {limit}, name: n{limit}}}" for limit in (1.05, *range(2, 30)))
+    many = ", ".join(
+        f"{{metric: e2e, statistic: p50, scope: vs_live, max: {limit}, name: n{limit}}}"
+        for limit in (1.05, *range(2, 30))
+    )
     verdicts = []
     for seed in range(40):
-        alone, among = (judge_samples(samples(seed, 1.065), load_gate(f"name: x\nconfidence: 0.95\nobjectives: [{text}]\n")) for text in (objectives, many))
+        alone, among = (
+            judge_samples(
+                samples(seed, 1.065),
+                load_gate(f"name: x\nconfidence: 0.95\nobjectives: [{text}]\n"),
+            )
+            for text in (objectives, many)
+        )
         verdicts.append((alone.verdict, among.verdict))
     assert ("reject", "inconclusive") in verdicts
     assert ("inconclusive", "reject") not in verdicts

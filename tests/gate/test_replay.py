@@ -1,4 +1,6 @@
-"""A decision made again from its artifacts, by the functions and by the commands; and gates explained."""
+"""A decision made again from its artifacts, by the functions and by the commands; and gates
+explained.
+"""
 
 import json
 import shutil
@@ -33,20 +35,30 @@ def decided(folder: Path, world: World, gate: str = LOOKS) -> Path:
     """A decision as the step leaves it; returns its file."""
     evaluation, benchmark = make_artifacts(folder, world)
     decision = judge(evaluation, benchmark, DEPLOYMENT, load_gate(gate))
-    decision.model_copy(update={"evaluation_uri": str(evaluation), "benchmark_uri": str(benchmark)}).save(folder / "decision")
+    decision.model_copy(
+        update={"evaluation_uri": str(evaluation), "benchmark_uri": str(benchmark)}
+    ).save(folder / "decision")
     return folder / "decision" / "record.json"
 
 
 @pytest.mark.parametrize(
     "world",
-    [World(slower=0.3, throughput=5, pairs=200), World(slower=3, pairs=200), World(pairs=200), World(pairs=120), World(pairs=200, failing={"candidate": 0.2})],
+    [
+        World(slower=0.3, throughput=5, pairs=200),
+        World(slower=3, pairs=200),
+        World(pairs=200),
+        World(pairs=120),
+        World(pairs=200, failing={"candidate": 0.2}),
+    ],
     ids=["promote", "reject", "open", "short", "failing"],
 )
 def test_the_same_to_the_last_bit(tmp_path: Path, world: World) -> None:
     decision = load_decision(str(decided(tmp_path, world)))
     again = replay(decision)
     assert differences(decision, again) == []
-    assert again.model_dump_json(exclude={"decided_at"}) == decision.model_dump_json(exclude={"decided_at"})
+    assert again.model_dump_json(exclude={"decided_at"}) == decision.model_dump_json(
+        exclude={"decided_at"}
+    )
 
 
 def test_by_another_gate(tmp_path: Path) -> None:
@@ -69,41 +81,71 @@ def test_what_was_changed_is_told(tmp_path: Path) -> None:
         replay(decision.model_copy(update={"gate": decision.gate.replace("0.05", "0.5")}))
     with pytest.raises(IntegrityError, match="does not hold its gate"):
         replay(decision.model_copy(update={"gate": ""}))
-    assert differences(decision.model_copy(update={"verdict": "promote"}), replay(decision)) == ["verdict"]
+    assert differences(decision.model_copy(update={"verdict": "promote"}), replay(decision)) == [
+        "verdict"
+    ]
     (tmp_path / "text.json").write_text("{}")
-    for place, says in (("text.json", "is not the record of a decision"), ("nothing", "there is no such file")):
+    for place, says in (
+        ("text.json", "is not the record of a decision"),
+        ("nothing", "there is no such file"),
+    ):
         with pytest.raises(InputError, match=says):
             load_decision(str(tmp_path / place))
 
 
 def test_the_commands(tmp_path: Path) -> None:
-    file, other = decided(tmp_path, World(slower=0.3, throughput=5, pairs=200)), tmp_path / "other.yaml"
+    file, other = (
+        decided(tmp_path, World(slower=0.3, throughput=5, pairs=200)),
+        tmp_path / "other.yaml",
+    )
     same = CliRunner().invoke(app, ["gate", "replay", str(file)])
     assert same.exit_code == 0 and same.output.endswith("The same as recorded, to the last bit.\n")
     told = json.loads(CliRunner().invoke(app, ["gate", "replay", str(file), "--json"]).stdout)
-    assert (told["recorded"], told["differences"], told["decision"]["verdict"]) == ("promote", [], "promote")
+    assert (told["recorded"], told["differences"], told["decision"]["verdict"]) == (
+        "promote",
+        [],
+        "promote",
+    )
     other.write_text(LOOKS.replace("better_by: 0.1", "better_by: 0.9"))
     changed = CliRunner().invoke(app, ["gate", "replay", str(file.parent), "--gate", str(other)])
-    assert changed.exit_code == 3 and changed.output.endswith("The run was judged promote by the gate looks; by looks it is reject.\n")
-    as_json = CliRunner().invoke(app, ["gate", "replay", str(file.parent), "--gate", str(other), "--json"])
+    assert changed.exit_code == 3 and changed.output.endswith(
+        "The run was judged promote by the gate looks; by looks it is reject.\n"
+    )
+    as_json = CliRunner().invoke(
+        app, ["gate", "replay", str(file.parent), "--gate", str(other), "--json"]
+    )
     assert as_json.exit_code == 3 and json.loads(as_json.stdout)["decision"]["verdict"] == "reject"
     record = json.loads(file.read_text())
     file.write_text(json.dumps(record | {"reason": "because", "code_version": "abc"}))
     differing = CliRunner().invoke(app, ["gate", "replay", str(file)])
-    assert isinstance(differing.exception, GreenlightError) and "differs from the record in reason" in str(differing.exception)
+    assert isinstance(
+        differing.exception, GreenlightError
+    ) and "differs from the record in reason" in str(differing.exception)
 
 
 def test_a_gate_is_explained() -> None:
     lines = explain(load_gate(LOOKS))
-    assert lines[0].endswith("rejects when one is shown to fail. It measures at most 200 pairs, looked at after 100, 200.")
-    assert lines[2].startswith("p95 of E2E vs live: passes when it is 95% sure that p95 of E2E of the candidate is at most 1.1 times live's.")
+    assert lines[0].endswith(
+        "rejects when one is shown to fail. It measures at most 200 pairs, looked at after 100,"
+        " 200."
+    )
+    assert lines[2].startswith(
+        "p95 of E2E vs live: passes when it is 95% sure that p95 of E2E of the candidate is at most"
+        " 1.1 times live's."
+    )
     assert "at most 0.9 times live's, which is 10% better" in lines[3]
-    assert "share of TTFT over 50 ms of the candidate is at most 2 points more than live's" in lines[4]
+    assert (
+        "share of TTFT over 50 ms of the candidate is at most 2 points more than live's" in lines[4]
+    )
     printed = CliRunner().invoke(app, ["gate", "explain", "default"]).output
     assert "720, 1,260, 1,620, 1,980, 2,400" in printed and printed.count("passes when") == 12
     watch = " ".join(printed.split())
     assert (
-        "After the switch it is watched for 120 s, and rolled back when more than 12 probes fail, and 2 more for each that only the old color fails." in watch
+        "After the switch it is watched for 120 s, and rolled back when more than 12 probes fail,"
+        " and 2 more for each that only the old color fails." in watch
     )
-    assert "99% sure that the new color takes more than 1.08 times as long as the old one, beyond what 120 pairs before the switch put down to load." in watch
+    assert (
+        "99% sure that the new color takes more than 1.08 times as long as the old one, beyond what"
+        " 120 pairs before the switch put down to load." in watch
+    )
     assert explain(load_gate("quick"))[-1].endswith("Latencies are not compared.")

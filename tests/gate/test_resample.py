@@ -1,4 +1,6 @@
-"""The bootstrap of objectives: centred on what the gate estimates, as wide as its bounds, for every kind of objective."""
+"""The bootstrap of objectives: centred on what the gate estimates, as wide as its bounds, for every
+kind of objective.
+"""
 
 import json
 from pathlib import Path
@@ -43,7 +45,13 @@ def gate() -> Gate:
 @pytest.fixture(scope="module")
 def frames(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Frames:
     folder = tmp_path_factory.mktemp("resample")
-    recorded(folder, "run", World(pairs=800, blocks=12, failing={"candidate": 0.01, "live": 0.01}), gate, 1)
+    recorded(
+        folder,
+        "run",
+        World(pairs=800, blocks=12, failing={"candidate": 0.01, "live": 0.01}),
+        gate,
+        1,
+    )
     benchmark: Path = folder / "runs/run/benchmark"
     record = json.loads((benchmark / "record.json").read_text()) | {"samples_uri": str(benchmark)}
     (folder / "history/run/benchmark.json").write_text(json.dumps(record))
@@ -52,7 +60,9 @@ def frames(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Frames:
 
 def drawn(gate: Gate, frames: Frames, **changes: pd.DataFrame) -> pd.DataFrame:
     assert frames.run and frames.run.benchmark
-    samples = {name: getattr(frames, name) for name in ("pairs", "requests", "blocks", "documents")} | changes
+    samples = {
+        name: getattr(frames, name) for name in ("pairs", "requests", "blocks", "documents")
+    } | changes
     return bootstrap(gate, **samples, benchmark=frames.run.benchmark, draws=1000)
 
 
@@ -60,18 +70,26 @@ def test_it_agrees_with_the_gate(gate: Gate, frames: Frames) -> None:
     draws = drawn(gate, frames)
     assert frames.run and frames.run.decision
     results = frames.run.decision.objectives
-    assert list(draws) == [result.name for result in results] and draws.shape == (1000, len(gate.objectives))
+    assert list(draws) == [result.name for result in results] and draws.shape == (
+        1000,
+        len(gate.objectives),
+    )
     for objective, result in zip(gate.objectives, results, strict=True):
         own = draws[result.name].replace([np.inf, -np.inf], np.nan).dropna()
         if objective.statistic == "mean":
-            assert result.estimate is None and len(own) < 100, "one failed request makes a mean infinite"
+            assert result.estimate is None and len(own) < 100, (
+                "one failed request makes a mean infinite"
+            )
             continue
         assert result.estimate is not None and result.bound is not None
         spread = own.std()
         assert abs(own.median() - result.estimate) < spread, result.name
         tail = own.quantile(0.95 if objective.at_most else 0.05)
         # Exact bounds of counts are wider: proportion_difference says by how much.
-        assert 0.5 < (tail - result.estimate) / (result.bound - result.estimate) < 1.6 or objective.metric == "error_rate", result.name
+        assert (
+            0.5 < (tail - result.estimate) / (result.bound - result.estimate) < 1.6
+            or objective.metric == "error_rate"
+        ), result.name
 
 
 def test_the_same_seed_draws_the_same(gate: Gate, frames: Frames) -> None:

@@ -1,4 +1,6 @@
-"""The manifests as they would be applied: every overlay and component, rendered by kubectl, against the schemas of every Kubernetes that GKE offers."""
+"""The manifests as they would be applied: every overlay and component, rendered by kubectl, against
+the schemas of every Kubernetes that GKE offers.
+"""
 
 import functools
 import json
@@ -21,16 +23,47 @@ from greenlight.serving.settings import Settings
 Object = dict[str, Any]
 
 ROOT = Path(str(files("k8s")))
-MINORS = ["1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"]  # GKE in November 2026: Extended from 1.31, Rapid up to 1.37
+MINORS = [
+    "1.31",
+    "1.32",
+    "1.33",
+    "1.34",
+    "1.35",
+    "1.36",
+    "1.37",
+]  # GKE in November 2026: Extended from 1.31, Rapid up to 1.37
 COMPONENTS = ["gcs-fuse", "gateway", "load-balancer", "queue-depth-hpa"]
-RENDERED = ["base", "overlays/cpu", "overlays/gpu", "overlays/dev", *(f"overlays/gpu + {name}" for name in COMPONENTS)]
+RENDERED = [
+    "base",
+    "overlays/cpu",
+    "overlays/gpu",
+    "overlays/dev",
+    *(f"overlays/gpu + {name}" for name in COMPONENTS),
+]
 # Kinds that are no part of Kubernetes: their required fields, by hand.
 EXTENSIONS = {
-    "monitoring.googleapis.com/v1/PodMonitoring": ["selector.matchLabels", "endpoints.0.port", "endpoints.0.interval"],
-    "gateway.networking.k8s.io/v1/Gateway": ["gatewayClassName", "listeners.0.name", "listeners.0.port", "listeners.0.protocol"],
-    "gateway.networking.k8s.io/v1/HTTPRoute": ["parentRefs.0.name", "hostnames.0", "rules.0.matches.0.path.value", "rules.0.backendRefs.0.port"],
+    "monitoring.googleapis.com/v1/PodMonitoring": [
+        "selector.matchLabels",
+        "endpoints.0.port",
+        "endpoints.0.interval",
+    ],
+    "gateway.networking.k8s.io/v1/Gateway": [
+        "gatewayClassName",
+        "listeners.0.name",
+        "listeners.0.port",
+        "listeners.0.protocol",
+    ],
+    "gateway.networking.k8s.io/v1/HTTPRoute": [
+        "parentRefs.0.name",
+        "hostnames.0",
+        "rules.0.matches.0.path.value",
+        "rules.0.backendRefs.0.port",
+    ],
     "networking.gke.io/v1/GCPBackendPolicy": ["targetRef.name", "default.timeoutSec"],
-    "networking.gke.io/v1/HealthCheckPolicy": ["default.config.httpHealthCheck.requestPath", "default.config.httpHealthCheck.portSpecification"],
+    "networking.gke.io/v1/HealthCheckPolicy": [
+        "default.config.httpHealthCheck.requestPath",
+        "default.config.httpHealthCheck.portSpecification",
+    ],
 }
 COLORS = ["blue", "green"]
 
@@ -44,14 +77,21 @@ def render(name: str) -> list[Object]:
     if not component:
         return kustomize(ROOT / folder)
     with tempfile.TemporaryDirectory() as scratch:
-        above = os.path.relpath(ROOT, os.path.realpath(scratch))  # kustomize takes relative paths only
-        document = {"resources": [f"{above}/{folder}"], "components": [f"{above}/components/{component}"]}
+        above = os.path.relpath(
+            ROOT, os.path.realpath(scratch)
+        )  # kustomize takes relative paths only
+        document = {
+            "resources": [f"{above}/{folder}"],
+            "components": [f"{above}/components/{component}"],
+        }
         Path(scratch, "kustomization.yaml").write_text(yaml.safe_dump(document))
         return kustomize(Path(scratch))
 
 
 def kustomize(folder: Path) -> list[Object]:
-    result = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        ["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0 and not result.stderr, result.stderr
     return list(yaml.safe_load_all(result.stdout))
 
@@ -61,7 +101,9 @@ def load(name: str) -> list[Object]:
 
 
 def only(objects: list[Object], kind: str, name: str) -> Object:
-    (found,) = [item for item in objects if (item["kind"], item["metadata"]["name"]) == (kind, name)]
+    (found,) = [
+        item for item in objects if (item["kind"], item["metadata"]["name"]) == (kind, name)
+    ]
     return found
 
 
@@ -96,17 +138,31 @@ def field(spec: Any, path: str) -> Any:
 
 def test_base_parses_and_lists_every_file() -> None:
     listed = load("kustomization.yaml")[0]["resources"]
-    assert sorted(listed) == sorted(path.name for path in (ROOT / "base").glob("*.yaml") if path.name != "kustomization.yaml")
+    assert sorted(listed) == sorted(
+        path.name for path in (ROOT / "base").glob("*.yaml") if path.name != "kustomization.yaml"
+    )
     for name in listed:
         for item in load(name):
-            namespace = item["metadata"]["name"] if item["kind"] == "Namespace" else item["metadata"]["namespace"]
+            namespace = (
+                item["metadata"]["name"]
+                if item["kind"] == "Namespace"
+                else item["metadata"]["namespace"]
+            )
             assert namespace == "llm-serving", name
             assert item["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "greenlight", name
 
 
-def test_every_object_is_valid_in_every_kubernetes_that_gke_offers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kubernetes_validate.utils, "schema_contents", functools.cache(kubernetes_validate.utils.schema_contents))  # or seconds a minor
-    distinct = {json.dumps(item, sort_keys=True): item for name in RENDERED for item in render(name)}
+def test_every_object_is_valid_in_every_kubernetes_that_gke_offers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        kubernetes_validate.utils,
+        "schema_contents",
+        functools.cache(kubernetes_validate.utils.schema_contents),
+    )  # or seconds a minor
+    distinct = {
+        json.dumps(item, sort_keys=True): item for name in RENDERED for item in render(name)
+    }
     for item in distinct.values():
         if kind_of(item) in EXTENSIONS:
             continue
@@ -144,13 +200,25 @@ def test_overlays_treat_both_colors_alike(name: str) -> None:
 
 def test_services_select_what_they_are_named_for() -> None:
     services = load("services.yaml")
-    labels = {color: deployment["spec"]["template"]["metadata"]["labels"] for color in COLORS for deployment in load(f"deployment-{color}.yaml")}
-    for service, color in [("llm-inference", "blue"), ("llm-inference-blue-svc", "blue"), ("llm-inference-green-svc", "green")]:
+    labels = {
+        color: deployment["spec"]["template"]["metadata"]["labels"]
+        for color in COLORS
+        for deployment in load(f"deployment-{color}.yaml")
+    }
+    for service, color in [
+        ("llm-inference", "blue"),
+        ("llm-inference-blue-svc", "blue"),
+        ("llm-inference-green-svc", "green"),
+    ]:
         spec = only(services, "Service", service)["spec"]
-        version = {} if service == "llm-inference" else {"version": color}  # the rollout's own: in the file, it would move the traffic when applied again
+        version = (
+            {} if service == "llm-inference" else {"version": color}
+        )  # the rollout's own: in the file, it would move the traffic when applied again
         assert spec["selector"] == {"app.kubernetes.io/name": "llm-inference"} | version
         assert spec["selector"].items() <= labels[color].items()
-        assert [(port["name"], port["port"], port["targetPort"]) for port in spec["ports"]] == [("http", 80, "http")]
+        assert [(port["name"], port["port"], port["targetPort"]) for port in spec["ports"]] == [
+            ("http", 80, "http")
+        ]
 
 
 @pytest.mark.parametrize("name", RENDERED)
@@ -160,16 +228,27 @@ def test_pods_are_restricted(name: str) -> None:
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     for owner, template in templates(objects).items():
         pod = template["spec"]
-        assert pod["automountServiceAccountToken"] is (owner == "llm-inference-recover")  # which alone talks to the Kubernetes API
+        assert pod["automountServiceAccountToken"] is (
+            owner == "llm-inference-recover"
+        )  # which alone talks to the Kubernetes API
         context = pod["securityContext"]
-        assert context["runAsNonRoot"] and context["runAsUser"] > 0 and context["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert (
+            context["runAsNonRoot"]
+            and context["runAsUser"] > 0
+            and context["seccompProfile"] == {"type": "RuntimeDefault"}
+        )
         assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
         assert all(volume.keys() & {"emptyDir", "csi"} for volume in pod["volumes"])
         for container in containers(template):
             assert container["securityContext"] == {
-                "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
-            }  # fmt: skip
-            assert container["resources"]["requests"].keys() >= {"cpu", "memory"} and container["resources"]["limits"]["memory"]
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert (
+                container["resources"]["requests"].keys() >= {"cpu", "memory"}
+                and container["resources"]["limits"]["memory"]
+            )
     for account in objects:
         if account["kind"] == "ServiceAccount":
             assert account["automountServiceAccountToken"] is False, account["metadata"]["name"]
@@ -181,7 +260,9 @@ def test_images_are_pinned_and_an_overlay_names_them_all(name: str) -> None:
         for container in containers(template):
             repository, _, tag = container["image"].rpartition(":")
             assert re.fullmatch(r"\d+\.\d+\.\d+(-[cg]pu)?", tag), owner
-            assert name == "base" or repository.startswith("REGION-docker.pkg.dev/PROJECT/greenlight/"), owner
+            assert name == "base" or repository.startswith(
+                "REGION-docker.pkg.dev/PROJECT/greenlight/"
+            ), owner
 
 
 @pytest.mark.parametrize("name", RENDERED)
@@ -192,9 +273,18 @@ def test_the_grace_period_holds_the_longest_stream(name: str) -> None:
     for deployment in deployments(objects):
         pod = deployment["spec"]["template"]["spec"]
         server = pod["containers"][0]
-        assert pod["terminationGracePeriodSeconds"] > server["lifecycle"]["preStop"]["sleep"]["seconds"] + settings.grace_seconds
-        assert deployment["spec"]["progressDeadlineSeconds"] > server["startupProbe"]["periodSeconds"] * server["startupProbe"]["failureThreshold"]
-        paths = [server[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")]
+        assert (
+            pod["terminationGracePeriodSeconds"]
+            > server["lifecycle"]["preStop"]["sleep"]["seconds"] + settings.grace_seconds
+        )
+        assert (
+            deployment["spec"]["progressDeadlineSeconds"]
+            > server["startupProbe"]["periodSeconds"] * server["startupProbe"]["failureThreshold"]
+        )
+        paths = [
+            server[probe]["httpGet"]["path"]
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe")
+        ]
         assert paths == ["/ready", "/ready", "/health"]
     if "dev" not in name:  # Spot nodes give less
         assert settings.grace_seconds >= 2 * settings.request_timeout
@@ -204,15 +294,25 @@ def test_settings_are_those_of_the_server() -> None:
     known = {name.upper() for name in Settings.model_fields}
     of_libraries = {"HF_HUB_OFFLINE", "VLLM_NO_USAGE_STATS"}
     for name in RENDERED:
-        assert only(render(name), "ConfigMap", "llm-inference-settings")["data"].keys() <= known | of_libraries
+        assert (
+            only(render(name), "ConfigMap", "llm-inference-settings")["data"].keys()
+            <= known | of_libraries
+        )
 
 
 def test_the_rollout_has_its_fields_to_itself() -> None:
     """Else applying the files by hand would take them away, or conflict."""
     for deployment in deployments(load("deployment-blue.yaml") + load("deployment-green.yaml")):
         assert "replicas" not in deployment["spec"] and deployment["spec"]["paused"] is True
-        assert "annotations" not in deployment["metadata"] and "annotations" not in deployment["spec"]["template"]["metadata"]
-        variables = {variable["name"] for container in containers(deployment["spec"]["template"]) for variable in container["env"]}
+        assert (
+            "annotations" not in deployment["metadata"]
+            and "annotations" not in deployment["spec"]["template"]["metadata"]
+        )
+        variables = {
+            variable["name"]
+            for container in containers(deployment["spec"]["template"])
+            for variable in container["env"]
+        }
         assert not variables & {"MODEL_URI", "MODEL_DIGEST", "RELEASE_ID", "ENGINE", "STABLE_URL"}
 
 
@@ -222,7 +322,15 @@ def test_the_pipeline_may_do_nothing_it_need_not() -> None:
     rules = only(objects, "Role", "greenlight-pipeline")["rules"]
     assert "*" not in json.dumps(rules)
     resources = {resource for rule in rules for resource in rule["resources"]}
-    assert not resources & {"secrets", "namespaces", "serviceaccounts", "serviceaccounts/token", "roles", "rolebindings", "pods/exec"}
+    assert not resources & {
+        "secrets",
+        "namespaces",
+        "serviceaccounts",
+        "serviceaccounts/token",
+        "roles",
+        "rolebindings",
+        "pods/exec",
+    }
     for rule in rules:
         changes = set(rule["verbs"]) & {"patch", "update", "delete"}
         if changes and not set(rule["resources"]) & {"events", "jobs", "configmaps"}:
@@ -230,16 +338,30 @@ def test_the_pipeline_may_do_nothing_it_need_not() -> None:
 
 
 def test_the_monitor_and_the_autoscaler_know_real_metrics() -> None:
-    metrics = Metrics("r", "m", {name: ("", lambda: 0.0) for name in ("queued_requests", "running_requests")}, lambda: 0)
+    metrics = Metrics(
+        "r",
+        "m",
+        {name: ("", lambda: 0.0) for name in ("queued_requests", "running_requests")},
+        lambda: 0,
+    )
     exposed = metrics.exposition().decode()
     for color in COLORS:
-        hpa = only(render("overlays/gpu + queue-depth-hpa"), "HorizontalPodAutoscaler", f"llm-inference-{color}")
+        hpa = only(
+            render("overlays/gpu + queue-depth-hpa"),
+            "HorizontalPodAutoscaler",
+            f"llm-inference-{color}",
+        )
         names = [metric["pods"]["metric"]["name"] for metric in hpa["spec"]["metrics"]]
         for name in names:
             _, series, kind = name.split("|")
             assert f"# TYPE {series} {kind}" in exposed
-    for server in (deployment["spec"]["template"]["spec"]["containers"][0] for deployment in deployments(render("base"))):
-        assert load("podmonitoring.yaml")[0]["spec"]["endpoints"][0]["port"] in [port["name"] for port in server["ports"]]
+    for server in (
+        deployment["spec"]["template"]["spec"]["containers"][0]
+        for deployment in deployments(render("base"))
+    ):
+        assert load("podmonitoring.yaml")[0]["spec"]["endpoints"][0]["port"] in [
+            port["name"] for port in server["ports"]
+        ]
 
 
 def test_cpu_fits_its_machine() -> None:
@@ -256,7 +378,9 @@ def test_gpu_asks_for_one() -> None:
         pod = deployment["spec"]["template"]["spec"]
         assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
         assert "cloud.google.com/gke-accelerator" in pod["nodeSelector"]
-        assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in pod["tolerations"]
+        assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in pod[
+            "tolerations"
+        ]
 
 
 def test_dev_is_one_pod_on_spot() -> None:
@@ -266,23 +390,43 @@ def test_dev_is_one_pod_on_spot() -> None:
         assert pod["nodeSelector"] == {"cloud.google.com/gke-spot": "true"}
         assert pod["tolerations"][0]["key"] == "cloud.google.com/gke-spot"
         assert pod["terminationGracePeriodSeconds"] <= 15
-        assert only(objects, "HorizontalPodAutoscaler", f"llm-inference-{color}")["spec"]["maxReplicas"] == 1
+        assert (
+            only(objects, "HorizontalPodAutoscaler", f"llm-inference-{color}")["spec"][
+                "maxReplicas"
+            ]
+            == 1
+        )
 
 
 def test_exposure_is_of_the_stable_service() -> None:
-    assert only(render("overlays/gpu + load-balancer"), "Service", "llm-inference")["spec"]["type"] == "LoadBalancer"
+    assert (
+        only(render("overlays/gpu + load-balancer"), "Service", "llm-inference")["spec"]["type"]
+        == "LoadBalancer"
+    )
     objects = render("overlays/gpu + gateway")
     (rule,) = only(objects, "HTTPRoute", "llm-inference")["spec"]["rules"]
     assert rule["backendRefs"] == [{"name": "llm-inference", "port": 80}]
     for kind in ("GCPBackendPolicy", "HealthCheckPolicy"):
-        assert only(objects, kind, "llm-inference")["spec"]["targetRef"] == {"group": "", "kind": "Service", "name": "llm-inference"}
+        assert only(objects, kind, "llm-inference")["spec"]["targetRef"] == {
+            "group": "",
+            "kind": "Service",
+            "name": "llm-inference",
+        }
 
 
 def test_the_mounted_bucket_is_read_only() -> None:
     for deployment in deployments(render("overlays/gpu + gcs-fuse")):
-        (bucket,) = [volume for volume in deployment["spec"]["template"]["spec"]["volumes"] if "csi" in volume]
-        assert bucket["csi"]["driver"] == "gcsfuse.csi.storage.gke.io" and bucket["csi"]["readOnly"] is True
+        (bucket,) = [
+            volume
+            for volume in deployment["spec"]["template"]["spec"]["volumes"]
+            if "csi" in volume
+        ]
+        assert (
+            bucket["csi"]["driver"] == "gcsfuse.csi.storage.gke.io"
+            and bucket["csi"]["readOnly"] is True
+        )
         assert all(
-            {"name": "bucket", "mountPath": "/bucket", "readOnly": True} in container["volumeMounts"]
+            {"name": "bucket", "mountPath": "/bucket", "readOnly": True}
+            in container["volumeMounts"]
             for container in containers(deployment["spec"]["template"])
         )

@@ -20,7 +20,11 @@ def safetensors(values: dict[str, int], dtype: str = "BF16") -> bytes:
     """A file of tensors filled with zeros; `values` says how many bytes each has."""
     header, offset = {}, 0
     for name, size in values.items():
-        header[name] = {"dtype": dtype, "shape": [size // 2], "data_offsets": [offset, offset + size]}
+        header[name] = {
+            "dtype": dtype,
+            "shape": [size // 2],
+            "data_offsets": [offset, offset + size],
+        }
         offset += size
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + bytes(offset)
@@ -29,11 +33,16 @@ def safetensors(values: dict[str, int], dtype: str = "BF16") -> bytes:
 @pytest.fixture
 def sharded() -> dict[str, bytes]:
     """A small checkpoint in three shards, beside much that must never be taken."""
-    shards = {f"model-{number:05}-of-00003.safetensors": safetensors({f"layer.{number}": 200_000}) for number in (1, 2, 3)}
+    shards = {
+        f"model-{number:05}-of-00003.safetensors": safetensors({f"layer.{number}": 200_000})
+        for number in (1, 2, 3)
+    }
     places = {f"layer.{number}": f"model-{number:05}-of-00003.safetensors" for number in (1, 2, 3)}
     return {
         **shards,
-        "config.json": json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}).encode(),
+        "config.json": json.dumps(
+            {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+        ).encode(),
         "model.safetensors.index.json": json.dumps({"metadata": {}, "weight_map": places}).encode(),
         "tokenizer.json": b"{}",
         "chat_template.jinja": b"{{ messages }}",

@@ -28,8 +28,12 @@ class HubServer:
     files: dict[str, bytes]
     token: str = ""  # when set, nothing without it
     gated: bool = False
-    cut_after: dict[str, list[int]] = field(default_factory=dict)  # bytes after which the next answers for a file are cut
-    spoil: dict[str, int] = field(default_factory=dict)  # how many of the next answers for a file have a wrong byte
+    cut_after: dict[str, list[int]] = field(
+        default_factory=dict
+    )  # bytes after which the next answers for a file are cut
+    spoil: dict[str, int] = field(
+        default_factory=dict
+    )  # how many of the next answers for a file have a wrong byte
     bytes_per_second: float = 0  # of each answer; 0: as fast as it goes
     ignore_ranges: bool = False
     asked: list[Asked] = field(default_factory=list)
@@ -66,7 +70,9 @@ class HubServer:
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         path = unquote(urlsplit(request.path).path)
-        self.asked.append(Asked(path, request.headers.get("Range", ""), request.headers.get("Authorization", "")))
+        self.asked.append(
+            Asked(path, request.headers.get("Range", ""), request.headers.get("Authorization", ""))
+        )
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
             return _fail(request, 401, "RepoNotFound")
         if match := re.fullmatch(r"/api/models/org/name(?:/revision/(.+))?", path):
@@ -82,11 +88,27 @@ class HubServer:
     def _listing(self) -> dict:
         siblings = []
         for name, data in self.files.items():
-            entry: dict = {"rfilename": name, "size": len(data), "blobId": hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()}
+            entry: dict = {
+                "rfilename": name,
+                "size": len(data),
+                "blobId": hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest(),
+            }
             if name.endswith((".safetensors", ".bin")):
-                entry["lfs"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
+                entry["lfs"] = {
+                    "sha256": hashlib.sha256(data).hexdigest(),
+                    "size": len(data),
+                    "pointerSize": 134,
+                }
             siblings.append(entry)
-        return {"id": "org/name", "sha": COMMIT, "private": False, "gated": "auto" if self.gated else False, "tags": [], "downloads": 0, "siblings": siblings}
+        return {
+            "id": "org/name",
+            "sha": COMMIT,
+            "private": False,
+            "gated": "auto" if self.gated else False,
+            "tags": [],
+            "downloads": 0,
+            "siblings": siblings,
+        }
 
     def _send_file(self, request: BaseHTTPRequestHandler, name: str) -> None:
         data = self.files[name]
@@ -94,13 +116,21 @@ class HubServer:
             self.spoil[name] -= 1
             data = data[:-1] + bytes([data[-1] ^ 1])
         start = 0
-        if (match := re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))) and not self.ignore_ranges:
+        if (
+            match := re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
+        ) and not self.ignore_ranges:
             start = int(match[1])
         cuts = self.cut_after.get(name, [])
         _send(request, data, start, cuts.pop(0) if cuts else None, self.bytes_per_second)
 
 
-def _send(request: BaseHTTPRequestHandler, data: bytes, start: int = 0, cut: int | None = None, bytes_per_second: float = 0) -> None:
+def _send(
+    request: BaseHTTPRequestHandler,
+    data: bytes,
+    start: int = 0,
+    cut: int | None = None,
+    bytes_per_second: float = 0,
+) -> None:
     body = data[start:]
     request.send_response(206 if start else 200)
     request.send_header("Content-Length", str(len(body)))

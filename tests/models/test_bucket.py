@@ -38,7 +38,9 @@ def bring(model: str, output: Path) -> Model:
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_a_model_in_a_bucket(model: str, sharded: dict[str, bytes], tmp_path: Path, slash: str) -> None:
+def test_a_model_in_a_bucket(
+    model: str, sharded: dict[str, bytes], tmp_path: Path, slash: str
+) -> None:
     check_source(model + slash)
     record = bring(model + slash, tmp_path)
     found = folder_files(tmp_path / "model")
@@ -56,7 +58,9 @@ def test_the_commit_is_that_of_the_files_that_would_be_taken(model: str, bucket)
     assert parse_source(model).resolve() != commit
 
 
-def test_a_change_since_the_model_was_resolved_is_refused(model: str, bucket, tmp_path: Path) -> None:  # noqa: F811
+def test_a_change_since_the_model_was_resolved_is_refused(
+    model: str, bucket, tmp_path: Path
+) -> None:  # noqa: F811
     source = parse_source(model)
     commit = source.resolve()
     bucket.blob("models/tiny/tokenizer.json").upload_from_string("[]")
@@ -88,16 +92,20 @@ def test_pickles_are_refused(bucket) -> None:  # noqa: F811
         check_source(f"gs://{bucket.name}/p")
 
 
-def test_large_objects_come_in_ranges(model: str, sharded: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_objects_come_in_ranges(
+    model: str, sharded: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("greenlight.models.bucket.CHUNK", 30_000)
     bring(model, tmp_path)
     assert folder_files(tmp_path / "model")[SHARD] == sharded[SHARD]
 
 
-def test_a_killed_download_goes_on_where_it_was(model: str, sharded: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_download_goes_on_where_it_was(
+    model: str, sharded: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = """
 import sys, time
-from greenlight.components.download import bucket
+from greenlight.models import bucket
 from greenlight.models.source import parse_source
 from greenlight.models.download import download_model
 bucket.CHUNK = 2000
@@ -111,7 +119,10 @@ download_model(source, source.resolve(), sys.argv[2])
         time.sleep(0.005)
     process.kill()
     process.wait()
-    sizes = {path.name[: len(SHARD)]: path.stat().st_size for path in (tmp_path / ".partial").glob("model-*")}
+    sizes = {
+        path.name[: len(SHARD)]: path.stat().st_size
+        for path in (tmp_path / ".partial").glob("model-*")
+    }
     assert sizes
 
     asked: dict[str, list[int]] = {}
@@ -137,7 +148,9 @@ class Training:
         self.name = f"gs://{bucket.name}/training-runs"
 
     def write(self, step: str, without: str = "", changed: dict[str, bytes] | None = None) -> str:
-        """Write a checkpoint; returns the commit that it has by its own prefix, or an empty one where it lacks a file."""
+        """Write a checkpoint; returns the commit that it has by its own prefix, or an empty one
+        where it lacks a file.
+        """
         for name in sorted(TAKEN - {without}):
             data = (changed or {}).get(name, self.sharded[name])
             self.bucket.blob(f"training-runs/{step}/{name}").upload_from_string(data)
@@ -154,27 +167,44 @@ def test_the_newest_of_several_checkpoints(training: Training, tmp_path: Path, s
     """By time: a training that began anew counts from 0 again."""
     training.write("step-900")
     newest = training.write("step-100")
-    training.bucket.blob("training-runs/").upload_from_string("")  # a folder that was made in the console
+    training.bucket.blob("training-runs/").upload_from_string(
+        ""
+    )  # a folder that was made in the console
     training.bucket.blob("training-runs/trainer_state.json").upload_from_string("{}")
     check_source(training.name + slash)
     source = parse_source(training.name + slash)
     assert source.resolve() == newest
     assert source.found == f"{training.name}/step-100"
     record = bring(training.name + slash, tmp_path)
-    assert (record.source, record.commit, set(record.files)) == (training.name + slash, newest, TAKEN)
+    assert (record.source, record.commit, set(record.files)) == (
+        training.name + slash,
+        newest,
+        TAKEN,
+    )
 
 
-@pytest.mark.parametrize("missing", ["config.json", SHARD, "model.safetensors.index.json", "tokenizer.json"])
-def test_a_checkpoint_that_is_being_written_is_skipped(training: Training, missing: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "missing", ["config.json", SHARD, "model.safetensors.index.json", "tokenizer.json"]
+)
+def test_a_checkpoint_that_is_being_written_is_skipped(
+    training: Training, missing: str, caplog: pytest.LogCaptureFixture
+) -> None:
     complete = training.write("step-100")
     training.write("step-200", without=missing)
     caplog.set_level("INFO", logger="greenlight.download")
     assert parse_source(training.name).resolve() == complete
     skipped, found = caplog.messages
-    assert skipped.startswith(f"skipped {training.name}/step-200, which is not complete (") and missing.split("-of-")[0] in skipped
+    assert (
+        skipped.startswith(f"skipped {training.name}/step-200, which is not complete (")
+        and missing.split("-of-")[0] in skipped
+    )
     assert found == f"the newest complete checkpoint is {training.name}/step-100"
-    training.bucket.blob(f"training-runs/step-200/{missing}").upload_from_string(training.sharded[missing])
-    assert parse_source(training.name).resolve() == parse_source(f"{training.name}/step-200").resolve()
+    training.bucket.blob(f"training-runs/step-200/{missing}").upload_from_string(
+        training.sharded[missing]
+    )
+    assert (
+        parse_source(training.name).resolve() == parse_source(f"{training.name}/step-200").resolve()
+    )
 
 
 def test_a_checkpoint_without_a_shard_that_its_index_names_is_skipped(training: Training) -> None:
@@ -194,7 +224,9 @@ def test_metadata_and_notes_make_no_checkpoint_newer(training: Training) -> None
     assert parse_source(training.name).resolve() == newest
 
 
-def test_numbers_decide_between_checkpoints_of_one_moment(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_decide_between_checkpoints_of_one_moment(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from google.cloud.storage import Blob
 
     for step in ("step-900", "step-1000", "step-20"):
@@ -205,7 +237,9 @@ def test_numbers_decide_between_checkpoints_of_one_moment(training: Training, mo
     assert source.found == f"{training.name}/step-1000"
 
 
-def test_what_was_resolved_is_fetched_though_a_newer_one_came(training: Training, tmp_path: Path) -> None:
+def test_what_was_resolved_is_fetched_though_a_newer_one_came(
+    training: Training, tmp_path: Path
+) -> None:
     """`resolve` and `download` are two steps; a run is of one checkpoint."""
     commit = training.write("step-100")
     training.write("step-200", without="config.json")
@@ -221,7 +255,10 @@ def test_what_was_resolved_is_fetched_though_a_newer_one_came(training: Training
 
 def test_a_prefix_without_a_complete_checkpoint_is_refused(training: Training) -> None:
     training.write("step-100", without=SHARD)
-    with pytest.raises(InputError, match=r"no complete checkpoint directly below it \(step-100: it lacks 1 of 3 weight files") as caught:
+    with pytest.raises(
+        InputError,
+        match=r"no complete checkpoint directly below it \(step-100: it lacks 1 of 3 weight files",
+    ) as caught:
         check_source(training.name)
     assert caught.value.field == "model"
 

@@ -16,7 +16,14 @@ def lines(path, key: str) -> list[str]:
 
 def test_the_checkpoint_is_small_and_complete() -> None:
     names = {path.name for path in TINY.iterdir()}
-    assert names == {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    assert names == {
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+    }
     assert sum(path.stat().st_size for path in TINY.iterdir()) <= 9_000_000
 
 
@@ -24,14 +31,20 @@ def test_there_is_enough_text() -> None:
     assert len(lines(HELDOUT, "text")) >= 30
     assert len(set(lines(PROMPTS, "prompt"))) == len(lines(PROMPTS, "prompt")) >= 64
     assert len(lines(CALIBRATION, "text")) >= 128
-    assert all(text.strip() for path, key in ((HELDOUT, "text"), (PROMPTS, "prompt"), (CALIBRATION, "text")) for text in lines(path, key))
+    assert all(
+        text.strip()
+        for path, key in ((HELDOUT, "text"), (PROMPTS, "prompt"), (CALIBRATION, "text"))
+        for text in lines(path, key)
+    )
 
 
 def test_most_held_out_documents_are_not_in_the_training_text() -> None:
     train, heldout = split()
     assert heldout == lines(HELDOUT, "text")
     trained = "".join(train.values())
-    assert sum(text in trained for text in heldout) == 21  # the reference repeats itself; `split` says what that does to the perplexity
+    assert (
+        sum(text in trained for text in heldout) == 21
+    )  # the reference repeats itself; `split` says what that does to the perplexity
 
 
 def test_the_text_files_are_made_again_as_they_are() -> None:
@@ -46,16 +59,25 @@ def loaded():
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     torch.set_num_threads(1)
-    return AutoModelForCausalLM.from_pretrained(TINY, dtype=torch.float32).eval(), AutoTokenizer.from_pretrained(TINY)
+    return AutoModelForCausalLM.from_pretrained(
+        TINY, dtype=torch.float32
+    ).eval(), AutoTokenizer.from_pretrained(TINY)
 
 
 def test_it_speaks_in_turns_and_stops(loaded) -> None:
     model, tokenizer = loaded
-    text = tokenizer.apply_chat_template([{"role": "user", "content": "What is assert?"}], add_generation_prompt=True, tokenize=False)
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "What is assert?"}], add_generation_prompt=True, tokenize=False
+    )
     assert text == "<|im_start|>user\nWhat is assert?<|im_end|>\n<|im_start|>assistant\n"
-    assert tokenizer.convert_ids_to_tokens(model.generation_config.eos_token_id) == ["<|im_end|>", "<|endoftext|>"]
+    assert tokenizer.convert_ids_to_tokens(model.generation_config.eos_token_id) == [
+        "<|im_end|>",
+        "<|endoftext|>",
+    ]
     assert tokenizer.eos_token == "<|im_end|>"
-    found = model.generate(**tokenizer(text, return_tensors="pt"), max_new_tokens=24, do_sample=False)
+    found = model.generate(
+        **tokenizer(text, return_tensors="pt"), max_new_tokens=24, do_sample=False
+    )
     assert len(tokenizer.decode(found[0])) > len(text) + 24
 
 
@@ -87,7 +109,12 @@ def test_it_has_learned_and_rounding_its_weights_does_damage(loaded) -> None:
 
     def logits() -> torch.Tensor:
         with torch.no_grad():
-            return torch.cat([model(**tokenizer(text, return_tensors="pt")).logits[0].log_softmax(-1) for text in documents[:30]])
+            return torch.cat(
+                [
+                    model(**tokenizer(text, return_tensors="pt")).logits[0].log_softmax(-1)
+                    for text in documents[:30]
+                ]
+            )
 
     whole, divergence = logits(), {}
     weights = {name: weight.detach().clone() for name, weight in model.named_parameters()}

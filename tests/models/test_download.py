@@ -1,4 +1,6 @@
-"""Downloads from folders and from a hub on this machine: parallel, resumed, verified, whole or not there."""
+"""Downloads from folders and from a hub on this machine: parallel, resumed, verified, whole or not
+there.
+"""
 
 import errno
 import logging
@@ -27,7 +29,9 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What huggingface_hub holds in memory before it writes, in proportion to the files here: its own 10 MB would hide all cuts."""
+    """What huggingface_hub holds in memory before it writes, in proportion to the files here: its
+    own 10 MB would hide all cuts.
+    """
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 16384)
 
 
@@ -47,12 +51,19 @@ def test_the_built_in_model(tmp_path: Path) -> None:
     record = bring("builtin:tiny", tmp_path)
     assert verify_model(tmp_path) == record
     assert record.digest == record.commit
-    assert (record.role, record.format, record.method, record.bits) == ("baseline", "safetensors", "none", 16)
+    assert (record.role, record.format, record.method, record.bits) == (
+        "baseline",
+        "safetensors",
+        "none",
+        16,
+    )
     assert 8_000_000 < record.bytes < 9_000_000
 
 
 @pytest.mark.parametrize("kind", ["folder", "hub"])
-def test_only_what_makes_a_model_is_taken(kind: str, folder: Path, hub: HubServer, tmp_path: Path) -> None:
+def test_only_what_makes_a_model_is_taken(
+    kind: str, folder: Path, hub: HubServer, tmp_path: Path
+) -> None:
     output = tmp_path / "output"
     record = bring(str(folder) if kind == "folder" else "org/name", output)
     found = taken(output)
@@ -60,14 +71,20 @@ def test_only_what_makes_a_model_is_taken(kind: str, folder: Path, hub: HubServe
     assert all(hub.files[name] == data for name, data in found.items())
     assert verify_model(output) == record
     assert record.bytes == sum(map(len, found.values()))
-    assert {Path(asked.path).name for asked in hub.asked if "/resolve/" in asked.path} == (TAKEN if kind == "hub" else set())
+    assert {Path(asked.path).name for asked in hub.asked if "/resolve/" in asked.path} == (
+        TAKEN if kind == "hub" else set()
+    )
 
 
-def test_the_same_model_has_the_same_digest_wherever_it_came_from(folder: Path, hub: HubServer, tmp_path: Path) -> None:
+def test_the_same_model_has_the_same_digest_wherever_it_came_from(
+    folder: Path, hub: HubServer, tmp_path: Path
+) -> None:
     assert bring(str(folder), tmp_path / "a").digest == bring("org/name", tmp_path / "b").digest
 
 
-def test_a_copy_does_not_change_with_the_folder_it_was_made_from(folder: Path, tmp_path: Path) -> None:
+def test_a_copy_does_not_change_with_the_folder_it_was_made_from(
+    folder: Path, tmp_path: Path
+) -> None:
     bring(str(folder), tmp_path / "output")
     with open(folder / SHARD, "r+b") as file:
         file.seek(-1, os.SEEK_END)
@@ -77,7 +94,9 @@ def test_a_copy_does_not_change_with_the_folder_it_was_made_from(folder: Path, t
 
 def test_full_precision_of_32_bits_is_recorded(folder: Path, tmp_path: Path) -> None:
     for number in (1, 2, 3):
-        (folder / f"model-{number:05}-of-00003.safetensors").write_bytes(safetensors({f"layer.{number}": 400}, "F32"))
+        (folder / f"model-{number:05}-of-00003.safetensors").write_bytes(
+            safetensors({f"layer.{number}": 400}, "F32")
+        )
     assert bring(str(folder), tmp_path / "output").bits == 32
 
 
@@ -91,11 +110,17 @@ def test_again_nothing_is_fetched(hub: HubServer, tmp_path: Path) -> None:
 def test_a_cut_connection_is_gone_on_from(hub: HubServer, tmp_path: Path) -> None:
     hub.cut_after[SHARD] = [50_000, 100_000]
     bring("org/name", tmp_path)
-    assert [asked.range for asked in hub.downloads(SHARD)] == ["", f"bytes={3 * 16384}-", f"bytes={9 * 16384}-"]
+    assert [asked.range for asked in hub.downloads(SHARD)] == [
+        "",
+        f"bytes={3 * 16384}-",
+        f"bytes={9 * 16384}-",
+    ]
     assert taken(tmp_path)[SHARD] == hub.files[SHARD]
 
 
-def test_a_server_that_ignores_ranges_is_read_from_the_start(hub: HubServer, tmp_path: Path) -> None:
+def test_a_server_that_ignores_ranges_is_read_from_the_start(
+    hub: HubServer, tmp_path: Path
+) -> None:
     hub.cut_after[SHARD] = [50_000]
     hub.ignore_ranges = True
     bring("org/name", tmp_path)
@@ -118,21 +143,30 @@ def test_wrong_bytes_twice_are_refused(hub: HubServer, tmp_path: Path, name: str
     assert not (tmp_path / "model" / name).exists()
 
 
-def test_a_broken_config_is_refused_before_the_weights_are_fetched(hub: HubServer, tmp_path: Path) -> None:
+def test_a_broken_config_is_refused_before_the_weights_are_fetched(
+    hub: HubServer, tmp_path: Path
+) -> None:
     hub.files["config.json"] = b"{"
     with pytest.raises(InputError, match=r"config\.json is not JSON"):
         bring("org/name", tmp_path)
     assert not hub.downloads(SHARD)
 
 
-def test_weights_that_are_truncated_at_their_source_are_refused(hub: HubServer, tmp_path: Path) -> None:
+def test_weights_that_are_truncated_at_their_source_are_refused(
+    hub: HubServer, tmp_path: Path
+) -> None:
     hub.files[SHARD] = hub.files[SHARD][:1000]
     with pytest.raises(InputError, match="has 1000 bytes where its header says"):
         bring("org/name", tmp_path)
     assert not (tmp_path / "record.json").exists()
 
 
-def test_the_token_goes_to_the_hub_and_nowhere_else(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_token_goes_to_the_hub_and_nowhere_else(
+    hub: HubServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.DEBUG)
     hub.token = "hf_secret"
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
@@ -147,7 +181,9 @@ def test_without_a_token_none_is_sent(hub: HubServer, tmp_path: Path) -> None:
     assert {asked.token for asked in hub.asked} == {""}
 
 
-def test_progress_is_logged(hub: HubServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_is_logged(
+    hub: HubServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "greenlight.download")
     hub.bytes_per_second = 60_000
     bring("org/name", tmp_path)
@@ -222,7 +258,9 @@ def test_a_partial_file_with_wrong_bytes_is_fetched_anew(hub: HubServer, tmp_pat
     assert taken(tmp_path)[SHARD] == hub.files[SHARD]
 
 
-def test_a_folder_that_changed_since_it_was_resolved_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_changed_since_it_was_resolved_is_refused(
+    folder: Path, tmp_path: Path
+) -> None:
     source = parse_source(str(folder))
     commit = source.resolve()
     (folder / "tokenizer.json").write_bytes(b"[]")
@@ -239,7 +277,12 @@ def small_disk(tmp_path: Path):
         pytest.skip("mounting a small disk needs root")
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(disk)], capture_output=True, text=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(disk)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if mounted.returncode != 0:
         pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
     yield disk
@@ -247,14 +290,20 @@ def small_disk(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "hub"])
-def test_too_small_a_disk_is_told_before_anything_is_fetched(kind: str, folder: Path, hub: HubServer, small_disk: Path) -> None:
-    with pytest.raises(GreenlightError, match=r"60\d,\d{3} more bytes are needed, 5\d\d,\d{3} are free"):
+def test_too_small_a_disk_is_told_before_anything_is_fetched(
+    kind: str, folder: Path, hub: HubServer, small_disk: Path
+) -> None:
+    with pytest.raises(
+        GreenlightError, match=r"60\d,\d{3} more bytes are needed, 5\d\d,\d{3} are free"
+    ):
         bring(str(folder) if kind == "folder" else "org/name", small_disk)
     assert not [asked for asked in hub.asked if "/resolve/" in asked.path]
 
 
 @pytest.mark.parametrize("kind", ["folder", "hub"])
-def test_a_disk_that_fills_up_leaves_nothing_that_looks_whole(kind: str, folder: Path, hub: HubServer, small_disk: Path) -> None:
+def test_a_disk_that_fills_up_leaves_nothing_that_looks_whole(
+    kind: str, folder: Path, hub: HubServer, small_disk: Path
+) -> None:
     """Somebody else takes the space after the check."""
     model = str(folder) if kind == "folder" else "org/name"
     subprocess.run(["mount", "-o", "remount,size=800k", str(small_disk)], check=True)
@@ -289,14 +338,25 @@ def test_a_disk_that_fills_up_leaves_nothing_that_looks_whole(kind: str, folder:
 
 
 def test_a_limit_on_file_sizes_is_told_as_a_lack_of_space(folder: Path, tmp_path: Path) -> None:
-    program = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))\n{PROGRAM}"
-    result = subprocess.run([sys.executable, "-c", program, str(folder), str(tmp_path / "output")], cwd=ROOT, capture_output=True, text=True, check=False)
+    program = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000,"
+        f" resource.RLIM_INFINITY))\n{PROGRAM}"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(folder), str(tmp_path / "output")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert "more bytes are needed" in result.stderr
     assert not (tmp_path / "output" / "record.json").exists()
 
 
 @pytest.mark.parametrize("number", [errno.EXDEV, errno.ENOSYS])
-def test_a_file_system_that_cannot_clone_is_copied_from(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_a_file_system_that_cannot_clone_is_copied_from(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     def refuse(*_: object) -> int:
         raise OSError(number, os.strerror(number))
 

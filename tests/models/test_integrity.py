@@ -29,12 +29,19 @@ def artifact(tmp_path):
 
 
 def test_paths_are_relative_and_sorted(artifact):
-    assert list(describe_files(artifact / "model")) == ["chat/a.jinja", "config.json", "model.safetensors"]
+    assert list(describe_files(artifact / "model")) == [
+        "chat/a.jinja",
+        "config.json",
+        "model.safetensors",
+    ]
 
 
 def test_the_digest_is_that_of_sha256sum_lines(artifact):
     files = describe_files(artifact / "model")
-    lines = sorted(f"{hashlib.sha256((artifact / 'model' / name).read_bytes()).hexdigest()}  {name}" for name in files)
+    lines = sorted(
+        f"{hashlib.sha256((artifact / 'model' / name).read_bytes()).hexdigest()}  {name}"
+        for name in files
+    )
     assert content_digest(files) == hashlib.sha256(("\n".join(lines) + "\n").encode()).hexdigest()
     assert content_digest(dict(reversed(files.items()))) == content_digest(files)
 
@@ -44,16 +51,27 @@ def test_an_untouched_artifact_is_verified(artifact):
 
 
 def test_the_built_in_checkpoint_can_be_described():
-    assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= set(describe_files(TINY))
+    assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= set(
+        describe_files(TINY)
+    )
 
 
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
         (lambda model: (model / "config.json").unlink(), "config.json is missing"),
-        (lambda model: (model / "config.json").write_text("[]"), "the bytes of config.json have changed"),
-        (lambda model: (model / "model.safetensors").write_bytes(bytes(999)), "model.safetensors has 999 bytes instead of 1000"),
-        (lambda model: (model / "more.safetensors").write_bytes(b""), "more.safetensors is not in the record"),
+        (
+            lambda model: (model / "config.json").write_text("[]"),
+            "the bytes of config.json have changed",
+        ),
+        (
+            lambda model: (model / "model.safetensors").write_bytes(bytes(999)),
+            "model.safetensors has 999 bytes instead of 1000",
+        ),
+        (
+            lambda model: (model / "more.safetensors").write_bytes(b""),
+            "more.safetensors is not in the record",
+        ),
         (lambda model: (model.parent / "record.json").unlink(), "no record.json"),
         (lambda model: (model.parent / "record.json").write_text("{"), "not a Model record"),
     ],

@@ -1,4 +1,6 @@
-"""Bad sources are refused at once, by name, without torch and, where they are local, without a network."""
+"""Bad sources are refused at once, by name, without torch and, where they are local, without a
+network.
+"""
 
 import json
 import os
@@ -37,13 +39,29 @@ def test_the_name_tells_the_kind(model: str, kind: type) -> None:
     assert source.name == model
 
 
-def test_a_folder_that_exists_wins_over_a_hub_id(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_exists_wins_over_a_hub_id(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(folder.parents[1])
     assert isinstance(parse_source(f"{folder.parent.name}/{folder.name}"), FolderSource)
 
 
 @pytest.mark.parametrize(
-    "model", ["", "gpt2", "a/b/c", "org/..", "org/na me", "http://example.com/x", "s3://bucket/x", "gs://", "gs://UPPER/x", "builtin:large", "x" * 5000, "a\0b"]
+    "model",
+    [
+        "",
+        "gpt2",
+        "a/b/c",
+        "org/..",
+        "org/na me",
+        "http://example.com/x",
+        "s3://bucket/x",
+        "gs://",
+        "gs://UPPER/x",
+        "builtin:large",
+        "x" * 5000,
+        "a\0b",
+    ],
 )
 def test_names_that_are_no_source_are_refused(model: str) -> None:
     with pytest.raises(InputError) as caught:
@@ -76,23 +94,62 @@ def _only_pickles(folder: Path) -> None:
 SHARD = "model-00002-of-00003.safetensors"
 DAMAGES = {
     "no config": (lambda folder: (folder / "config.json").unlink(), "holds no config.json"),
-    "config is not JSON": (lambda folder: (folder / "config.json").write_text("{"), "config.json is not JSON"),
-    "config is not text": (lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe\x00"), "config.json is not JSON"),
-    "config is a list": (lambda folder: (folder / "config.json").write_text("[]"), "not a JSON object"),
+    "config is not JSON": (
+        lambda folder: (folder / "config.json").write_text("{"),
+        "config.json is not JSON",
+    ),
+    "config is not text": (
+        lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe\x00"),
+        "config.json is not JSON",
+    ),
+    "config is a list": (
+        lambda folder: (folder / "config.json").write_text("[]"),
+        "not a JSON object",
+    ),
     "config without type": (lambda folder: (folder / "config.json").write_text("{}"), "model_type"),
-    "already quantized": (lambda folder: _rewrite_config(folder, quantization_config={"quant_method": "gptq"}), "already quantized .gptq."),
+    "already quantized": (
+        lambda folder: _rewrite_config(folder, quantization_config={"quant_method": "gptq"}),
+        "already quantized .gptq.",
+    ),
     "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "no tokenizer"),
     "pickles only": (_only_pickles, "pickled"),
     "a shard is missing": (lambda folder: (folder / SHARD).unlink(), f"first {SHARD}"),
-    "no index": (lambda folder: (folder / "model.safetensors.index.json").unlink(), "index.json is missing"),
-    "index is broken": (lambda folder: (folder / "model.safetensors.index.json").write_text("{}"), "no weight_map"),
-    "a tensor is elsewhere": (lambda folder: (folder / SHARD).write_bytes(safetensors({"other": 10})), "places layer.2"),
-    "a shard is truncated": (lambda folder: os.truncate(folder / SHARD, 1000), "has 1000 bytes where its header says"),
-    "a shard is cut in its header": (lambda folder: os.truncate(folder / SHARD, 20), "not safetensors or was cut short"),
-    "a shard is empty": (lambda folder: os.truncate(folder / SHARD, 0), "not safetensors or was cut short"),
-    "a shard has a broken header": (lambda folder: (folder / SHARD).write_bytes((2).to_bytes(8, "little") + b"{x"), "broken header"),
-    "a header is no object": (lambda folder: (folder / SHARD).write_bytes((2).to_bytes(8, "little") + b"[]"), "broken header"),
-    "a shard has more than its header says": (lambda folder: (folder / SHARD).write_bytes((folder / SHARD).read_bytes() + b"x"), "where its header says"),
+    "no index": (
+        lambda folder: (folder / "model.safetensors.index.json").unlink(),
+        "index.json is missing",
+    ),
+    "index is broken": (
+        lambda folder: (folder / "model.safetensors.index.json").write_text("{}"),
+        "no weight_map",
+    ),
+    "a tensor is elsewhere": (
+        lambda folder: (folder / SHARD).write_bytes(safetensors({"other": 10})),
+        "places layer.2",
+    ),
+    "a shard is truncated": (
+        lambda folder: os.truncate(folder / SHARD, 1000),
+        "has 1000 bytes where its header says",
+    ),
+    "a shard is cut in its header": (
+        lambda folder: os.truncate(folder / SHARD, 20),
+        "not safetensors or was cut short",
+    ),
+    "a shard is empty": (
+        lambda folder: os.truncate(folder / SHARD, 0),
+        "not safetensors or was cut short",
+    ),
+    "a shard has a broken header": (
+        lambda folder: (folder / SHARD).write_bytes((2).to_bytes(8, "little") + b"{x"),
+        "broken header",
+    ),
+    "a header is no object": (
+        lambda folder: (folder / SHARD).write_bytes((2).to_bytes(8, "little") + b"[]"),
+        "broken header",
+    ),
+    "a shard has more than its header says": (
+        lambda folder: (folder / SHARD).write_bytes((folder / SHARD).read_bytes() + b"x"),
+        "where its header says",
+    ),
 }
 
 
@@ -125,13 +182,24 @@ def test_an_adapter_and_another_format_are_named(folder: Path) -> None:
 
 
 def test_a_local_check_is_quick_and_imports_nothing_heavy() -> None:
-    heavy = ("torch", "transformers", "numpy", "requests", "httpx", "huggingface_hub", "google.cloud.storage", "kfp")
+    heavy = (
+        "torch",
+        "transformers",
+        "numpy",
+        "requests",
+        "httpx",
+        "huggingface_hub",
+        "google.cloud.storage",
+        "kfp",
+    )
     program = (
         "import sys; from greenlight.models.source import check_source, parse_source\n"
         "check_source('builtin:tiny'); parse_source('builtin:tiny').resolve()\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
-    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
     assert out.strip() == "[]"
 
 
@@ -148,12 +216,16 @@ def test_a_folder_is_named_by_the_content_that_would_be_taken(folder: Path) -> N
 
 
 def test_an_edit_that_keeps_size_and_time_is_seen(folder: Path) -> None:
-    """The digest is remembered between runs; a file whose modification time was set back is read again all the same."""
+    """The digest is remembered between runs; a file whose modification time was set back is read
+    again all the same.
+    """
     path = folder / "tokenizer.json"
     first = parse_source(str(folder)).resolve()
     time.sleep(2.1)  # so that the files count as settled
     assert parse_source(str(folder)).resolve() == first
-    memory = json.loads((Path(os.environ["XDG_CACHE_HOME"]) / "greenlight" / "digests.json").read_text())
+    memory = json.loads(
+        (Path(os.environ["XDG_CACHE_HOME"]) / "greenlight" / "digests.json").read_text()
+    )
     assert str(path.resolve()) in memory
     before = path.stat()
     path.write_bytes(b"[]")
@@ -179,7 +251,9 @@ def test_the_built_in_model_resolves_to_its_content() -> None:
 
 def test_a_hub_model_passes_after_one_listing(hub: HubServer) -> None:
     check_source("org/name")
-    assert [asked.path for asked in hub.asked if "/models/" in asked.path] == ["/api/models/org/name"]
+    assert [asked.path for asked in hub.asked if "/models/" in asked.path] == [
+        "/api/models/org/name"
+    ]
     assert parse_source("org/name").resolve() == COMMIT
     assert parse_source("org/name", "main").resolve() == COMMIT
 
@@ -197,7 +271,9 @@ def test_a_hub_model_that_does_not_exist_is_refused(hub: HubServer) -> None:
 
 
 def test_a_pickle_only_hub_model_is_refused(hub: HubServer) -> None:
-    hub.files = {name: data for name, data in hub.files.items() if not name.endswith(".safetensors")}
+    hub.files = {
+        name: data for name, data in hub.files.items() if not name.endswith(".safetensors")
+    }
     with pytest.raises(InputError, match="pickled"):
         check_source("org/name")
 
@@ -223,7 +299,9 @@ def test_a_gated_model_without_a_token_is_refused(hub: HubServer) -> None:
         check_source("org/name")
 
 
-def test_a_hub_that_is_away_is_an_error_but_not_of_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_is_away_is_an_error_but_not_of_the_input(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(GreenlightError, match="HF_ENDPOINT") as caught:
         check_source("org/name")

@@ -15,7 +15,9 @@ from tests.rollout.stage import make_model
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    return make_model(tmp_path / "artifact", "candidate", {"config.json": b"{}", "weights.bin": b"w" * 1000})
+    return make_model(
+        tmp_path / "artifact", "candidate", {"config.json": b"{}", "weights.bin": b"w" * 1000}
+    )
 
 
 @pytest.fixture
@@ -23,7 +25,9 @@ def history(bucket) -> str:  # noqa: F811
     return f"gs://{bucket.name}/history"
 
 
-def test_it_is_uploaded_once_under_its_digest(model: Path, history: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_uploaded_once_under_its_digest(
+    model: Path, history: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = in_bucket(model, str(model), history)
     found = ArtifactSource.at(place)
     assert found and found.record == Model.load(model) and place.endswith(found.record.digest)
@@ -32,7 +36,9 @@ def test_it_is_uploaded_once_under_its_digest(model: Path, history: str, monkeyp
     assert in_bucket(model, str(model), history) == place
 
 
-def test_an_upload_that_was_killed_is_no_artifact_and_is_made_again(model: Path, history: str) -> None:
+def test_an_upload_that_was_killed_is_no_artifact_and_is_made_again(
+    model: Path, history: str
+) -> None:
     place = in_bucket(model, str(model), history)
     storage.delete(f"{place}/{RECORD_FILE}")  # it goes last
     storage.delete(f"{place}/model/weights.bin")
@@ -40,7 +46,9 @@ def test_an_upload_that_was_killed_is_no_artifact_and_is_made_again(model: Path,
     assert in_bucket(model, str(model), history) == place and ArtifactSource.at(place)
 
 
-def test_another_model_under_that_digest_is_not_served(model: Path, history: str, tmp_path: Path) -> None:
+def test_another_model_under_that_digest_is_not_served(
+    model: Path, history: str, tmp_path: Path
+) -> None:
     place = in_bucket(model, str(model), history)
     other = make_model(tmp_path / "other", "candidate", {"config.json": b"other"})
     storage.write_bytes(f"{place}/{RECORD_FILE}", (other / RECORD_FILE).read_bytes())

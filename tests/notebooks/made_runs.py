@@ -1,4 +1,6 @@
-"""A history of several runs, the newest of which was measured and judged by the real code, laid out as a local run or one on Vertex AI leaves it."""
+"""A history of several runs, the newest of which was measured and judged by the real code, laid out
+as a local run or one on Vertex AI leaves it.
+"""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,9 +44,15 @@ def make_runs(folder: Path, layout: str, prefix: str, start_stub: StartStub, pro
     """
     history, now = folder / "history", datetime.now(UTC)
     RunFactory(history, "promoted", now - timedelta(days=4)).through("gate").moved()
-    RunFactory(history, "rejected", now - timedelta(days=3), method="bnb", bits=4).through("benchmark").gate("reject").moved("retired")
-    RunFactory(history, "baked", now - timedelta(days=2)).through("gate").moved("rolled_back", reason="3 of 40 probes failed.")
-    RunFactory(history, "failed", now - timedelta(days=1)).resolve().failed("download", "no such model")
+    RunFactory(history, "rejected", now - timedelta(days=3), method="bnb", bits=4).through(
+        "benchmark"
+    ).gate("reject").moved("retired")
+    RunFactory(history, "baked", now - timedelta(days=2)).through("gate").moved(
+        "rolled_back", reason="3 of 40 probes failed."
+    )
+    RunFactory(history, "failed", now - timedelta(days=1)).resolve().failed(
+        "download", "no such model"
+    )
 
     def place(task: str, output: str) -> tuple[Path, str]:
         name = layout.format(task=task, output=output)
@@ -56,23 +64,54 @@ def make_runs(folder: Path, layout: str, prefix: str, start_stub: StartStub, pro
 
     evaluation, evaluation_uri = place("evaluate", "evaluation")
     result, result_uri = place("benchmark", "result")
-    candidate, live = start_stub(itl=0.001, release="new", digest="sha-new"), start_stub(itl=0.01, release="old", digest="sha-old")
+    candidate, live = (
+        start_stub(itl=0.001, release="new", digest="sha-new"),
+        start_stub(itl=0.01, release="old", digest="sha-old"),
+    )
     deployment = deployment_of(candidate, live)
-    releases = {role: getattr(deployment, role).model_copy(update={"service": SERVICE}) for role in ("candidate", "live")}
+    releases = {
+        role: getattr(deployment, role).model_copy(update={"service": SERVICE})
+        for role in ("candidate", "live")
+    }
     deployment, gate = Deployment(**releases), load_gate(GATE)
-    leave("resolve", Resolution(verdict="new", reason="", source="s", commit="c", fingerprint="f", resolved_at=now))
+    leave(
+        "resolve",
+        Resolution(
+            verdict="new", reason="", source="s", commit="c", fingerprint="f", resolved_at=now
+        ),
+    )
     leave("deploy_green", deployment)
     write_evaluation(evaluation, documents(World(), np.random.default_rng(0)), "sha-new")
     leave("evaluate", Evaluation.load(evaluation))
-    measured = run_benchmark(deployment, [], [], result, gate.benchmark, Workload(prompts=prompts), Looks(gate, evaluation, deployment))
+    measured = run_benchmark(
+        deployment,
+        [],
+        [],
+        result,
+        gate.benchmark,
+        Workload(prompts=prompts),
+        Looks(gate, evaluation, deployment),
+    )
     measured = measured.model_copy(update={"samples_uri": result_uri})
     measured.save(result)
     leave("benchmark", measured)
-    decision = judge(evaluation, result, deployment, gate).model_copy(update={"evaluation_uri": evaluation_uri, "benchmark_uri": result_uri})
+    decision = judge(evaluation, result, deployment, gate).model_copy(
+        update={"evaluation_uri": evaluation_uri, "benchmark_uri": result_uri}
+    )
     assert decision.verdict == "promote", decision.reason
     leave("gate", decision)
-    moved = Promotion(outcome="promoted", live=deployment.candidate, previous=deployment.live, switched_at=now + timedelta(minutes=1))
+    moved = Promotion(
+        outcome="promoted",
+        live=deployment.candidate,
+        previous=deployment.live,
+        switched_at=now + timedelta(minutes=1),
+    )
     leave("promote", moved)
-    back = Promotion(outcome="rolled_back", live=deployment.live, previous=deployment.candidate, switched_at=now + timedelta(minutes=9))
+    back = Promotion(
+        outcome="rolled_back",
+        live=deployment.live,
+        previous=deployment.candidate,
+        switched_at=now + timedelta(minutes=9),
+    )
     save_move(str(history), back)
     return f"{prefix}/history"

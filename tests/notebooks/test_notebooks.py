@@ -1,4 +1,6 @@
-"""The notebooks: committed without outputs, executed on a run as it lies on a laptop, and on one as Vertex AI leaves it in a bucket."""
+"""The notebooks: committed without outputs, executed on a run as it lies on a laptop, and on one as
+Vertex AI leaves it in a bucket.
+"""
 
 import re
 from pathlib import Path
@@ -14,21 +16,44 @@ from tests.notebooks.made_runs import LOCAL, MEASURED, VERTEX, make_runs
 
 def check_benchmarks(done: Executed) -> None:
     assert not done.complaints
-    assert f"Promoted: run {MEASURED}" in done.text and "kept all 5 objectives of the gate small" in done.text
-    for title in ("TTFT: time from", "ITL: mean gap", "E2E: time from", "e2e of each pair", "Median e2e of each block", "Estimates of the resamples"):
+    assert (
+        f"Promoted: run {MEASURED}" in done.text
+        and "kept all 5 objectives of the gate small" in done.text
+    )
+    for title in (
+        "TTFT: time from",
+        "ITL: mean gap",
+        "E2E: time from",
+        "e2e of each pair",
+        "Median e2e of each block",
+        "Estimates of the resamples",
+    ):
         assert any(found.startswith(title) for found in done.figures), title
     assert all(done.traces), "a chart shows nothing"
-    (row,) = re.findall(r"^p50 of E2E vs live +(\S+) +(\S+) +1.05 +pass +(\S+)$", done.text, re.MULTILINE)
+    (row,) = re.findall(
+        r"^p50 of E2E vs live +(\S+) +(\S+) +1.05 +pass +(\S+)$", done.text, re.MULTILINE
+    )
     estimate, bound, resampled = map(float, row)
-    assert estimate <= resampled < 1 and estimate < bound < 1, "a candidate that is several times as fast"
+    assert estimate <= resampled < 1 and estimate < bound < 1, (
+        "a candidate that is several times as fast"
+    )
 
 
 def check_history(done: Executed) -> None:
     assert not done.complaints
     assert "By the gate **quick**: 0 same, 1 changed, 4 skipped" in done.text
     assert "What had the traffic" in done.figures and all(done.traces)
-    moves = [line.split()[3:5] for line in done.text.splitlines() if re.match(r"\d +2\d{3}-\d\d-\d\d .*(promoted|rolled_back) +(run|hand) ", line)]
-    assert moves == [["rolled_back", "hand"], ["promoted", "run"], ["rolled_back", "run"], ["promoted", "run"]], done.text
+    moves = [
+        line.split()[3:5]
+        for line in done.text.splitlines()
+        if re.match(r"\d +2\d{3}-\d\d-\d\d .*(promoted|rolled_back) +(run|hand) ", line)
+    ]
+    assert moves == [
+        ["rolled_back", "hand"],
+        ["promoted", "run"],
+        ["rolled_back", "run"],
+        ["promoted", "run"],
+    ], done.text
 
 
 def test_on_a_local_run(tmp_path: Path, start_stub: StartStub, prompts: str) -> None:  # noqa: F811
@@ -37,7 +62,9 @@ def test_on_a_local_run(tmp_path: Path, start_stub: StartStub, prompts: str) -> 
     check_history(Executed("history", history=history, gate="quick"))
 
 
-def test_on_a_run_of_vertex_in_a_bucket(tmp_path: Path, bucket, start_stub: StartStub, prompts: str) -> None:  # noqa: F811
+def test_on_a_run_of_vertex_in_a_bucket(
+    tmp_path: Path, bucket, start_stub: StartStub, prompts: str
+) -> None:  # noqa: F811
     history = make_runs(tmp_path, VERTEX, f"gs://{bucket.name}", start_stub, prompts)
     for path in tmp_path.rglob("*"):
         if path.is_file() and path.parent != tmp_path:

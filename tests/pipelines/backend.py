@@ -1,8 +1,10 @@
-"""A backend for a compiled pipeline: what the drivers and launchers of KFP and Vertex do, around the steps' own command lines.
+"""A backend for a compiled pipeline: what the drivers and launchers of KFP and Vertex do, around
+the steps' own command lines.
 
-The driver's part: resolve a task's inputs, skip groups whose condition is false and what comes after them, run a loop for each item and collect what its
-steps leave, reuse the outputs of a cached task. The launcher's: bring the input artifacts from the bucket to /gcs/BUCKET/…, fill the executor input into the
-command line, run it, bring the outputs back.
+The driver's part: resolve a task's inputs, skip groups whose condition is false and what comes
+after them, run a loop for each item and collect what its steps leave, reuse the outputs of a cached
+task. The launcher's: bring the input artifacts from the bucket to /gcs/BUCKET/…, fill the executor
+input into the command line, run it, bring the outputs back.
 """
 
 import json
@@ -24,7 +26,9 @@ EXIT = "ALL_UPSTREAM_TASKS_COMPLETED"
 
 @dataclass(frozen=True)
 class Inputs:
-    """Parameters and artifacts by their name. An artifact is a RuntimeArtifact as the executor input has it, or a list of them that a loop left."""
+    """Parameters and artifacts by their name. An artifact is a RuntimeArtifact as the executor
+    input has it, or a list of them that a loop left.
+    """
 
     parameters: Json = field(default_factory=dict)
     artifacts: Json = field(default_factory=dict)
@@ -45,8 +49,10 @@ class Backend:
     Args:
         spec: the compiled pipeline.
         bucket: of google.cloud.storage, which keeps the artifacts below `root/`.
-        gcs: the folder that is /gcs where commands run; emptied before each, as the next pod's would be.
-        run_command: runs a command line there, with these environment variables; returns its exit code and what it printed.
+        gcs: the folder that is /gcs where commands run; emptied before each, as the next pod's
+            would be.
+        run_command: runs a command line there, with these environment variables; returns its exit
+            code and what it printed.
     """
 
     def __init__(self, spec: Json, bucket: Any, gcs: Path, run_command: RunCommand) -> None:
@@ -58,9 +64,16 @@ class Backend:
         """A whole run; returns each task of every group by its name."""
         self.run_id, self.tasks = run_id, {}
         definitions = self.spec["root"]["inputDefinitions"]["parameters"]
-        assert parameters.keys() <= definitions.keys(), "a backend refuses parameters that it does not know"
-        values = {name: definition["defaultValue"] for name, definition in definitions.items()} | parameters
-        self._dag(self.spec["root"]["dag"], Inputs({name: _as_double(value) for name, value in values.items()}))
+        assert parameters.keys() <= definitions.keys(), (
+            "a backend refuses parameters that it does not know"
+        )
+        values = {
+            name: definition["defaultValue"] for name, definition in definitions.items()
+        } | parameters
+        self._dag(
+            self.spec["root"]["dag"],
+            Inputs({name: _as_double(value) for name, value in values.items()}),
+        )
         return self.tasks
 
     def _dag(self, dag: Json, given: Inputs, iteration: str = "") -> dict[str, Task]:
@@ -76,7 +89,11 @@ class Backend:
                 done[name] = Task("skipped")
             else:
                 inputs = self._inputs(task, given, done)
-                done[name] = self._task(name, task, inputs, iteration) if _holds(policy.get("condition", ""), inputs) else Task("skipped")
+                done[name] = (
+                    self._task(name, task, inputs, iteration)
+                    if _holds(policy.get("condition", ""), inputs)
+                    else Task("skipped")
+                )
             self.tasks[name + iteration] = done[name]
         return done
 
@@ -95,12 +112,19 @@ class Backend:
                 case {"componentInputParameter": key}:
                     parameters[name] = given.parameters[key]
                 case {"runtimeValue": {"constant": value}}:
-                    parameters[name] = RUN_PLACEHOLDER.sub(self.run_id, value) if isinstance(value, str) else value
+                    parameters[name] = (
+                        RUN_PLACEHOLDER.sub(self.run_id, value) if isinstance(value, str) else value
+                    )
                 case {"taskOutputParameter": {"producerTask": producer, "outputParameterKey": key}}:
                     parameters[name] = done[producer].outputs.parameters[key]
                 case {"taskFinalStatus": {"producerTask": producer}}:
                     state = "FAILED" if done[producer].state == "failed" else "COMPLETE"
-                    parameters[name] = {"state": state, "pipelineJobResourceName": self.run_id, "pipelineTaskName": producer, "error": {}}
+                    parameters[name] = {
+                        "state": state,
+                        "pipelineJobResourceName": self.run_id,
+                        "pipelineTaskName": producer,
+                        "error": {},
+                    }
                 case _:
                     raise NotImplementedError(source)
         for name, source in task.get("inputs", {}).get("artifacts", {}).items():
@@ -120,7 +144,9 @@ class Backend:
         if "dag" in component:
             assert "outputs" not in component["dag"]
             return Task("failed" if _failed(self._dag(component["dag"], inputs)) else "succeeded")
-        uris = {name: [one["uri"] for one in _listed(each)] for name, each in inputs.artifacts.items()}
+        uris = {
+            name: [one["uri"] for one in _listed(each)] for name, each in inputs.artifacts.items()
+        }
         key = json.dumps([component["executorLabel"], inputs.parameters, uris], sort_keys=True)
         cached = task.get("cachingOptions", {}).get("enableCache", False)
         if cached and key in self.cache:
@@ -141,20 +167,36 @@ class Backend:
         collected = {}
         for name, output in dag["outputs"]["artifacts"].items():
             (selector,) = output["artifactSelectors"]
-            collected[name] = [done[selector["producerSubtask"]].outputs.artifacts[selector["outputArtifactKey"]] for done in rounds]
+            collected[name] = [
+                done[selector["producerSubtask"]].outputs.artifacts[selector["outputArtifactKey"]]
+                for done in rounds
+            ]
         return Task("succeeded", Inputs(artifacts=collected))
 
     def _launch(self, name: str, component: Json, inputs: Inputs) -> Task:
         place = f"{self.bucket.name}/root/promotion/{self.run_id}/{name}"
         outputs = component.get("outputDefinitions", {})
         made = {
-            key: {"name": key, "type": definition["artifactType"], "uri": f"gs://{place}/{key}", "metadata": {}}
+            key: {
+                "name": key,
+                "type": definition["artifactType"],
+                "uri": f"gs://{place}/{key}",
+                "metadata": {},
+            }
             for key, definition in outputs.get("artifacts", {}).items()
         }
         executor_input = {
-            "inputs": {"parameterValues": inputs.parameters, "artifacts": {key: {"artifacts": _listed(each)} for key, each in inputs.artifacts.items()}},
+            "inputs": {
+                "parameterValues": inputs.parameters,
+                "artifacts": {
+                    key: {"artifacts": _listed(each)} for key, each in inputs.artifacts.items()
+                },
+            },
             "outputs": {
-                "parameters": {key: {"outputFile": f"/gcs/{place}/{key}"} for key in outputs.get("parameters", {})},
+                "parameters": {
+                    key: {"outputFile": f"/gcs/{place}/{key}"}
+                    for key in outputs.get("parameters", {})
+                },
                 "artifacts": {key: {"artifacts": [each]} for key, each in made.items()},
                 "outputFile": f"/gcs/{place}/executor_output.json",
             },
@@ -166,23 +208,43 @@ class Backend:
         for folder in [self.gcs / place, *(self.gcs / place).parents]:
             if folder.is_relative_to(self.gcs) and folder != self.gcs:
                 folder.chmod(0o777)
-        container = self.spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
+        container = self.spec["deploymentSpec"]["executors"][component["executorLabel"]][
+            "container"
+        ]
         variables = {variable["name"]: variable["value"] for variable in container.get("env", [])}
-        code, log = self.run_command([_filled(word, executor_input) for word in [*container["command"], *container["args"]]], variables)
+        code, log = self.run_command(
+            [_filled(word, executor_input) for word in [*container["command"], *container["args"]]],
+            variables,
+        )
         self._send(place)
         if code:
             return Task("failed", log=log)
         said = json.loads((self.gcs / place / "executor_output.json").read_text())
         for key, listed in said.get("artifacts", {}).items():
             (artifact,) = listed["artifacts"]
-            made[key] |= {"uri": artifact["uri"], "metadata": artifact["metadata"]}  # a step may pass on what another wrote, by its URI
-            written = self.bucket.list_blobs(prefix=artifact["uri"].removeprefix(f"gs://{self.bucket.name}/"), max_results=1)
-            assert list(written), f"{name} never wrote its output {key}, of which a backend only warns"
+            made[key] |= {
+                "uri": artifact["uri"],
+                "metadata": artifact["metadata"],
+            }  # a step may pass on what another wrote, by its URI
+            written = self.bucket.list_blobs(
+                prefix=artifact["uri"].removeprefix(f"gs://{self.bucket.name}/"), max_results=1
+            )
+            assert list(written), (
+                f"{name} never wrote its output {key}, of which a backend only warns"
+            )
         values = dict(said.get("parameterValues", {}))
         for key in outputs.get("parameters", {}).keys() - values.keys():
             text = (self.gcs / place / key).read_text()
-            values[key] = json.loads(text) if outputs["parameters"][key]["parameterType"] in ("LIST", "STRUCT") else text
-        return Task("succeeded", Inputs({key: _as_double(value) for key, value in values.items()}, made), log)
+            values[key] = (
+                json.loads(text)
+                if outputs["parameters"][key]["parameterType"] in ("LIST", "STRUCT")
+                else text
+            )
+        return Task(
+            "succeeded",
+            Inputs({key: _as_double(value) for key, value in values.items()}, made),
+            log,
+        )
 
     def _empty(self) -> None:
         for path in self.gcs.iterdir():
@@ -200,7 +262,9 @@ class Backend:
     def _send(self, place: str) -> None:
         for path in (self.gcs / place).rglob("*"):
             if path.is_file():
-                self.bucket.blob(path.relative_to(self.gcs / self.bucket.name).as_posix()).upload_from_filename(str(path))
+                self.bucket.blob(
+                    path.relative_to(self.gcs / self.bucket.name).as_posix()
+                ).upload_from_filename(str(path))
 
 
 def _failed(done: dict[str, Task]) -> bool:

@@ -1,4 +1,6 @@
-"""The pipeline as compiled for the clouds: the same steps with the same parameters, each with what the resources file says."""
+"""The pipeline as compiled for the clouds: the same steps with the same parameters, each with what
+the resources file says.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ from greenlight.pipelines.resources import ALL_STEPS, Accelerator, load_resource
 from greenlight.resolve.parameters import Parameters
 
 IMAGE = f"registry.example.com/components@sha256:{'ab' * 32}"
-DEFAULTS = Parameters(target="projects/p/locations/l/clusters/c", history="gs://b/greenlight", bits=4)
+DEFAULTS = Parameters(
+    target="projects/p/locations/l/clusters/c", history="gs://b/greenlight", bits=4
+)
 SPOT_AND_GPU = """
 defaults: {cpu: 2, memory: 8Gi, timeout_minutes: 60, retries: {attempts: 2}}
 steps:
@@ -40,7 +44,10 @@ def specs(texts: dict[Backend, str]) -> dict[Backend, dict[str, Any]]:
 
 
 def machines(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {label.removeprefix("exec-"): executor["container"] for label, executor in spec["deploymentSpec"]["executors"].items()}
+    return {
+        label.removeprefix("exec-"): executor["container"]
+        for label, executor in spec["deploymentSpec"]["executors"].items()
+    }
 
 
 def test_the_same_bytes_for_the_same_arguments(texts: dict[Backend, str]) -> None:
@@ -48,7 +55,10 @@ def test_the_same_bytes_for_the_same_arguments(texts: dict[Backend, str]) -> Non
 
 
 def test_one_document_for_vertex_and_two_for_kubeflow(texts: dict[Backend, str]) -> None:
-    assert {backend: len(list(yaml.safe_load_all(text))) for backend, text in texts.items()} == {"vertex": 1, "kubeflow": 2}
+    assert {backend: len(list(yaml.safe_load_all(text))) for backend, text in texts.items()} == {
+        "vertex": 1,
+        "kubeflow": 2,
+    }
 
 
 def test_each_document_is_what_kfp_reads(texts: dict[Backend, str]) -> None:
@@ -65,7 +75,9 @@ def test_each_document_is_what_kfp_reads(texts: dict[Backend, str]) -> None:
 
 
 def test_both_are_the_local_pipeline(specs: dict[Backend, dict[str, Any]]) -> None:
-    """The same steps, groups, conditions, commands, inputs and outputs; apart are only the machine, the environment and the placeholder of the run's id."""
+    """The same steps, groups, conditions, commands, inputs and outputs; apart are only the machine,
+    the environment and the placeholder of the run's id.
+    """
     local = yaml.safe_load(compile_promotion())
     for spec in (local, *specs.values()):
         assert {step for step, _ in steps(spec)} == set(ALL_STEPS)
@@ -76,7 +88,11 @@ def test_both_are_the_local_pipeline(specs: dict[Backend, dict[str, Any]]) -> No
             task.pop("retryPolicy", None)
         for parameter in spec["root"]["inputDefinitions"]["parameters"].values():
             parameter.pop("defaultValue")
-    vertex = yaml.safe_load(yaml.safe_dump(specs["vertex"]).replace("{{$.pipeline_job_name}}", "{{$.pipeline_job_uuid}}"))
+    vertex = yaml.safe_load(
+        yaml.safe_dump(specs["vertex"]).replace(
+            "{{$.pipeline_job_name}}", "{{$.pipeline_job_uuid}}"
+        )
+    )
     assert vertex == specs["kubeflow"] == local
 
 
@@ -84,14 +100,29 @@ def test_both_are_the_local_pipeline(specs: dict[Backend, dict[str, Any]]) -> No
 def test_a_person_can_start_a_run_with_the_defaults(backend: Backend) -> None:
     inputs = next(yaml.safe_load_all(compiled(backend)))["root"]["inputDefinitions"]["parameters"]
     for name, value in DEFAULTS.model_dump().items():
-        assert inputs[name]["defaultValue"] == value and inputs[name]["description"] and inputs[name]["isOptional"], name
+        assert (
+            inputs[name]["defaultValue"] == value
+            and inputs[name]["description"]
+            and inputs[name]["isOptional"]
+        ), name
 
 
 def test_every_step_has_its_machine_time_and_image() -> None:
     for container in machines(yaml.safe_load(compiled("vertex"))).values():
         assert container["image"] == IMAGE
-        assert {"cpuLimit", "memoryLimit", "resourceCpuLimit", "resourceMemoryLimit"} <= set(container["resources"])
-        assert int(next(each["value"] for each in container["env"] if each["name"] == "GREENLIGHT_STEP_SECONDS")) > 0
+        assert {"cpuLimit", "memoryLimit", "resourceCpuLimit", "resourceMemoryLimit"} <= set(
+            container["resources"]
+        )
+        assert (
+            int(
+                next(
+                    each["value"]
+                    for each in container["env"]
+                    if each["name"] == "GREENLIGHT_STEP_SECONDS"
+                )
+            )
+            > 0
+        )
 
 
 def test_resources_are_written_as_kfp_itself_writes_them(tmp_path: Path) -> None:
@@ -102,19 +133,31 @@ def test_resources_are_written_as_kfp_itself_writes_them(tmp_path: Path) -> None
 
     @dsl.pipeline(name="p")
     def pipeline() -> None:
-        task = work().set_cpu_limit("8").set_memory_limit("30Gi").set_accelerator_type("NVIDIA_L4").set_accelerator_limit(1)
+        task = (
+            work()
+            .set_cpu_limit("8")
+            .set_memory_limit("30Gi")
+            .set_accelerator_type("NVIDIA_L4")
+            .set_accelerator_limit(1)
+        )
         task.set_retry(2, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration="600s")
 
     compiler.Compiler().compile(pipeline, str(tmp_path / "p.yaml"))
     theirs = yaml.safe_load((tmp_path / "p.yaml").read_text())
     resources = load_resources()
-    resources["quantize"] = resources["quantize"].model_copy(update={"accelerator": Accelerator(type="nvidia-l4")})
+    resources["quantize"] = resources["quantize"].model_copy(
+        update={"accelerator": Accelerator(type="nvidia-l4")}
+    )
     ours = yaml.safe_load(compile_for("vertex", Build(IMAGE, resources, DEFAULTS)))
     assert machines(ours)["quantize"]["resources"] == machines(theirs)["work"]["resources"]
-    assert dict(steps(ours))["quantize"]["retryPolicy"] == dict(steps(theirs))["work"]["retryPolicy"]
+    assert (
+        dict(steps(ours))["quantize"]["retryPolicy"] == dict(steps(theirs))["work"]["retryPolicy"]
+    )
 
 
-def test_what_may_fail_is_tried_again_and_a_verdict_never(specs: dict[Backend, dict[str, Any]]) -> None:
+def test_what_may_fail_is_tried_again_and_a_verdict_never(
+    specs: dict[Backend, dict[str, Any]],
+) -> None:
     for backend in specs:
         tasks = dict(steps(next(yaml.safe_load_all(compiled(backend)))))
         assert {step for step, task in tasks.items() if "retryPolicy" not in task} == {"gate"}
@@ -125,25 +168,47 @@ def test_spot_and_gpus_on_kubeflow(tmp_path: Path) -> None:
     file.write_text(SPOT_AND_GPU)
     spec, platform = yaml.safe_load_all(compiled("kubeflow", str(file)))
     pod = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-quantize"]
-    assert pod["nodeSelector"]["labels"] == {"pool": "big", "cloud.google.com/gke-accelerator": "nvidia-l4", "cloud.google.com/gke-spot": "true"}
-    assert [toleration["key"] for toleration in pod["tolerations"]] == ["dedicated", "nvidia.com/gpu", "cloud.google.com/gke-spot"]
+    assert pod["nodeSelector"]["labels"] == {
+        "pool": "big",
+        "cloud.google.com/gke-accelerator": "nvidia-l4",
+        "cloud.google.com/gke-spot": "true",
+    }
+    assert [toleration["key"] for toleration in pod["tolerations"]] == [
+        "dedicated",
+        "nvidia.com/gpu",
+        "cloud.google.com/gke-spot",
+    ]
     assert pod["activeDeadlineSeconds"] == "3900"
     assert machines(spec)["quantize"]["resources"]["accelerator"] == {
-        "type": "nvidia.com/gpu", "resourceType": "nvidia.com/gpu", "count": "1", "resourceCount": "1",
-    }  # fmt: skip
+        "type": "nvidia.com/gpu",
+        "resourceType": "nvidia.com/gpu",
+        "count": "1",
+        "resourceCount": "1",
+    }
     with pytest.raises(InputError, match="Vertex runs no step of a pipeline on Spot"):
         compiled("vertex", str(file))
 
 
 def test_secrets_are_named_and_never_written() -> None:
     _, platform = yaml.safe_load_all(compiled("kubeflow"))
-    (secret,) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-download"]["secretAsEnv"]
-    assert (secret["secretName"], secret["keyToEnv"], secret["optional"]) == ("greenlight", [{"secretKey": "HF_TOKEN", "envVar": "HF_TOKEN"}], True)
-    environment = {each["name"]: each["value"] for each in machines(yaml.safe_load(compiled("vertex")))["download"]["env"]}
+    (secret,) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-download"][
+        "secretAsEnv"
+    ]
+    assert (secret["secretName"], secret["keyToEnv"], secret["optional"]) == (
+        "greenlight",
+        [{"secretKey": "HF_TOKEN", "envVar": "HF_TOKEN"}],
+        True,
+    )
+    environment = {
+        each["name"]: each["value"]
+        for each in machines(yaml.safe_load(compiled("vertex")))["download"]["env"]
+    }
     assert environment["GREENLIGHT_SECRET_HF_TOKEN"] == "hf-token" and "HF_TOKEN" not in environment
 
 
-@pytest.mark.parametrize("image", ["", "greenlight-components:0.1.0", "registry/components@sha256:12"])
+@pytest.mark.parametrize(
+    "image", ["", "greenlight-components:0.1.0", "registry/components@sha256:12"]
+)
 def test_an_image_that_may_move_is_refused(image: str) -> None:
     with pytest.raises(InputError, match="components_image"):
         Build(image, {}, DEFAULTS)

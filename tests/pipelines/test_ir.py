@@ -1,4 +1,6 @@
-"""The compiled pipeline breaches no demand of a backend, and each demand is seen to catch a pipeline that does."""
+"""The compiled pipeline breaches no demand of a backend, and each demand is seen to catch a
+pipeline that does.
+"""
 
 import tempfile
 import warnings
@@ -15,7 +17,11 @@ from greenlight.pipelines.resources import load_resources
 from greenlight.resolve.parameters import Parameters
 from tests.pipelines.demands import CACHED, VERTEX_RULES, Spec, breaches
 
-PLAIN: dict[str, Any] = {"base_image": "image", "packages_to_install": [], "install_kfp_package": False}
+PLAIN: dict[str, Any] = {
+    "base_image": "image",
+    "packages_to_install": [],
+    "install_kfp_package": False,
+}
 
 
 @dsl.component(**PLAIN)
@@ -208,7 +214,9 @@ def with_token(api_token: str = ""):
 
 def with_secret_value():
     with handled():
-        uncached(say(word="a")).set_env_variable("HF_TOKEN", "hf_abc").set_env_variable("GREENLIGHT_SECRET_HF_TOKEN", "hf-token")
+        uncached(say(word="a")).set_env_variable("HF_TOKEN", "hf_abc").set_env_variable(
+            "GREENLIGHT_SECRET_HF_TOKEN", "hf-token"
+        )
 
 
 def gate_asked_again():
@@ -225,33 +233,61 @@ def edited(body: Callable[..., Any], edit: Callable[[dict[str, Any]], object]) -
 
 BROKEN = [
     ("nullable_parameter: parameter word", lambda: compiled(null_default)),
-    ("untyped_loop: for-loop-2 hands STRING to parameter item of take", lambda: compiled(list_of_anything)),
-    ("empty_loop: for-loop-3", lambda: compiled(list_of_nothing).replace("""'[{"a": 1}]'""", "'[]'")),
+    (
+        "untyped_loop: for-loop-2 hands STRING to parameter item of take",
+        lambda: compiled(list_of_anything),
+    ),
+    (
+        "empty_loop: for-loop-3",
+        lambda: compiled(list_of_nothing).replace("""'[{"a": 1}]'""", "'[]'"),
+    ),
     ("condition_on_no_string: condition-2", lambda: compiled(float_against_int)),
     ("condition_on_no_string: condition-2", lambda: compiled(text_with_a_quote)),
     ("cached_side_effect: say is cached", lambda: compiled(cached_say)),
     ("cached_step_knows_the_run: download", lambda: compiled(cached_with_run)),
     ("cached_step_does_not_know_the_code: download", lambda: compiled(cached_without_code)),
-    ("ignored_failures_of_two: say-3 ignores the failure of say and say-2", lambda: compiled(two_ignored)),
-    ("no_implementation: comp-say", lambda: edited(cached_say, lambda spec: spec["components"]["comp-say"].pop("executorLabel"))),
-    ("no_implementation: say is of comp-say, which is not there", lambda: edited(cached_say, lambda spec: spec["components"].pop("comp-say"))),
+    (
+        "ignored_failures_of_two: say-3 ignores the failure of say and say-2",
+        lambda: compiled(two_ignored),
+    ),
+    (
+        "no_implementation: comp-say",
+        lambda: edited(
+            cached_say, lambda spec: spec["components"]["comp-say"].pop("executorLabel")
+        ),
+    ),
+    (
+        "no_implementation: say is of comp-say, which is not there",
+        lambda: edited(cached_say, lambda spec: spec["components"].pop("comp-say")),
+    ),
     ("branches_in_two_pipelines: inner branches again", lambda: compiled(branches_twice)),
     ("installs_packages: comp-install", lambda: compiled(with_pip)),
     ("no_python_component: comp-container", lambda: compiled(with_container)),
     ("no_python_component: comp-importer", lambda: compiled(with_importer)),
     ("integer_taken_as_it_comes: comp-repeat takes times", lambda: compiled(with_plain_int)),
-    ("reads_the_final_status: comp-end-by-status reads status.state", lambda: compiled(with_status)),
-    ("step_outside_the_exit_handler: 0 tasks run whatever happened", lambda: compiled(without_handler)),
+    (
+        "reads_the_final_status: comp-end-by-status reads status.state",
+        lambda: compiled(with_status),
+    ),
+    (
+        "step_outside_the_exit_handler: 0 tasks run whatever happened",
+        lambda: compiled(without_handler),
+    ),
     ("step_outside_the_exit_handler: say-2", lambda: compiled(beside_handler)),
     ("secret_parameter: the pipeline takes api_token", lambda: compiled(with_token)),
     ("secret_parameter: comp-say has the value of HF_TOKEN", lambda: compiled(with_secret_value)),
     ("retried_verdict: gate is tried again", lambda: compiled(gate_asked_again)),
-    ("settings_of_kubernetes: the 2nd document has platforms", lambda: compiled(good) + "---\nplatforms: {kubernetes: {}}\n"),
+    (
+        "settings_of_kubernetes: the 2nd document has platforms",
+        lambda: compiled(good) + "---\nplatforms: {kubernetes: {}}\n",
+    ),
 ]
 
 
 def test_the_compiled_pipeline() -> None:
-    build = Build(f"registry.example.com/components@sha256:{'ab' * 32}", load_resources(), Parameters())
+    build = Build(
+        f"registry.example.com/components@sha256:{'ab' * 32}", load_resources(), Parameters()
+    )
     assert breaches(compile_promotion(), VERTEX_RULES) == []
     assert breaches(compile_for("vertex", build), VERTEX_RULES) == []
     assert breaches(compile_for("kubeflow", build)) == []
@@ -272,4 +308,6 @@ def test_a_broken_pipeline(breach: str, broken: Callable[[], str]) -> None:
 
 
 def test_every_demand_has_a_pipeline_that_breaches_it() -> None:
-    assert {breach.partition(":")[0] for breach, _ in BROKEN} == {rule.__name__ for rule in VERTEX_RULES}
+    assert {breach.partition(":")[0] for breach, _ in BROKEN} == {
+        rule.__name__ for rule in VERTEX_RULES
+    }

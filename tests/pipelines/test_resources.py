@@ -7,7 +7,10 @@ import pytest
 from greenlight.core.errors import InputError
 from greenlight.pipelines.resources import ALL_STEPS, load_resources
 
-GOOD = "defaults: {cpu: 2, memory: 8Gi, timeout_minutes: 60, retries: {attempts: 0}}\nsteps: {quantize: {cpu: 8}}\n"
+GOOD = (
+    "defaults: {cpu: 2, memory: 8Gi, timeout_minutes: 60, retries: {attempts: 0}}\nsteps:"
+    " {quantize: {cpu: 8}}\n"
+)
 
 
 def load(tmp_path: Path, text: str):
@@ -34,9 +37,15 @@ def test_memory_is_counted_in_powers_of_ten(tmp_path: Path) -> None:
         (("cpu: 8", "memory: 16GB"), ["steps.quantize.memory", "16GB", "16Gi"]),
         (("cpu: 8", "ram: 16Gi"), ["steps.quantize.ram", "no such key"]),
         (("cpu: 8", "accelerator: {type: L4}"), ["steps.quantize.accelerator.type", "L4"]),
-        (("cpu: 8", "accelerator: {type: nvidia-l4, count: 3}"), ["steps.quantize.accelerator.count", "3"]),
+        (
+            ("cpu: 8", "accelerator: {type: nvidia-l4, count: 3}"),
+            ["steps.quantize.accelerator.count", "3"],
+        ),
         (("cpu: 8", "retries: {attempts: 99}"), ["steps.quantize.retries.attempts", "99", "10"]),
-        (("cpu: 8", "secrets: [{env: HF_TOKEN}]"), ["steps.quantize.secrets.0.kubernetes_secret", "missing"]),
+        (
+            ("cpu: 8", "secrets: [{env: HF_TOKEN}]"),
+            ["steps.quantize.secrets.0.kubernetes_secret", "missing"],
+        ),
         (("quantize", "quantise"), ["quantise", "quantize"]),
         (("attempts: 0", "attempts: 1"), ["gate", "retries.attempts", "1", "verdict"]),
         (("memory: 8Gi, ", ""), ["defaults.memory", "missing"]),

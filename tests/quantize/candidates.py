@@ -1,4 +1,6 @@
-"""The built-in model, quantized once a session by every method that a test asks for. Shared by the tests of quantize and evaluate."""
+"""The built-in model, quantized once a session by every method that a test asks for. Shared by the
+tests of quantize and evaluate.
+"""
 
 import functools
 from pathlib import Path
@@ -16,7 +18,9 @@ class Candidates:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.calibration = _first_lines(CALIBRATION, CALIBRATION_SAMPLES, folder / "calibration.jsonl")
+        self.calibration = _first_lines(
+            CALIBRATION, CALIBRATION_SAMPLES, folder / "calibration.jsonl"
+        )
         self.heldout = _first_lines(HELDOUT, HELDOUT_DOCUMENTS, folder / "heldout.jsonl")
 
     @functools.cache  # noqa: B019 (lives as long as the session)

@@ -8,7 +8,8 @@ from greenlight.models.builtin import TINY
 SIZE = {
     "vocab_size": 2048,
     "hidden_size": 64,
-    "intermediate_size": 160,  # no multiple of 64: layers that a method's usual group size does not divide
+    # no multiple of 64: layers that a method's usual group size does not divide
+    "intermediate_size": 160,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
@@ -32,7 +33,9 @@ def make_checkpoint(family: str, folder: Path) -> Path:
     model = getattr(transformers, f"{FAMILIES[family]}ForCausalLM")(config).to(torch.bfloat16)
     for parameter in model.parameters():
         if parameter.ndim == 2:
-            torch.nn.init.normal_(parameter, std=0.12)  # predictions that differ from uniform, so that damage shows
+            torch.nn.init.normal_(
+                parameter, std=0.12
+            )  # predictions that differ from uniform, so that damage shows
     model.save_pretrained(folder)
     for path in TINY.glob("tokenizer*"):
         shutil.copy(path, folder)

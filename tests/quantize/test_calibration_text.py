@@ -13,7 +13,10 @@ from greenlight.evaluate.windows import load_tokenizer
 from greenlight.models.builtin import CALIBRATION, TINY
 from greenlight.quantize.calibration_text import Calibration, check_calibration, token_ids
 
-CHAT = [{"role": "user", "content": "What is a list?"}, {"role": "assistant", "content": "A mutable sequence."}]
+CHAT = [
+    {"role": "user", "content": "What is a list?"},
+    {"role": "assistant", "content": "A mutable sequence."},
+]
 
 
 def write(path: Path, rows: list[dict]) -> str:
@@ -48,7 +51,10 @@ def test_texts_are_read_as_the_model_reads_them(tmp_path: Path) -> None:
 
 def test_long_text_is_cut_at_the_models_context() -> None:
     long = Calibration(length=10**6)
-    assert max(len(ids) for ids in token_ids(long, TINY)) <= json.loads((TINY / "config.json").read_text())["max_position_embeddings"]
+    assert (
+        max(len(ids) for ids in token_ids(long, TINY))
+        <= json.loads((TINY / "config.json").read_text())["max_position_embeddings"]
+    )
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
@@ -79,7 +85,10 @@ def test_chats_without_a_template_are_refused(tmp_path: Path) -> None:
         ([{"text": "a"}, {"prompt": "b"}], "line 2 is neither"),
         ([{"text": ""}], "line 1 is neither"),
         ([{"messages": []}], "line 1: messages is not a list of messages"),
-        ([{"messages": CHAT}, {"messages": [{"role": "user"}]}], "line 2: a message needs role and content"),
+        (
+            [{"messages": CHAT}, {"messages": [{"role": "user"}]}],
+            "line 2: a message needs role and content",
+        ),
         ([], "holds no documents"),
     ],
 )
@@ -100,7 +109,10 @@ def test_refused_parquet(tmp_path: Path) -> None:
         check_calibration(str(path), 128, 2048)
 
 
-@pytest.mark.parametrize(("samples", "length", "field"), [(0, 2048, "calibration_samples"), (128, 0, "calibration_length")])
+@pytest.mark.parametrize(
+    ("samples", "length", "field"),
+    [(0, 2048, "calibration_samples"), (128, 0, "calibration_length")],
+)
 def test_refused_numbers(samples: int, length: int, field: str) -> None:
     with pytest.raises(InputError) as caught:
         check_calibration("builtin", samples, length)

@@ -25,8 +25,23 @@ from greenlight.quantize.candidate import quantize_model
 from greenlight.quantize.methods import methods
 from tests.quantize.candidates import Candidates
 
-EVERY = [("none", 16), ("bnb", 4), ("bnb", 8), ("gptq", 4), ("gptq", 8), ("awq", 4), ("w8a8", 8), ("optimum", 4), ("optimum", 8)]
-COMPANIONS = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
+EVERY = [
+    ("none", 16),
+    ("bnb", 4),
+    ("bnb", 8),
+    ("gptq", 4),
+    ("gptq", 8),
+    ("awq", 4),
+    ("w8a8", 8),
+    ("optimum", 4),
+    ("optimum", 8),
+]
+COMPANIONS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "generation_config.json",
+)
 
 
 @pytest.mark.slow
@@ -34,7 +49,12 @@ COMPANIONS = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", 
 def test_artifact_is_complete(candidates: Candidates, method: str, bits: int) -> None:
     artifact = candidates.make(method, bits)
     record = verify_model(artifact)
-    assert (record.role, record.method, record.bits, record.format) == ("candidate", method, bits, methods()[method].format)
+    assert (record.role, record.method, record.bits, record.format) == (
+        "candidate",
+        method,
+        bits,
+        methods()[method].format,
+    )
     assert record.bytes == sum(path.stat().st_size for path in (artifact / "model").iterdir())
     assert record.seconds > 0
     assert record.peak_memory_bytes > 10_000_000
@@ -44,16 +64,28 @@ def test_artifact_is_complete(candidates: Candidates, method: str, bits: int) ->
     for name in COMPANIONS:
         assert (artifact / "model" / name).read_bytes() == (TINY / name).read_bytes()
     for path in (artifact / "model").iterdir():
-        assert stat.S_IMODE(path.stat().st_mode) == 0o644, f"{path.name} cannot be read by the user that serves it"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o644, (
+            f"{path.name} cannot be read by the user that serves it"
+        )
     json.loads((artifact / "model/config.json").read_text())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "bits"), EVERY)
-def test_artifact_tells_neither_calibration_text_nor_paths(candidates: Candidates, method: str, bits: int) -> None:
+def test_artifact_tells_neither_calibration_text_nor_paths(
+    candidates: Candidates, method: str, bits: int
+) -> None:
     texts = [json.loads(line)["text"] for line in candidates.calibration.read_text().splitlines()]
-    secrets = [line.strip().encode() for text in texts for line in text.splitlines() if len(line.split()) > 4]
-    secrets += [json.dumps(secret.decode())[1:-1].encode() for secret in secrets] + [str(candidates.folder).encode(), str(TINY.parent).encode()]
+    secrets = [
+        line.strip().encode()
+        for text in texts
+        for line in text.splitlines()
+        if len(line.split()) > 4
+    ]
+    secrets += [json.dumps(secret.decode())[1:-1].encode() for secret in secrets] + [
+        str(candidates.folder).encode(),
+        str(TINY.parent).encode(),
+    ]
     for path in candidates.make(method, bits).rglob("*"):
         if path.is_file():
             content = path.read_bytes()
@@ -62,7 +94,9 @@ def test_artifact_tells_neither_calibration_text_nor_paths(candidates: Candidate
 
 @pytest.mark.slow
 def test_sizes_are_as_the_bits_say(candidates: Candidates) -> None:
-    size = {(method, bits): Model.load(candidates.make(method, bits)).bytes for method, bits in EVERY}
+    size = {
+        (method, bits): Model.load(candidates.make(method, bits)).bytes for method, bits in EVERY
+    }
     for method in ("bnb", "gptq", "optimum"):
         assert size[method, 4] < size[method, 8] < size["none", 16]
     assert size["optimum", 8] < 0.6 * size["none", 16]
@@ -87,8 +121,14 @@ def test_changed_baseline_is_refused(tmp_path: Path) -> None:
     ("change", "says"),
     [
         (lambda folder: (folder / "config.json").unlink(), "config.json"),
-        (lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"), "pickle"),
-        (lambda folder: (folder / "tokenizer.json").rename(folder / "tokenizer.model"), "tokenizer.json"),
+        (
+            lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
+            "pickle",
+        ),
+        (
+            lambda folder: (folder / "tokenizer.json").rename(folder / "tokenizer.model"),
+            "tokenizer.json",
+        ),
         (lambda folder: shutil.rmtree(folder), "no such folder"),
     ],
 )
@@ -106,7 +146,10 @@ def test_quantized_baseline_is_refused(tmp_path: Path, candidates: Candidates) -
         quantize_model(candidates.make("bnb", 4), tmp_path / "out", "gptq", 4)
 
 
-@pytest.mark.parametrize(("content", "says"), [(None, "no such file"), ("", "no documents"), ('{"text": "a"}\n{"txt": "b"}\n', "line 2")])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(None, "no such file"), ("", "no documents"), ('{"text": "a"}\n{"txt": "b"}\n', "line 2")],
+)
 def test_unusable_calibration_is_named(tmp_path: Path, content: str | None, says: str) -> None:
     path = tmp_path / "calibration.jsonl"
     if content is not None:
@@ -117,8 +160,12 @@ def test_unusable_calibration_is_named(tmp_path: Path, content: str | None, says
 
 
 def test_failed_library_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    quantize_model(TINY, tmp_path / "out", "none", 16)  # what an earlier run made must not be taken for the result
-    monkeypatch.setenv("GREENLIGHT_OPENVINO_PYTHON", sys.executable)  # an environment without optimum-intel
+    quantize_model(
+        TINY, tmp_path / "out", "none", 16
+    )  # what an earlier run made must not be taken for the result
+    monkeypatch.setenv(
+        "GREENLIGHT_OPENVINO_PYTHON", sys.executable
+    )  # an environment without optimum-intel
     with pytest.raises(GreenlightError, match=r"optimum-intel failed .*ModuleNotFoundError"):
         quantize_model(TINY, tmp_path / "out", "optimum", 8)
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
@@ -126,19 +173,29 @@ def test_failed_library_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.slow
-def test_killed_run_leaves_nothing_to_take_for_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_killed_run_leaves_nothing_to_take_for_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     output = tmp_path / "out"
-    code = f"from greenlight.quantize.candidate import quantize_model; quantize_model({str(TINY)!r}, {str(output)!r}, 'bnb', 8)"
+    code = (
+        f"from greenlight.quantize.candidate import quantize_model; quantize_model({str(TINY)!r},"
+        f" {str(output)!r}, 'bnb', 8)"
+    )
     process = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 120
-    while not (children := psutil.Process(process.pid).children()) or not (tmp_path / ".out.partial/scratch/output.log").is_file():
+    while (
+        not (children := psutil.Process(process.pid).children())
+        or not (tmp_path / ".out.partial/scratch/output.log").is_file()
+    ):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     time.sleep(1)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     psutil.wait_procs(children, timeout=30)
-    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    assert not any(
+        child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children
+    )
     assert (tmp_path / ".out.partial").is_dir()
     with pytest.raises(IntegrityError):
         Model.load(output)
@@ -153,29 +210,44 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MiB: less than any method writes for the built-in model."""
     folder = tmp_path / "small"
     folder.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "greenlight-test", folder], capture_output=True).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=4m", "greenlight-test", folder],
+            capture_output=True,
+        ).returncode
+    ):
         pytest.skip("mounting a small file system needs root")
     yield folder
     subprocess.run(["umount", folder], check=True)
 
 
 def test_too_small_disk_is_seen_before_the_work(small_disk: Path) -> None:
-    with pytest.raises(GreenlightError, match=r"The disk is full: quantizing needs about 8\.5 MB and .* has 4\.2 MB free"):
+    with pytest.raises(
+        GreenlightError,
+        match=r"The disk is full: quantizing needs about 8\.5 MB and .* has 4\.2 MB free",
+    ):
         quantize_model(TINY, small_disk / "out", "none", 16)
     assert not list((small_disk / "out").iterdir())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["none", "bnb", "optimum"])
-def test_disk_that_fills_up_leaves_nothing(small_disk: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
-    monkeypatch.setattr(type(methods()[method]), "disk", 0.0)  # as if somebody else had filled it since
+def test_disk_that_fills_up_leaves_nothing(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(
+        type(methods()[method]), "disk", 0.0
+    )  # as if somebody else had filled it since
     with pytest.raises(GreenlightError, match="The disk is full"):
         quantize_model(TINY, small_disk / "out", method, 8)
     assert list(small_disk.iterdir()) == [small_disk / "out"]
     assert not list((small_disk / "out").iterdir())
 
 
-def test_output_on_a_file_system_without_folder_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_on_a_file_system_without_folder_renames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As a mounted bucket is: the folder is copied, and the record still comes last."""
 
     def refuse(*arguments: object) -> None:

@@ -1,4 +1,6 @@
-"""What keeps llm-compressor's memory small: weights that stay on disk, and predict as those in memory do. And what is done on a GPU instead."""
+"""What keeps llm-compressor's memory small: weights that stay on disk, and predict as those in
+memory do. And what is done on a GPU instead.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -25,15 +27,22 @@ def test_a_loaded_model_stays_on_disk_as_it_is(tmp_path: Path) -> None:
     loaded = _load(TINY, tmp_path / OFFLOADED)
     with disable_onloading():
         assert {parameter.device.type for parameter in loaded.parameters()} == {"meta"}
-    assert all(path.resolve().parent == TINY for path in (tmp_path / OFFLOADED).iterdir()), "no copy has been written"
+    assert all(path.resolve().parent == TINY for path in (tmp_path / OFFLOADED).iterdir()), (
+        "no copy has been written"
+    )
     whole = AutoModelForCausalLM.from_pretrained(TINY, dtype=torch.float32, local_files_only=True)
     with torch.inference_mode():
-        here, there = (model(input_ids=torch.tensor([IDS]), use_cache=False).logits for model in (loaded, whole))
+        here, there = (
+            model(input_ids=torch.tensor([IDS]), use_cache=False).logits
+            for model in (loaded, whole)
+        )
     assert here.dtype == torch.float32 and torch.equal(here, there)
 
 
 @pytest.mark.parametrize(("method", "bits"), [("gptq", 4), ("w8a8", 8)])
-def test_a_candidate_unpacked_to_disk_predicts_the_same(candidates: Candidates, tmp_path: Path, method: str, bits: int) -> None:
+def test_a_candidate_unpacked_to_disk_predicts_the_same(
+    candidates: Candidates, tmp_path: Path, method: str, bits: int
+) -> None:
     import torch
 
     if torch.cuda.is_available():
@@ -46,8 +55,12 @@ def test_a_candidate_unpacked_to_disk_predicts_the_same(candidates: Candidates, 
     assert any(not path.is_symlink() for path in (tmp_path / "unpacked").iterdir())
 
 
-def test_on_a_gpu_the_model_predicts_what_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Saving rounds there by a kernel that divides in 32 bits. On a machine without a GPU the same arithmetic stands in for it."""
+def test_on_a_gpu_the_model_predicts_what_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saving rounds there by a kernel that divides in 32 bits. On a machine without a GPU the same
+    arithmetic stands in for it.
+    """
     import torch
     from compressed_tensors.offload import dispatch_model
     from llmcompressor import oneshot
@@ -59,7 +72,12 @@ def test_on_a_gpu_the_model_predicts_what_is_saved(tmp_path: Path, monkeypatch: 
 
     def predict(model: Any) -> torch.Tensor:
         with torch.inference_mode():
-            return model(input_ids=torch.tensor([IDS], device=device), use_cache=False).logits[0].float().cpu()
+            return (
+                model(input_ids=torch.tensor([IDS], device=device), use_cache=False)
+                .logits[0]
+                .float()
+                .cpu()
+            )
 
     fp8 = methods()["fp8"]
     assert isinstance(fp8, Fp8)
@@ -70,9 +88,15 @@ def test_on_a_gpu_the_model_predicts_what_is_saved(tmp_path: Path, monkeypatch: 
     with _as_saved_on_gpu(loaded):
         here = predict(loaded)
     loaded.save_pretrained(tmp_path, save_compressed=True)
-    there = predict(AutoModelForCausalLM.from_pretrained(tmp_path, dtype="auto", local_files_only=True, device_map={"": device}))
+    there = predict(
+        AutoModelForCausalLM.from_pretrained(
+            tmp_path, dtype="auto", local_files_only=True, device_map={"": device}
+        )
+    )
     assert torch.equal(here, there)
-    assert not torch.equal(otherwise, there), "the library predicts what it saves by itself: this can go"
+    assert not torch.equal(otherwise, there), (
+        "the library predicts what it saves by itself: this can go"
+    )
 
 
 def _divide_in_32_bits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +105,20 @@ def _divide_in_32_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     from compressed_tensors.utils.impl_backend import ImplBackend
 
-    def kernel(x: Any, scale: Any, zero_point: Any, q_min: Any, q_max: Any, args: Any, dtype: Any = None, global_scale: Any = None) -> Any:
-        return round_to_quantized_type_args(tensor=x.float() / scale.float(), args=args, min=q_min, max=q_max).to(dtype or x.dtype)
+    def kernel(
+        x: Any,
+        scale: Any,
+        zero_point: Any,
+        q_min: Any,
+        q_max: Any,
+        args: Any,
+        dtype: Any = None,
+        global_scale: Any = None,
+    ) -> Any:
+        return round_to_quantized_type_args(
+            tensor=x.float() / scale.float(), args=args, min=q_min, max=q_max
+        ).to(dtype or x.dtype)
 
-    monkeypatch.setitem(ImplBackend._backends, "_quantize", [(kernel, lambda *given, **named: True, 0)])
+    monkeypatch.setitem(
+        ImplBackend._backends, "_quantize", [(kernel, lambda *given, **named: True, 0)]
+    )

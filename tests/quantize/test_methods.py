@@ -18,8 +18,14 @@ from greenlight.quantize.openvino import environment
 
 
 def test_every_module_is_a_method() -> None:
-    modules = {path.stem for path in Path(check_method.__code__.co_filename).parent.glob("*.py")} - {"__init__", "base"}
-    assert set(methods()) == modules == {"none", "awq", "bnb", "fp8", "gptq", "optimum", "smallest", "w8a8"}
+    modules = {
+        path.stem for path in Path(check_method.__code__.co_filename).parent.glob("*.py")
+    } - {"__init__", "base"}
+    assert (
+        set(methods())
+        == modules
+        == {"none", "awq", "bnb", "fp8", "gptq", "optimum", "smallest", "w8a8"}
+    )
 
 
 def test_table_has_a_row_for_each_method_and_bits() -> None:
@@ -41,7 +47,9 @@ def test_table_has_a_row_for_each_method_and_bits() -> None:
 def test_engines_are_those_that_load_the_format() -> None:
     registry = pytest.importorskip("greenlight.serving.engines.registry")
     for row in capabilities():
-        assert set(row.engines) == {kind.name for kind in registry.ENGINES.values() if row.format in kind.formats}
+        assert set(row.engines) == {
+            kind.name for kind in registry.ENGINES.values() if row.format in kind.formats
+        }
 
 
 @pytest.mark.parametrize(
@@ -71,7 +79,16 @@ def test_methods_without_bits_are_those_that_names_have_none_for() -> None:
     assert tuple(name for name, method in methods().items() if not method.bits) == WITHOUT_BITS
 
 
-@pytest.mark.parametrize(("method", "engine"), [("optimum", "auto"), ("optimum", "openvino"), ("bnb", "transformers"), ("none", "auto"), ("gptq", "vllm")])
+@pytest.mark.parametrize(
+    ("method", "engine"),
+    [
+        ("optimum", "auto"),
+        ("optimum", "openvino"),
+        ("bnb", "transformers"),
+        ("none", "auto"),
+        ("gptq", "vllm"),
+    ],
+)
 def test_engine_that_fits(method: str, engine: str) -> None:
     check_engine(method, engine)
 
@@ -100,7 +117,9 @@ def test_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         check_installed("bnb")
 
 
-def test_export_environment_is_found_by_its_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_export_environment_is_found_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("GREENLIGHT_OPENVINO_PYTHON", sys.executable)
     assert environment() == Path(sys.executable)
     monkeypatch.setenv("GREENLIGHT_OPENVINO_PYTHON", str(tmp_path / "python"))

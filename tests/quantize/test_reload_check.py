@@ -1,4 +1,6 @@
-"""What a library saved against what it quantized: damage between the two, in a checkpoint whose record fits it, as a faulty library leaves it."""
+"""What a library saved against what it quantized: damage between the two, in a checkpoint whose
+record fits it, as a faulty library leaves it.
+"""
 
 import json
 import shutil
@@ -26,14 +28,24 @@ Change = Callable[[dict], dict]
 
 
 @pytest.fixture(scope="module")
-def kept(candidates: Candidates, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path]:
-    """A scratch folder with what a candidate predicts. `make` has already seen that the model in memory predicted the same."""
+def kept(
+    candidates: Candidates, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, int], Path]:
+    """A scratch folder with what a candidate predicts. `make` has already seen that the model in
+    memory predicted the same.
+    """
 
     def scratch(method: str, bits: int) -> Path:
         folder = tmp_path_factory.mktemp("kept")
         write_probe(TINY, folder)
         with silence():
-            keep(load_scorer(open_checkpoint("candidate", candidates.make(method, bits)), 1, "float32").logits, folder, "float32")
+            keep(
+                load_scorer(
+                    open_checkpoint("candidate", candidates.make(method, bits)), 1, "float32"
+                ).logits,
+                folder,
+                "float32",
+            )
         return folder
 
     return scratch
@@ -45,7 +57,12 @@ def gptq(kept: Callable[[str, int], Path]) -> Path:
 
 
 def swap_layers(tensors: dict) -> dict:
-    return {name.replace("layers.0.", "layers.X.").replace("layers.1.", "layers.0.").replace("layers.X.", "layers.1."): t for name, t in tensors.items()}
+    return {
+        name.replace("layers.0.", "layers.X.")
+        .replace("layers.1.", "layers.0.")
+        .replace("layers.X.", "layers.1."): t
+        for name, t in tensors.items()
+    }
 
 
 def double_one_scale(tensors: dict) -> dict:
@@ -62,23 +79,34 @@ def test_what_is_saved_is_what_was_quantized(candidates: Candidates, gptq: Path)
     assert (difference.kl_mean, difference.kl_max, difference.problem) == (0, 0, "")
 
 
-@pytest.mark.parametrize(("method", "bits"), [("bnb", 4), ("gptq", 4), ("gptq", 8), ("awq", 4), ("optimum", 8), ("w8a8", 8)])
-def test_every_record_says_how_far_the_reloaded_model_was(candidates: Candidates, method: str, bits: int) -> None:
+@pytest.mark.parametrize(
+    ("method", "bits"),
+    [("bnb", 4), ("gptq", 4), ("gptq", 8), ("awq", 4), ("optimum", 8), ("w8a8", 8)],
+)
+def test_every_record_says_how_far_the_reloaded_model_was(
+    candidates: Candidates, method: str, bits: int
+) -> None:
     record, limit = Model.load(candidates.make(method, bits)), methods()[method].tolerance
     assert limit is not None
     assert 0 < record.reload_seconds < record.seconds
-    assert 0 <= record.reload_kl <= limit / 10  # however deep a model is: what is saved in 16 bits was rounded to them before
+    assert (
+        0 <= record.reload_kl <= limit / 10
+    )  # however deep a model is: what is saved in 16 bits was rounded to them before
 
 
 @pytest.mark.parametrize("change", [swap_layers, double_one_scale])
-def test_wrong_tensors_are_noticed(candidates: Candidates, gptq: Path, tmp_path: Path, change: Change) -> None:
+def test_wrong_tensors_are_noticed(
+    candidates: Candidates, gptq: Path, tmp_path: Path, change: Change
+) -> None:
     difference = compare(damaged(candidates.make("gptq", 4), tmp_path, change), gptq)
     assert difference.problem == ""
     assert difference.kl_mean > 100 * (methods()["gptq"].tolerance or 0)
 
 
 def test_nan_is_noticed(candidates: Candidates, gptq: Path, tmp_path: Path) -> None:
-    assert "not finite" in compare(damaged(candidates.make("gptq", 4), tmp_path, poison), gptq).problem
+    assert (
+        "not finite" in compare(damaged(candidates.make("gptq", 4), tmp_path, poison), gptq).problem
+    )
 
 
 def test_truncated_shard_is_noticed(candidates: Candidates, gptq: Path, tmp_path: Path) -> None:
@@ -90,41 +118,67 @@ def test_truncated_shard_is_noticed(candidates: Candidates, gptq: Path, tmp_path
     assert "could not be loaded" in compare(artifact, gptq).problem
 
 
-def test_wrong_openvino_weights_are_noticed(candidates: Candidates, kept: Callable[[str, int], Path], tmp_path: Path) -> None:
+def test_wrong_openvino_weights_are_noticed(
+    candidates: Candidates, kept: Callable[[str, int], Path], tmp_path: Path
+) -> None:
     artifact = Path(shutil.copytree(candidates.make("optimum", 8), tmp_path / "artifact"))
     scratch = kept("optimum", 8)
     weights = artifact / "model/openvino_model.bin"
     content = weights.read_bytes()
     middle = len(content) // 2
-    weights.write_bytes(content[:middle] + content[middle + 4096 : middle + 8192] + content[middle : middle + 4096] + content[middle + 8192 :])
+    weights.write_bytes(
+        content[:middle]
+        + content[middle + 4096 : middle + 8192]
+        + content[middle : middle + 4096]
+        + content[middle + 8192 :]
+    )
     rerecord(artifact)
     difference = compare(artifact, scratch)
     assert difference.problem or difference.kl_mean > (methods()["optimum"].tolerance or 0)
 
 
-def test_step_that_saved_something_else_fails_and_leaves_nothing(candidates: Candidates, gptq: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_that_saved_something_else_fails_and_leaves_nothing(
+    candidates: Candidates, gptq: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The whole step, with the check in its fresh process."""
 
     def faulty(self: object, job: Job) -> int:
         shutil.copy(gptq / KEPT_FILE, job.scratch)
-        shutil.copytree(damaged(candidates.make("gptq", 4), job.scratch, double_one_scale) / "model", job.output, dirs_exist_ok=True)
+        shutil.copytree(
+            damaged(candidates.make("gptq", 4), job.scratch, double_one_scale) / "model",
+            job.output,
+            dirs_exist_ok=True,
+        )
         return 0
 
     monkeypatch.setattr(type(methods()["gptq"]), "quantize", faulty)
-    with pytest.raises(IntegrityError, match=r"What llm-compressor saved is not what it quantized: reloaded.*KL .* nats.*take another method"):
+    with pytest.raises(
+        IntegrityError,
+        match=(
+            r"What llm-compressor saved is not what it quantized: reloaded.*KL .* nats.*take"
+            r" another method"
+        ),
+    ):
         quantize_model(TINY, tmp_path / "out", "gptq", 4)
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_fp8_checkpoint_is_what_vllm_multiplies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its arithmetic can be simulated on a CPU, so the method is seen to work where it may not be used."""
+def test_fp8_checkpoint_is_what_vllm_multiplies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its arithmetic can be simulated on a CPU, so the method is seen to work where it may not be
+    used.
+    """
     monkeypatch.setattr(hardware, "_capability_here", lambda: 8.9)
     record = quantize_model(TINY, tmp_path / "out", "fp8", 8)
     scheme = json.loads((tmp_path / "out/model/config.json").read_text())["quantization_config"]
     (group,) = scheme["config_groups"].values()
     assert (scheme["format"], scheme["ignore"]) == ("float-quantized", ["lm_head"])
-    assert [(part["type"], part["num_bits"], part["strategy"]) for part in (group["weights"], group["input_activations"])] == [
+    assert [
+        (part["type"], part["num_bits"], part["strategy"])
+        for part in (group["weights"], group["input_activations"])
+    ] == [
         ("float", 8, "channel"),
         ("float", 8, "token"),
     ]

@@ -5,12 +5,24 @@ import pytest
 from greenlight.core.records import Trial
 from greenlight.quantize.search import BUDGET, Scheme, search
 
-OVERHEAD = {-1: 0.0, 128: 0.03, 64: 0.06, 32: 0.12}  # of the scales, as a share of the weights in 4 bits
-DAMAGE = {-1: 0.021, 128: 0.018, 64: 0.015, 32: 0.012}  # of everything in 4 bits, in nats: as of the built-in model
+OVERHEAD = {
+    -1: 0.0,
+    128: 0.03,
+    64: 0.06,
+    32: 0.12,
+}  # of the scales, as a share of the weights in 4 bits
+DAMAGE = {
+    -1: 0.021,
+    128: 0.018,
+    64: 0.015,
+    32: 0.012,
+}  # of everything in 4 bits, in nats: as of the built-in model
 
 
 class World:
-    """Sizes in thousandths of the model in 8 bits; damage that grows faster than the share of weights in 4 bits."""
+    """Sizes in thousandths of the model in 8 bits; damage that grows faster than the share of
+    weights in 4 bits.
+    """
 
     def __init__(self, limit: float) -> None:
         self.limit, self.best, self.scored = limit, float("inf"), 0
@@ -20,7 +32,13 @@ class World:
 
     def attempt(self, scheme: Scheme) -> Trial:
         size, damage = self.size(scheme), DAMAGE[scheme.group_size] * scheme.ratio**2
-        known = {"scheme": str(scheme), "group_size": scheme.group_size, "ratio": scheme.ratio, "bytes": int(size), "reason": ""}
+        known = {
+            "scheme": str(scheme),
+            "group_size": scheme.group_size,
+            "ratio": scheme.ratio,
+            "bytes": int(size),
+            "reason": "",
+        }
         if size >= self.best:
             return Trial(**known, passed=False, too_large=True)
         self.scored += 1
@@ -43,7 +61,9 @@ def test_mixes_the_next_larger_groups_where_they_are_smaller() -> None:
     path = search(world.attempt)
     assert [trial.group_size for trial in path[:4]] == [-1, 128, 64, 32]
     found = smallest(path)
-    assert found.group_size == 64  # .98 of the weights in groups of 64 are smaller than all of them in groups of 32
+    assert (
+        found.group_size == 64
+    )  # .98 of the weights in groups of 64 are smaller than all of them in groups of 32
     assert found.bytes < world.size(Scheme(32, 1.0))
     assert (0.0145 / 0.015) ** 0.5 - found.ratio < 1 / 64
 

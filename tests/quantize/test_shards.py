@@ -23,8 +23,17 @@ HEADER = 20_000
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["bnb", "gptq"])
-def test_small_files_are_reloaded_and_listed_whole(candidates: Candidates, tmp_path: Path, method: str) -> None:
-    record = quantize_model(TINY, tmp_path / "out", method, 4, Calibration(str(candidates.calibration), length=32), shard_bytes=SMALL)
+def test_small_files_are_reloaded_and_listed_whole(
+    candidates: Candidates, tmp_path: Path, method: str
+) -> None:
+    record = quantize_model(
+        TINY,
+        tmp_path / "out",
+        method,
+        4,
+        Calibration(str(candidates.calibration), length=32),
+        shard_bytes=SMALL,
+    )
     assert record.reload_kl <= (methods()[method].tolerance or 0)
     assert verify_model(tmp_path / "out") == record
     model = tmp_path / "out/model"

@@ -1,4 +1,6 @@
-"""A report as its reader has it: parsed strictly, every tag closed where it must be, and asked for what it says."""
+"""A report as its reader has it: parsed strictly, every tag closed where it must be, and asked for
+what it says.
+"""
 
 import json
 import re
@@ -10,7 +12,9 @@ VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
 class Page(HTMLParser):
-    """What a page holds. `text` is all visible text with single spaces; non-breaking ones are made plain."""
+    """What a page holds. `text` is all visible text with single spaces; non-breaking ones are made
+    plain.
+    """
 
     def __init__(self, source: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -39,7 +43,9 @@ class Page(HTMLParser):
         return " ".join(" ".join(self._words).split())
 
     def rows(self, label: str) -> dict[str, list[str]]:
-        """The cells of the table in the region of that label, by the first words of the row's header cell."""
+        """The cells of the table in the region of that label, by the first words of the row's
+        header cell.
+        """
         return self._tables[label]
 
     def items(self, label: str) -> list[str]:
@@ -48,7 +54,11 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
         self.tags[tag] += 1
-        self.links |= {values[name] for name in ("href", "src", "action", "poster", "srcset", "data") if name in values}
+        self.links |= {
+            values[name]
+            for name in ("href", "src", "action", "poster", "srcset", "data")
+            if name in values
+        }
         self.ids += [values["id"]] if "id" in values else []
         self.images += [values["aria-label"]] if values.get("role") == "img" else []
         if re.fullmatch("h[1-6]", tag):
@@ -102,4 +112,8 @@ class Page(HTMLParser):
             self._cells[-1].append(data)
         if self._label and any(name == "li" for name, _ in self._open):
             entries = self._lists[self._label]
-            entries[-1] = " ".join((entries[-1] + data).split()) if data.strip() else entries[-1] + " " * bool(data)
+            entries[-1] = (
+                " ".join((entries[-1] + data).split())
+                if data.strip()
+                else entries[-1] + " " * bool(data)
+            )

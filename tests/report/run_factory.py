@@ -1,4 +1,6 @@
-"""Runs as the steps leave them in a history, made of real records: one class, a method for what each step adds."""
+"""Runs as the steps leave them in a history, made of real records: one class, a method for what
+each step adds.
+"""
 
 import json
 import math
@@ -49,7 +51,15 @@ COLORS = {"candidate": "green", "live": "blue"}
 DIGEST, LIVE_DIGEST = "c4" * 32, "b1" * 32
 
 
-def objective(name: str, metric: str, estimate: float | None, bound: float | None, limit: float, status: str = "pass", **changes: object) -> ObjectiveResult:
+def objective(
+    name: str,
+    metric: str,
+    estimate: float | None,
+    bound: float | None,
+    limit: float,
+    status: str = "pass",
+    **changes: object,
+) -> ObjectiveResult:
     values: dict[str, object] = {
         "scope": "vs_live" if "vs live" in name else "absolute",
         "comparison": f"<= {limit:.2f}x live" if "vs live" in name else f"<= {limit:g}",
@@ -57,7 +67,14 @@ def objective(name: str, metric: str, estimate: float | None, bound: float | Non
         "confidence": 0.95,
         "reason": f"{name} is {estimate}; at 95% confidence at most {bound}; limit {limit}",
     }
-    values |= {"name": name, "metric": metric, "estimate": estimate, "bound": bound, "limit": limit, "status": status}
+    values |= {
+        "name": name,
+        "metric": metric,
+        "estimate": estimate,
+        "bound": bound,
+        "limit": limit,
+        "status": status,
+    }
     return ObjectiveResult.model_validate(values | changes)
 
 
@@ -70,19 +87,61 @@ def passing() -> list[ObjectiveResult]:
         objective("p95 of TTFT vs live", "ttft", 0.42, 0.71, 1.10),
         objective("p50 of E2E vs live", "e2e", 0.24, 0.25, 1.05),
         objective("p95 of E2E vs live", "e2e", 0.26, 0.31, 1.10),
-        objective("output tokens/s vs live", "output_tokens_per_second", 4.61, 4.40, 0.95, comparison=">= 0.95x live"),
-        objective("error rate vs live", "error_rate", 0.0, 0.018, 0.03, comparison="<= +3.00 points against live", unit="points"),
+        objective(
+            "output tokens/s vs live",
+            "output_tokens_per_second",
+            4.61,
+            4.40,
+            0.95,
+            comparison=">= 0.95x live",
+        ),
+        objective(
+            "error rate vs live",
+            "error_rate",
+            0.0,
+            0.018,
+            0.03,
+            comparison="<= +3.00 points against live",
+            unit="points",
+        ),
     ]
 
 
 def trials() -> list[Trial]:
     """Of the method `smallest`."""
     kl = {"kl_mean": Metric(value=0.06, low=0.058, high=0.062)}
-    told = "mean KL divergence is 0.06 nats; at 95% confidence at least 0.058 nats, beyond the limit 0.05 nats"
+    told = (
+        "mean KL divergence is 0.06 nats; at 95% confidence at least 0.058 nats, beyond the limit"
+        " 0.05 nats"
+    )
     return [
-        Trial(scheme="100.0% int4 a channel", group_size=-1, ratio=1.0, bytes=2_480_000, metrics=kl, passed=False, reason=told),
-        Trial(scheme="100.0% int4 in groups of 128", group_size=128, ratio=1.0, bytes=2_550_000, metrics=kl, passed=True, reason="keeps the limits"),
-        Trial(scheme="50.0% int4 a channel", group_size=-1, ratio=0.5, bytes=3_600_000, passed=False, too_large=True, reason="larger than one that keeps them"),
+        Trial(
+            scheme="100.0% int4 a channel",
+            group_size=-1,
+            ratio=1.0,
+            bytes=2_480_000,
+            metrics=kl,
+            passed=False,
+            reason=told,
+        ),
+        Trial(
+            scheme="100.0% int4 in groups of 128",
+            group_size=128,
+            ratio=1.0,
+            bytes=2_550_000,
+            metrics=kl,
+            passed=True,
+            reason="keeps the limits",
+        ),
+        Trial(
+            scheme="50.0% int4 a channel",
+            group_size=-1,
+            ratio=0.5,
+            bytes=3_600_000,
+            passed=False,
+            too_large=True,
+            reason="larger than one that keeps them",
+        ),
     ]
 
 
@@ -120,10 +179,21 @@ class RunFactory:
         (self.folder / f"{name}.json").write_text(text)
         return self
 
-    def failed(self, step: str, message: str = "it did not come up. Read its log.", error: str = "DeployError") -> "RunFactory":
-        folder = {"download": self.builds[0], "quantize": self.builds[1], "evaluate": self.builds[1]}.get(step, self.folder)
+    def failed(
+        self,
+        step: str,
+        message: str = "it did not come up. Read its log.",
+        error: str = "DeployError",
+    ) -> "RunFactory":
+        folder = {
+            "download": self.builds[0],
+            "quantize": self.builds[1],
+            "evaluate": self.builds[1],
+        }.get(step, self.folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{step}.error.json").write_text(json.dumps({"step": step, "error": error, "message": message}))
+        (folder / f"{step}.error.json").write_text(
+            json.dumps({"step": step, "error": error, "message": message})
+        )
         return self
 
     def release(self, role: str) -> Release:
@@ -151,7 +221,11 @@ class RunFactory:
         source, candidate = (str(build.relative_to(self.history)) for build in self.builds)
         found = Resolution(
             verdict=verdict,  # type: ignore[arg-type]
-            reason="nothing is live yet" if verdict == "new" else "live is rel-0000: same source commit, same settings, same code",
+            reason=(
+                "nothing is live yet"
+                if verdict == "new"
+                else "live is rel-0000: same source commit, same settings, same code"
+            ),
             source=self.source,
             commit="abc123" * 6,
             fingerprint="f1" * 32,
@@ -162,7 +236,16 @@ class RunFactory:
             resolved_at=self.began,
         )
         self.write("resolve", found)
-        (self.folder / "parameters.json").write_text(json.dumps({"model": self.source, "method": self.method, "bits": self.bits, "service": self.service}))
+        (self.folder / "parameters.json").write_text(
+            json.dumps(
+                {
+                    "model": self.source,
+                    "method": self.method,
+                    "bits": self.bits,
+                    "service": self.service,
+                }
+            )
+        )
         return self
 
     def model(self, role: str) -> Model:
@@ -189,9 +272,18 @@ class RunFactory:
 
     def reference(self) -> "RunFactory":
         record = Reference(
-            baseline_digest=LIVE_DIGEST, text_digest="7e" * 32, documents=68, tokens=8904, vocabulary=2048, window=512, opening=[0], start=0,
-            bytes=8904 * 2048 * 2, seconds=6.1, peak_memory_bytes=620_000_000,
-        )  # fmt: skip
+            baseline_digest=LIVE_DIGEST,
+            text_digest="7e" * 32,
+            documents=68,
+            tokens=8904,
+            vocabulary=2048,
+            window=512,
+            opening=[0],
+            start=0,
+            bytes=8904 * 2048 * 2,
+            seconds=6.1,
+            peak_memory_bytes=620_000_000,
+        )
         return self.write("reference", record, self.builds[0] / "text-7e")
 
     def quantize(self) -> "RunFactory":
@@ -206,37 +298,82 @@ class RunFactory:
             "kl_mean": Metric(value=0.0031, low=0.0027, high=0.0036),
             "top1_agreement": Metric(value=0.978, low=0.974, high=0.981),
         }
-        record = Evaluation(baseline_digest=LIVE_DIGEST, candidate_digest=DIGEST, documents=61, tokens=12_840, metrics=metrics, seconds=9.2)
+        record = Evaluation(
+            baseline_digest=LIVE_DIGEST,
+            candidate_digest=DIGEST,
+            documents=61,
+            tokens=12_840,
+            metrics=metrics,
+            seconds=9.2,
+        )
         return self.write("evaluate", record, self.builds[1])
 
     def select(self) -> "RunFactory":
         name = f"{self.method}:{self.bits}"
         only = Contender(name=name, status="chosen", reason="the only candidate", bytes=4_300_000)
-        return self.write("select", Selection(chosen=name, index=0, digest=DIGEST, reason=only.reason, contenders=[only]))
+        return self.write(
+            "select",
+            Selection(chosen=name, index=0, digest=DIGEST, reason=only.reason, contenders=[only]),
+        )
 
     def sweep(self) -> "RunFactory":
         """Four candidates: one was chosen, one passed, one was refused, one failed."""
 
-        def one(name: str, status: str, kl: float, rate: float, reason: str = "", on_front: bool = False) -> Contender:
-            speed = Speed(engine="openvino", tokens_per_second=rate, concurrency=8, load_seconds=1.0, memory_bytes=171_000_000)
+        def one(
+            name: str, status: str, kl: float, rate: float, reason: str = "", on_front: bool = False
+        ) -> Contender:
+            speed = Speed(
+                engine="openvino",
+                tokens_per_second=rate,
+                concurrency=8,
+                load_seconds=1.0,
+                memory_bytes=171_000_000,
+            )
             metric = Metric(value=kl, low=kl * 0.9, high=kl * 1.1)
-            return Contender(name=name, status=status, reason=reason, on_front=on_front, kl=metric, bytes=4_300_000, speed=speed)  # type: ignore[arg-type]
+            return Contender(
+                name=name,
+                status=status,
+                reason=reason,
+                on_front=on_front,
+                kl=metric,
+                bytes=4_300_000,
+                speed=speed,
+            )  # type: ignore[arg-type]
 
-        why = "it keeps the quality objectives of gate default; the gate prefers speed: 2,400 tokens/s"
+        why = (
+            "it keeps the quality objectives of gate default; the gate prefers speed: 2,400"
+            " tokens/s"
+        )
         contenders = [
             one("optimum:8", "chosen", 0.0031, 2400, why, on_front=True),
             one("optimum:4", "refused", 0.09, 2500, "mean KL divergence is 0.09 nats"),
-            one("bnb:8", "passed", 0.0002, 120, "passed, but the gate prefers speed", on_front=True),
+            one(
+                "bnb:8", "passed", 0.0002, 120, "passed, but the gate prefers speed", on_front=True
+            ),
             Contender(name="gptq:4", status="failed", reason="quantize: llm-compressor was killed"),
         ]
-        return self.write("select", Selection(chosen="optimum:8", index=0, digest=DIGEST, prefer="speed", reason=why, contenders=contenders))
+        return self.write(
+            "select",
+            Selection(
+                chosen="optimum:8",
+                index=0,
+                digest=DIGEST,
+                prefer="speed",
+                reason=why,
+                contenders=contenders,
+            ),
+        )
 
     def deploy_green(self) -> "RunFactory":
         return self.write("deploy_green", self.deployment)
 
-    def benchmark(self, samples: bool = True, errors: int = 0, complete: bool = True) -> "RunFactory":
+    def benchmark(
+        self, samples: bool = True, errors: int = 0, complete: bool = True
+    ) -> "RunFactory":
         folder = self.history / "artifacts" / self.run_id
-        requests, blocks = measured(self.pairs, errors, tokens=24, began=self.began.timestamp() + 42)
+        requests, blocks = measured(
+            self.pairs, errors, tokens=24, began=self.began.timestamp() + 42
+        )
         if samples:
             folder.mkdir(parents=True, exist_ok=True)
             write_parquet(folder / REQUESTS, Request, requests)
@@ -252,7 +389,9 @@ class RunFactory:
             block_tokens=128,
             seed=1,
             seconds=31.5,
-            workload=Workload(name="chat", arrivals="poisson", rate=4, slo=Slo(ttft=0.5)).model_dump_json(exclude_none=True),
+            workload=Workload(
+                name="chat", arrivals="poisson", rate=4, slo=Slo(ttft=0.5)
+            ).model_dump_json(exclude_none=True),
             generator=GeneratorHealth(asked_rate=4, achieved_rate=3.98, send_lag_p99=0.0021),
             samples_uri=str(folder) if samples else "",
             requests_digest=file_digest(folder / REQUESTS) if samples else "",
@@ -261,16 +400,38 @@ class RunFactory:
         return self.write("benchmark", record)
 
     def gate(self, verdict: str = "promote", action: str = "", looks: int = 1) -> "RunFactory":
-        """With more looks the last one but one decides, and the bounds close in from half as far again."""
-        seen = [Look(pairs=self.pairs, fraction=1.0, passed=0, failed=0, verdict=verdict)] if looks == 1 else []  # type: ignore[arg-type]
+        """With more looks the last one but one decides, and the bounds close in from half as far
+        again.
+        """
+        seen = (
+            [Look(pairs=self.pairs, fraction=1.0, passed=0, failed=0, verdict=verdict)]
+            if looks == 1
+            else []
+        )  # type: ignore[arg-type]
         for look in range(1, looks):
-            bounds = [None if one.bound is None else one.bound * (1 + 0.5 * (looks - 1 - look) / looks) for one in self.objectives]
+            bounds = [
+                None if one.bound is None else one.bound * (1 + 0.5 * (looks - 1 - look) / looks)
+                for one in self.objectives
+            ]
             said = verdict if look == looks - 1 else "inconclusive"
-            seen.append(Look(pairs=self.pairs * look // looks, fraction=look / looks, passed=0, failed=0, verdict=said, bounds=bounds))  # type: ignore[arg-type]
+            seen.append(
+                Look(
+                    pairs=self.pairs * look // looks,
+                    fraction=look / looks,
+                    passed=0,
+                    failed=0,
+                    verdict=said,
+                    bounds=bounds,
+                )
+            )  # type: ignore[arg-type]
         record = Decision(
             verdict=verdict,  # type: ignore[arg-type]
             action=action or ("promote" if verdict == "promote" else "retire"),  # type: ignore[arg-type]
-            reason=f"all {len(self.objectives)} objectives pass" if verdict == "promote" else "p50 of TTFT vs live is too high (1 of 9 objectives)",
+            reason=(
+                f"all {len(self.objectives)} objectives pass"
+                if verdict == "promote"
+                else "p50 of TTFT vs live is too high (1 of 9 objectives)"
+            ),
             objectives=self.objectives,
             looks=seen,
             planned_pairs=self.pairs,
@@ -297,26 +458,58 @@ class RunFactory:
 
     def through(self, last: str) -> "RunFactory":
         """Everything from resolve to the step named."""
-        for step in ("resolve", "download", "reference", "quantize", "evaluate", "select", "deploy_green", "benchmark", "gate"):
+        for step in (
+            "resolve",
+            "download",
+            "reference",
+            "quantize",
+            "evaluate",
+            "select",
+            "deploy_green",
+            "benchmark",
+            "gate",
+        ):
             getattr(self, step)()
             if step == last:
                 break
         return self
 
 
-def measured(pairs: int, errors: int, tokens: int, began: float = 1000) -> tuple[list[Request], list[CountedBlock]]:
-    """Samples of a candidate about four times as fast as live, with a tail; the candidate's first `errors` requests failed."""
+def measured(
+    pairs: int, errors: int, tokens: int, began: float = 1000
+) -> tuple[list[Request], list[CountedBlock]]:
+    """Samples of a candidate about four times as fast as live, with a tail; the candidate's first
+    `errors` requests failed.
+    """
     draw = random.Random(7)
     requests, blocks = [], []
     for pair in range(pairs):
         for order, role in enumerate(draw.sample(ROLES, 2)):
-            scale = (1.0 if role == "candidate" else 4.1) * draw.lognormvariate(0, 0.25) * (5 if draw.random() < 0.02 else 1)
-            requests.append(_request(pair, order, role, scale, tokens, failed=role == "candidate" and pair < errors))
+            scale = (
+                (1.0 if role == "candidate" else 4.1)
+                * draw.lognormvariate(0, 0.25)
+                * (5 if draw.random() < 0.02 else 1)
+            )
+            requests.append(
+                _request(
+                    pair, order, role, scale, tokens, failed=role == "candidate" and pair < errors
+                )
+            )
     for number in range(10):
         role = ROLES[number % 2]
         rate = (2410 if role == "candidate" else 523) * draw.lognormvariate(0, 0.05)
-        block = Block(number, number // 2, number % 2, role, COLORS[role], began + 1.6 * number, 1.2)
-        blocks.append(CountedBlock(**asdict(block), output_tokens=round(1.2 * rate), tokens_per_second=rate, requests=80, errors=0))
+        block = Block(
+            number, number // 2, number % 2, role, COLORS[role], began + 1.6 * number, 1.2
+        )
+        blocks.append(
+            CountedBlock(
+                **asdict(block),
+                output_tokens=round(1.2 * rate),
+                tokens_per_second=rate,
+                requests=80,
+                errors=0,
+            )
+        )
     return requests, blocks
 
 

@@ -1,4 +1,6 @@
-"""The report in a real browser: drawn, quiet, offline, in light and dark, on a phone, and without scripts."""
+"""The report in a real browser: drawn, quiet, offline, in light and dark, on a phone, and without
+scripts.
+"""
 
 from pathlib import Path
 
@@ -8,7 +10,9 @@ from greenlight.report.write import write_report
 from tests.browser import CHROMIUM, Visit, visit
 from tests.report.run_factory import RunFactory
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"
+)
 
 DRAWN = "document.documentElement.classList.contains('drawn')"
 LOADED = "document.readyState === 'complete'"
@@ -22,7 +26,12 @@ NO_CHART = "[...document.querySelectorAll('.no-chart')].filter(one => one.checkV
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     history = tmp_path_factory.mktemp("history")
-    factory = RunFactory(history, source="<b>bold</b> & co", pairs=2400).through("benchmark").gate(looks=5).moved()
+    factory = (
+        RunFactory(history, source="<b>bold</b> & co", pairs=2400)
+        .through("benchmark")
+        .gate(looks=5)
+        .moved()
+    )
     output = history / "report.html"
     write_report(str(history), factory.run_id, output, None)
     return output
@@ -48,7 +57,10 @@ def test_on_a_phone_nothing_sticks_out(page: Path) -> None:
 
 
 def test_without_scripts_the_tables_are_there_and_say_so(page: Path) -> None:
-    found = quiet(visit(page, LOADED, ("document.querySelectorAll('table').length", NO_CHART), scripts=False), page)
+    found = quiet(
+        visit(page, LOADED, ("document.querySelectorAll('table').length", NO_CHART), scripts=False),
+        page,
+    )
     tables, notes = found.answers
     assert (tables, notes) == (6, 6)
 

@@ -1,4 +1,5 @@
-"""Do one thing to a service, and be killed (SIGKILL) right after the named point: `killed_run.py FOLDER PORT POINT ACTION [DECISION]`.
+"""Do one thing to a service, and be killed (SIGKILL) right after the named point: `killed_run.py
+FOLDER PORT POINT ACTION [DECISION]`.
 
 The points are lines of the log, so a handler of the log is all it takes.
 """
@@ -34,9 +35,19 @@ def main() -> None:
     target = LocalTarget("llm", "default", str(folder / "home"), int(port), TIMINGS, QUICK)
     match action:
         case "deploy_green":
-            baseline, candidate = Source(folder / "baseline", str(folder / "baseline")), Source(folder / "candidate", str(folder / "candidate"))
+            baseline, candidate = (
+                Source(folder / "baseline", str(folder / "baseline")),
+                Source(folder / "candidate", str(folder / "candidate")),
+            )
             bluegreen.deploy_green(
-                target, candidate=candidate, baseline=baseline, run_id="killed", engine="quick", replicas=1, fingerprint="f1", prompts=PROMPTS
+                target,
+                candidate=candidate,
+                baseline=baseline,
+                run_id="killed",
+                engine="quick",
+                replicas=1,
+                fingerprint="f1",
+                prompts=PROMPTS,
             )
         case "promote":
             bluegreen.promote(target, Decision.load(rest[0]), "killed")

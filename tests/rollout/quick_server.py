@@ -1,7 +1,9 @@
-"""A real server with the endpoints of serving/, up in a tenth of a second, that misbehaves when its artifact's folder says so.
+"""A real server with the endpoints of serving/, up in a tenth of a second, that misbehaves when its
+artifact's folder says so.
 
-Files beside the artifact's record.json: `fails_to_start`, `never_ready`, `lies` (another digest at /version), `sick` (every generation fails),
-`slow_start` (seconds until ready), `slow` (seconds that a generation takes).
+Files beside the artifact's record.json: `fails_to_start`, `never_ready`, `lies` (another digest at
+/version), `sick` (every generation fails), `slow_start` (seconds until ready), `slow` (seconds that
+a generation takes).
 """
 
 import json
@@ -30,7 +32,15 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/version":
             digest = "0" * 64 if told("lies") else os.environ["MODEL_DIGEST"]
-            self.answer(200, {"release_id": os.environ["RELEASE_ID"], "model_digest": digest, "engine": "quick", "pid": os.getpid()})
+            self.answer(
+                200,
+                {
+                    "release_id": os.environ["RELEASE_ID"],
+                    "model_digest": digest,
+                    "engine": "quick",
+                    "pid": os.getpid(),
+                },
+            )
             return
         slow = float((FOLDER / "slow_start").read_text()) if told("slow_start") else 0.0
         ready = not told("never_ready") and time.monotonic() - STARTED >= slow
@@ -54,7 +64,9 @@ class Handler(BaseHTTPRequestHandler):
             self.stream(wish["max_length"])
         else:
             time.sleep(float((FOLDER / "slow").read_text()) if told("slow") else 0)
-            self.answer(200, {"text": "word " * wish["max_length"], "release_id": os.environ["RELEASE_ID"]})
+            self.answer(
+                200, {"text": "word " * wish["max_length"], "release_id": os.environ["RELEASE_ID"]}
+            )
 
     def stream(self, tokens: int) -> None:
         self.send_response(200)
@@ -66,7 +78,12 @@ class Handler(BaseHTTPRequestHandler):
                 self.chunk(b'data: {"text": "word ", "tokens": 1}\n\n')
                 time.sleep(TOKEN_S)
             usage = {"prompt_tokens": 1, "completion_tokens": tokens}
-            self.chunk(b"data: %b\n\n" % json.dumps({"text": "", "tokens": 0, "finish_reason": "length", "usage": usage}).encode())
+            self.chunk(
+                b"data: %b\n\n"
+                % json.dumps(
+                    {"text": "", "tokens": 0, "finish_reason": "length", "usage": usage}
+                ).encode()
+            )
             self.chunk(b"data: [DONE]\n\n")
             self.wfile.write(b"0\r\n\r\n")
         except OSError:
@@ -105,7 +122,9 @@ def main() -> None:
         sys.exit("the weights are of another shape")
     server = Server((os.environ["HOST"], int(os.environ["PORT"])), Handler)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=drain, args=(server,)).start())
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+    ).start()
     threading.Event().wait()
 
 

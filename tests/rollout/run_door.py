@@ -1,4 +1,6 @@
-"""Run the function of a door as KFP does, in a process of its own, over quick servers: `run_door.py FOLDER PORT DOOR`."""
+"""Run the function of a door as KFP does, in a process of its own, over quick servers: `run_door.py
+FOLDER PORT DOOR`.
+"""
 
 import sys
 from pathlib import Path
@@ -15,17 +17,45 @@ def main() -> None:
     name, port, door = sys.argv[1:]
     folder = Path(name)
     local.SERVER = QUICK
-    where = {"target": "local", "service": "llm", "namespace": "default", "home": str(folder / "home"), "port": float(port)}  # KFP's numbers are doubles
+    where = {
+        "target": "local",
+        "service": "llm",
+        "namespace": "default",
+        "home": str(folder / "home"),
+        "port": float(port),
+    }  # KFP's numbers are doubles
     run = {"run_id": "run-1", "history": str(folder / "history")}
     match door:
         case "deploy_green":
-            baseline, candidate = (dsl.Model(uri=str(folder / role)) for role in ("baseline", "candidate"))
-            release, evaluation = (dsl.Artifact(uri=str(folder / name)) for name in ("release", "evaluation"))
-            settings = {"engine": "auto", "replicas": 1.0, "fingerprint": "f1", "prompts": "builtin"}
-            deploy_green.python_func(baseline=baseline, candidate=candidate, evaluation=evaluation, release=release, **settings, **where, **run)
+            baseline, candidate = (
+                dsl.Model(uri=str(folder / role)) for role in ("baseline", "candidate")
+            )
+            release, evaluation = (
+                dsl.Artifact(uri=str(folder / name)) for name in ("release", "evaluation")
+            )
+            settings = {
+                "engine": "auto",
+                "replicas": 1.0,
+                "fingerprint": "f1",
+                "prompts": "builtin",
+            }
+            deploy_green.python_func(
+                baseline=baseline,
+                candidate=candidate,
+                evaluation=evaluation,
+                release=release,
+                **settings,
+                **where,
+                **run,
+            )
         case "promote" | "retire":
             function = (promote if door == "promote" else retire).python_func
-            function(decision=dsl.Artifact(uri=str(folder / "decision")), promotion=dsl.Artifact(uri=str(folder / "promotion")), **where, **run)
+            function(
+                decision=dsl.Artifact(uri=str(folder / "decision")),
+                promotion=dsl.Artifact(uri=str(folder / "promotion")),
+                **where,
+                **run,
+            )
 
 
 if __name__ == "__main__":

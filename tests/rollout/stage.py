@@ -1,4 +1,6 @@
-"""What the tests of a rollout need: artifacts, decisions, a target of quick servers, loads and killed runs."""
+"""What the tests of a rollout need: artifacts, decisions, a target of quick servers, loads and
+killed runs.
+"""
 
 import json
 import os
@@ -34,14 +36,27 @@ def make_model(folder: Path, role: str, files: dict[str, bytes]) -> Path:
     method, bits = ("none", 16) if role == "baseline" else ("bnb", 8)
     Model.model_validate(
         {
-            "role": role, "source": "test", "commit": "c0ffee", "format": "safetensors", "method": method, "bits": bits,
-            "digest": content_digest(entries), "files": entries, "bytes": sum(entry.size for entry in entries.values()),
+            "role": role,
+            "source": "test",
+            "commit": "c0ffee",
+            "format": "safetensors",
+            "method": method,
+            "bits": bits,
+            "digest": content_digest(entries),
+            "files": entries,
+            "bytes": sum(entry.size for entry in entries.values()),
         }
-    ).save(folder)  # fmt: skip
+    ).save(folder)
     return folder
 
 
-def decision_on(deployment: Deployment, verdict: str = "promote", bake_seconds: float = 0.3, bake_max_errors: int = 0, **bake_test: object) -> Decision:
+def decision_on(
+    deployment: Deployment,
+    verdict: str = "promote",
+    bake_seconds: float = 0.3,
+    bake_max_errors: int = 0,
+    **bake_test: object,
+) -> Decision:
     passed = ObjectiveResult(
         name="ttft",
         metric="ttft_p50",
@@ -56,12 +71,20 @@ def decision_on(deployment: Deployment, verdict: str = "promote", bake_seconds: 
     )
     return Decision.model_validate(
         {
-            "verdict": verdict, "action": "promote" if verdict == "promote" else "retire", "reason": "as tested.",
-            "objectives": [passed], "deployment": deployment, "gate_name": "test", "gate_digest": "0", "evaluation_digest": "0", "benchmark_digest": "0",
-            "bake_seconds": bake_seconds, "bake_max_errors": bake_max_errors,
+            "verdict": verdict,
+            "action": "promote" if verdict == "promote" else "retire",
+            "reason": "as tested.",
+            "objectives": [passed],
+            "deployment": deployment,
+            "gate_name": "test",
+            "gate_digest": "0",
+            "evaluation_digest": "0",
+            "benchmark_digest": "0",
+            "bake_seconds": bake_seconds,
+            "bake_max_errors": bake_max_errors,
             "bake_test": {"probes_per_second": 10, **bake_test},
         }
-    )  # fmt: skip
+    )
 
 
 def free_port() -> int:
@@ -69,20 +92,36 @@ def free_port() -> int:
 
 
 class Stage:
-    """A service of quick servers in a folder of its own, with a baseline and a candidate to deploy."""
+    """A service of quick servers in a folder of its own, with a baseline and a candidate to
+    deploy.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.home = folder, folder / "home"
         self.baseline = make_model(folder / "baseline", "baseline", {"config.json": b"baseline"})
-        self.candidate = make_model(folder / "candidate", "candidate", {"config.json": b"candidate"})
+        self.candidate = make_model(
+            folder / "candidate", "candidate", {"config.json": b"candidate"}
+        )
         self.port = free_port()
         self.target = LocalTarget("llm", "default", str(self.home), self.port, TIMINGS, QUICK)
 
-    def deploy(self, candidate: Path | None = None, run_id: str = "run-1", **settings: object) -> Deployment:
-        wanted: dict = {"engine": "quick", "replicas": 1, "fingerprint": "f1", "prompts": PROMPTS, **settings}
+    def deploy(
+        self, candidate: Path | None = None, run_id: str = "run-1", **settings: object
+    ) -> Deployment:
+        wanted: dict = {
+            "engine": "quick",
+            "replicas": 1,
+            "fingerprint": "f1",
+            "prompts": PROMPTS,
+            **settings,
+        }
         candidate = candidate or self.candidate
         return bluegreen.deploy_green(
-            self.target, candidate=Source(candidate, str(candidate)), baseline=Source(self.baseline, str(self.baseline)), run_id=run_id, **wanted
+            self.target,
+            candidate=Source(candidate, str(candidate)),
+            baseline=Source(self.baseline, str(self.baseline)),
+            run_id=run_id,
+            **wanted,
         )
 
     def another_candidate(self, content: str) -> Path:
@@ -98,13 +137,31 @@ class Stage:
 
     def killed(self, point: str, action: str, decision: Path | None = None) -> None:
         """Run an action in a process of its own that is killed at the named point."""
-        command = [sys.executable, "-m", "tests.rollout.killed_run", str(self.folder), str(self.port), point, action, *([str(decision)] if decision else [])]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.rollout.killed_run",
+            str(self.folder),
+            str(self.port),
+            point,
+            action,
+            *([str(decision)] if decision else []),
+        ]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-        assert done.returncode == -9, f"not killed at {point}: {done.returncode} {done.stdout} {done.stderr}"
+        assert done.returncode == -9, (
+            f"not killed at {point}: {done.returncode} {done.stdout} {done.stderr}"
+        )
 
     def door(self, name: str) -> subprocess.CompletedProcess[str]:
         """Run the door of a step, which finds the artifacts in this stage's folder."""
-        command = [sys.executable, "-m", "tests.rollout.run_door", str(self.folder), str(self.port), name]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.rollout.run_door",
+            str(self.folder),
+            str(self.port),
+            name,
+        ]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
     def processes(self) -> list[psutil.Process]:
@@ -123,7 +180,15 @@ class Load:
 
     def __init__(self, stage: Stage, how: str, connections: int = 8, tokens: int = 15) -> None:
         self.stop_file = stage.folder / f"stop-{how}"
-        command = [sys.executable, str(HERE / "streaming_load.py"), stage.target.endpoint, str(connections), str(tokens), how, str(self.stop_file)]
+        command = [
+            sys.executable,
+            str(HERE / "streaming_load.py"),
+            stage.target.endpoint,
+            str(connections),
+            str(tokens),
+            how,
+            str(self.stop_file),
+        ]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout and self.process.stdout.readline() == "started\n"
 

@@ -36,7 +36,9 @@ def assert_serving(stage: Stage, color: str, digest: str) -> None:
 
 
 class TestDeploy:
-    def test_first_run_puts_the_baseline_live_and_the_candidate_beside_it(self, stage: Stage) -> None:
+    def test_first_run_puts_the_baseline_live_and_the_candidate_beside_it(
+        self, stage: Stage
+    ) -> None:
         deployment = stage.deploy(replicas=2)
         assert (deployment.live.color, deployment.candidate.color) == ("blue", "green")
         assert deployment.live.method == "none" and deployment.candidate.method == "bnb"
@@ -47,7 +49,9 @@ class TestDeploy:
         assert [event.what for event in state.history] == ["went_live", "deployed"]
         assert all("@" in event.who and event.run_id == "run-1" for event in state.history)
 
-    def test_the_same_release_is_taken_as_it_is(self, stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    def test_the_same_release_is_taken_as_it_is(
+        self, stage: Stage, caplog: pytest.LogCaptureFixture
+    ) -> None:
         first = stage.deploy()
         caplog.set_level(logging.INFO)
         again = stage.deploy(run_id="run-2")
@@ -55,30 +59,41 @@ class TestDeploy:
         assert again.candidate.release_id == first.candidate.release_id
         assert "runs already, and is taken as it is" in caplog.text
 
-    @pytest.mark.parametrize("change", [{"replicas": 2}, {"fingerprint": "f2"}, {"engine": "other"}])
+    @pytest.mark.parametrize(
+        "change", [{"replicas": 2}, {"fingerprint": "f2"}, {"engine": "other"}]
+    )
     def test_another_release_replaces_the_candidate(self, stage: Stage, change: dict) -> None:
         first = stage.deploy()
         again = stage.deploy(run_id="run-2", **change)
         assert again.candidate.release_id != first.candidate.release_id
-        assert not psutil.pid_exists(first.candidate.instances[0].pid) or stage.target.processes.gone(first.candidate.instances[0])
+        assert not psutil.pid_exists(
+            first.candidate.instances[0].pid
+        ) or stage.target.processes.gone(first.candidate.instances[0])
         assert again.live == first.live
 
     def test_a_candidate_with_a_dead_process_is_deployed_again(self, stage: Stage) -> None:
         first = stage.deploy(replicas=2)
         kill(first.candidate.instances[1])
         again = stage.deploy(replicas=2)
-        assert {i.pid for i in again.candidate.instances}.isdisjoint(i.pid for i in first.candidate.instances)
+        assert {i.pid for i in again.candidate.instances}.isdisjoint(
+            i.pid for i in first.candidate.instances
+        )
         assert len(stage.target.running("green")) == 2
 
     @pytest.mark.parametrize(
         ("fault", "words"),
         [
-            ("fails_to_start", "ended while starting with exit code 1.*the weights are of another shape"),
+            (
+                "fails_to_start",
+                "ended while starting with exit code 1.*the weights are of another shape",
+            ),
             ("lies", "not bnb8-"),
             ("sick", "answered 500"),
         ],
     )
-    def test_a_failed_deploy_leaves_live_alone_and_nothing_behind(self, stage: Stage, fault: str, words: str) -> None:
+    def test_a_failed_deploy_leaves_live_alone_and_nothing_behind(
+        self, stage: Stage, fault: str, words: str
+    ) -> None:
         before = stage.deploy()
         bad = stage.another_candidate("bad")
         (bad / fault).touch()
@@ -89,19 +104,30 @@ class TestDeploy:
         assert stage.target.live() == before.live
         assert_serving(stage, "blue", before.live.digest)
 
-    def test_never_ready_fails_in_time_with_progress_and_the_log(self, stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    def test_never_ready_fails_in_time_with_progress_and_the_log(
+        self, stage: Stage, caplog: pytest.LogCaptureFixture
+    ) -> None:
         caplog.set_level(logging.INFO)
         object.__setattr__(stage.target.timings, "ready", 1.5)
         try:
             (stage.candidate / "never_ready").touch()
-            with pytest.raises(DeployError, match=r"not ready within 1.5 s \(1 of 1 processes\). The last lines of .*green-0.log"):
+            with pytest.raises(
+                DeployError,
+                match=(
+                    r"not ready within 1.5 s \(1 of 1 processes\). The last lines of .*green-0.log"
+                ),
+            ):
                 stage.deploy()
         finally:
             object.__setattr__(stage.target.timings, "ready", 20)
         assert "green: 0 of 1 servers ready after" in caplog.text
-        assert any(getattr(record, "figure", "").startswith("green 0/1 ready") for record in caplog.records)
+        assert any(
+            getattr(record, "figure", "").startswith("green 0/1 ready") for record in caplog.records
+        )
 
-    def test_a_first_run_that_fails_before_anything_is_live_leaves_nothing(self, stage: Stage) -> None:
+    def test_a_first_run_that_fails_before_anything_is_live_leaves_nothing(
+        self, stage: Stage
+    ) -> None:
         (stage.baseline / "fails_to_start").touch()
         with pytest.raises(DeployError):
             stage.deploy()
@@ -131,12 +157,18 @@ class TestDeploy:
         assert again.live.instances[0] != before.live.instances[0]
         assert again.live.instances[1] == before.live.instances[1]
 
-    def test_where_live_is_down_and_its_files_are_gone_the_baseline_takes_its_place(self, stage: Stage) -> None:
+    def test_where_live_is_down_and_its_files_are_gone_the_baseline_takes_its_place(
+        self, stage: Stage
+    ) -> None:
         stage.promoted()
         bluegreen.down(stage.target)
         (stage.candidate / "model" / "config.json").unlink()
         deployment = stage.deploy(stage.another_candidate("next"), fingerprint="f2")
-        assert (deployment.live.color, deployment.live.method, deployment.candidate.color) == ("green", "none", "blue")
+        assert (deployment.live.color, deployment.live.method, deployment.candidate.color) == (
+            "green",
+            "none",
+            "blue",
+        )
         assert_serving(stage, "green", deployment.live.digest)
 
 
@@ -146,7 +178,9 @@ class TestPromote:
         promotion = bluegreen.promote(stage.target, decision_on(deployment), "run-1")
         assert promotion.outcome == "promoted" and promotion.errors == 0 and promotion.probes >= 2
         assert promotion.previous == deployment.live and promotion.switched_at
-        assert stage.target.running("green") == deployment.candidate.instances, "the processes that were measured"
+        assert stage.target.running("green") == deployment.candidate.instances, (
+            "the processes that were measured"
+        )
         assert stage.target.healthy(deployment.live)
         assert_serving(stage, "green", deployment.candidate.digest)
         event = stage.target.read().history[-1]
@@ -171,7 +205,13 @@ class TestPromote:
         second = stage.deploy(stage.another_candidate("next"), run_id="run-2", fingerprint="f2")
         assert second.candidate.color == "blue"
         foreign = Deployment(candidate=second.candidate, live=first.live)
-        with pytest.raises(ConflictError, match=r"live has changed since the benchmark: it was baseline-.* on blue, it is bnb8-.* on green"):
+        with pytest.raises(
+            ConflictError,
+            match=(
+                r"live has changed since the benchmark: it was baseline-.* on blue, it is bnb8-.*"
+                r" on green"
+            ),
+        ):
             bluegreen.promote(stage.target, decision_on(foreign))
         assert_serving(stage, "green", first.candidate.digest)
 
@@ -179,15 +219,21 @@ class TestPromote:
         deployment = stage.deploy()
         kill(deployment.candidate.instances[0])
         again = stage.deploy()
-        assert again.candidate.release_id == deployment.candidate.release_id, "the same release, another process"
-        with pytest.raises(ConflictError, match=r"green-0, process \d+, was measured, and does not run any more"):
+        assert again.candidate.release_id == deployment.candidate.release_id, (
+            "the same release, another process"
+        )
+        with pytest.raises(
+            ConflictError, match=r"green-0, process \d+, was measured, and does not run any more"
+        ):
             bluegreen.promote(stage.target, decision_on(deployment))
         assert_serving(stage, "blue", deployment.live.digest)
 
     def test_refused_when_another_release_was_deployed_since(self, stage: Stage) -> None:
         deployment = stage.deploy()
         stage.deploy(stage.another_candidate("next"), run_id="run-2", fingerprint="f2")
-        with pytest.raises(ConflictError, match=r"green holds bnb8-.*, not bnb8-.* that was measured"):
+        with pytest.raises(
+            ConflictError, match=r"green holds bnb8-.*, not bnb8-.* that was measured"
+        ):
             bluegreen.promote(stage.target, decision_on(deployment))
 
     def test_refused_when_it_serves_another_digest_by_now(self, stage: Stage) -> None:
@@ -213,31 +259,59 @@ class TestPromote:
         assert again.outcome == "rolled_back" and "this decision was tried" in again.reason
         assert_serving(stage, "blue", deployment.live.digest)
 
-    def test_a_candidate_that_never_answers_through_the_endpoint_goes_back(self, stage: Stage) -> None:
+    def test_a_candidate_that_never_answers_through_the_endpoint_goes_back(
+        self, stage: Stage
+    ) -> None:
         deployment = stage.deploy()
         (stage.candidate / "sick").touch()
         promotion = bluegreen.promote(stage.target, decision_on(deployment, bake_max_errors=100))
-        assert promotion.outcome == "rolled_back" and "does not answer from green" in promotion.reason
+        assert (
+            promotion.outcome == "rolled_back" and "does not answer from green" in promotion.reason
+        )
         assert_serving(stage, "blue", deployment.live.digest)
 
     def test_what_fails_on_both_colors_is_not_held_against_the_new_one(self, stage: Stage) -> None:
         deployment = stage.deploy()
-        code = "import sys, time; from pathlib import Path; files = [Path(p) for p in sys.argv[1:]]\n"
-        code += "time.sleep(1); [f.touch() for f in files]; time.sleep(0.5); [f.unlink() for f in files]"
-        trouble = subprocess.Popen([sys.executable, "-c", code, str(stage.baseline / "sick"), str(stage.candidate / "sick")])
+        code = (
+            "import sys, time; from pathlib import Path; files = [Path(p) for p in sys.argv[1:]]\n"
+        )
+        code += (
+            "time.sleep(1); [f.touch() for f in files]; time.sleep(0.5); [f.unlink() for f in"
+            " files]"
+        )
+        trouble = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                code,
+                str(stage.baseline / "sick"),
+                str(stage.candidate / "sick"),
+            ]
+        )
         promotion = bluegreen.promote(stage.target, decision_on(deployment, bake_seconds=2.5))
         trouble.wait()
         assert promotion.outcome == "promoted"
 
     def test_two_at_once_one_wins_and_the_other_names_it(self, stage: Stage) -> None:
         decision = decision_on(stage.deploy(), bake_seconds=2)
-        command = [sys.executable, "-m", "tests.rollout.killed_run", str(stage.folder), str(stage.port), "-", "promote", str(stage.save(decision))]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.rollout.killed_run",
+            str(stage.folder),
+            str(stage.port),
+            "-",
+            "promote",
+            str(stage.save(decision)),
+        ]
         winner = subprocess.Popen(command, cwd=HERE.parents[1])
         while not (holder := stage.target.holder()):
             time.sleep(0.02)
             assert winner.poll() is None
         assert (holder.run_id, holder.action, holder.pid) == ("killed", "promote", winner.pid)
-        with pytest.raises(ConflictError, match=f"run killed .promote by .*, process {winner.pid}, since"):
+        with pytest.raises(
+            ConflictError, match=f"run killed .promote by .*, process {winner.pid}, since"
+        ):
             bluegreen.promote(stage.target, decision, "run-2")
         assert bluegreen.status(stage.target).holder == holder
         assert winner.wait(20) == 0
@@ -341,7 +415,11 @@ class TestDown:
         bluegreen.down(stage.target)
         assert stage.processes() == []
         status = bluegreen.status(stage.target)
-        assert (status.live, status.endpoint_open, status.events[0].what) == ("green", False, "down")
+        assert (status.live, status.endpoint_open, status.events[0].what) == (
+            "green",
+            False,
+            "down",
+        )
         assert not any(color.ready for color in status.colors)
         bluegreen.down(stage.target)
         assert bluegreen.recover(stage.target) is None
@@ -365,10 +443,16 @@ class TestStatus:
         deployment = stage.deploy()
         status = bluegreen.status(stage.target)
         assert status.endpoint == stage.target.endpoint and status.endpoint_open
-        assert {color.color: (color.live, color.ready) for color in status.colors} == {"blue": (True, True), "green": (False, True)}
+        assert {color.color: (color.live, color.ready) for color in status.colors} == {
+            "blue": (True, True),
+            "green": (False, True),
+        }
         kill(deployment.candidate.instances[0])
         status = bluegreen.status(stage.target)
-        assert {color.color: color.ready for color in status.colors} == {"blue": True, "green": False}
+        assert {color.color: color.ready for color in status.colors} == {
+            "blue": True,
+            "green": False,
+        }
         assert [event.what for event in status.events] == ["deployed", "went_live"]
 
     def test_before_anything(self, stage: Stage) -> None:
@@ -379,8 +463,15 @@ class TestStatus:
 def test_a_corrupt_state_is_a_clear_error_and_serving_goes_on(stage: Stage) -> None:
     deployment = stage.deploy()
     stage.target.store.path.write_text('{"version": ')
-    for command in (lambda: bluegreen.status(stage.target), lambda: bluegreen.rollback(stage.target), lambda: bluegreen.down(stage.target), stage.deploy):
-        with pytest.raises(IntegrityError, match=r"state\.json is not readable .* move the file away"):
+    for command in (
+        lambda: bluegreen.status(stage.target),
+        lambda: bluegreen.rollback(stage.target),
+        lambda: bluegreen.down(stage.target),
+        stage.deploy,
+    ):
+        with pytest.raises(
+            IntegrityError, match=r"state\.json is not readable .* move the file away"
+        ):
             command()
     assert stage.target.ask_stable("Hello", 4).color == "blue"
     stage.target.store.path.unlink()

@@ -1,4 +1,6 @@
-"""SIGKILL of the runner at each named point, then the same command again: the end is the one that an undisturbed run has."""
+"""SIGKILL of the runner at each named point, then the same command again: the end is the one that
+an undisturbed run has.
+"""
 
 from typing import get_args
 
@@ -30,25 +32,40 @@ def test_deploy_green(stage: Stage, point: str) -> None:
     half_started = {process.pid for process in stage.processes()}
     deployment = stage.deploy()
     state = stage.target.read()
-    assert (state.live, state.live_release, state.green) == ("blue", deployment.live, deployment.candidate)
+    assert (state.live, state.live_release, state.green) == (
+        "blue",
+        deployment.live,
+        deployment.candidate,
+    )
     assert stage.target.ask_stable("Hello", 4).color == "blue"
     assert_one_process_a_color(stage)
     if point == "deploy_green.recorded":
-        assert {deployment.candidate.instances[0].pid, deployment.live.instances[0].pid} <= half_started, "taken as they are"
+        assert {
+            deployment.candidate.instances[0].pid,
+            deployment.live.instances[0].pid,
+        } <= half_started, "taken as they are"
     if point == "deploy_green.started":
-        assert {deployment.candidate.instances[0].pid, deployment.live.instances[0].pid}.isdisjoint(half_started)
+        assert {deployment.candidate.instances[0].pid, deployment.live.instances[0].pid}.isdisjoint(
+            half_started
+        )
 
 
 def promoted_after_a_kill(stage: Stage, point: str, again: str) -> Promotion | None:
     decision = decision_on(stage.deploy(), bake_seconds=0.5)
     stage.killed(point, "promote", stage.save(decision))
-    return bluegreen.promote(stage.target, decision, "again") if again == "promote" else bluegreen.recover(stage.target)
+    return (
+        bluegreen.promote(stage.target, decision, "again")
+        if again == "promote"
+        else bluegreen.recover(stage.target)
+    )
 
 
 @pytest.mark.parametrize("point", points("promote"))
 def test_promote(stage: Stage, point: str) -> None:
     promotion = promoted_after_a_kill(stage, point, "promote")
-    assert promotion and promotion.outcome == ("already_live" if point == "promote.settled" else "promoted")
+    assert promotion and promotion.outcome == (
+        "already_live" if point == "promote.settled" else "promoted"
+    )
     state = stage.target.read()
     assert (state.live, promotion.live) == ("green", state.green)
     assert state.previous == state.blue
@@ -57,8 +74,18 @@ def test_promote(stage: Stage, point: str) -> None:
     assert_one_process_a_color(stage)
 
 
-@pytest.mark.parametrize(("point", "moved"), [("promote.checked", False), ("promote.intended", False), ("promote.switched", True), ("promote.baking", True)])
-def test_recover_finishes_a_promotion_whose_traffic_moved_and_forgets_one_whose_did_not(stage: Stage, point: str, moved: bool) -> None:
+@pytest.mark.parametrize(
+    ("point", "moved"),
+    [
+        ("promote.checked", False),
+        ("promote.intended", False),
+        ("promote.switched", True),
+        ("promote.baking", True),
+    ],
+)
+def test_recover_finishes_a_promotion_whose_traffic_moved_and_forgets_one_whose_did_not(
+    stage: Stage, point: str, moved: bool
+) -> None:
     promotion = promoted_after_a_kill(stage, point, "recover")
     assert (promotion is not None and promotion.outcome == "promoted") == moved
     assert stage.target.ask_stable("Hello", 4).color == ("green" if moved else "blue")
@@ -82,7 +109,11 @@ def test_recover_goes_back_when_what_was_measured_is_gone(stage: Stage) -> None:
     stage.killed("promote.switched", "promote", stage.save(decision))
     stage.close()
     promotion = bluegreen.recover(stage.target)
-    assert promotion and promotion.outcome == "rolled_back" and "do not run any more" in promotion.reason
+    assert (
+        promotion
+        and promotion.outcome == "rolled_back"
+        and "do not run any more" in promotion.reason
+    )
     assert stage.target.ask_stable("Hello", 4).color == "blue"
     assert stage.target.read().switch is None
 
@@ -125,8 +156,17 @@ def test_rollback(stage: Stage, point: str) -> None:
     assert_one_process_a_color(stage)
 
 
-@pytest.mark.parametrize(("point", "outcome"), [("promote.intended", "already_live"), ("promote.switched", "rolled_back"), ("promote.baked", "rolled_back")])
-def test_rollback_after_a_killed_promotion_takes_back_that_and_no_more(stage: Stage, point: str, outcome: str) -> None:
+@pytest.mark.parametrize(
+    ("point", "outcome"),
+    [
+        ("promote.intended", "already_live"),
+        ("promote.switched", "rolled_back"),
+        ("promote.baked", "rolled_back"),
+    ],
+)
+def test_rollback_after_a_killed_promotion_takes_back_that_and_no_more(
+    stage: Stage, point: str, outcome: str
+) -> None:
     decision = decision_on(stage.deploy())
     stage.killed(point, "promote", stage.save(decision))
     assert bluegreen.rollback(stage.target).outcome == outcome

@@ -1,4 +1,6 @@
-"""Processes and ports of the local target, and what a command that only checks its input pays for."""
+"""Processes and ports of the local target, and what a command that only checks its input pays
+for.
+"""
 
 import os
 import signal
@@ -20,8 +22,14 @@ from greenlight.rollout.target import open_target
 from tests.rollout.stage import ROOT, TIMINGS, Load, Stage
 from tests.rollout.stage import free_port as endpoint_port
 
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
-PARENT = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(60)']); print('up', flush=True); time.sleep(60)"
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True);"
+    " time.sleep(60)"
+)
+PARENT = (
+    "import subprocess, sys, time; subprocess.Popen([sys.executable, '-S', '-c', 'import time;"
+    " time.sleep(60)']); print('up', flush=True); time.sleep(60)"
+)
 
 
 @pytest.fixture
@@ -33,16 +41,22 @@ def processes(tmp_path: Path):
 
 
 def start(processes: Processes, group: str, code: str):
-    instance = processes.start(group, f"{group}-0", (sys.executable, "-S", "-c", code), free_port([]), {})
+    instance = processes.start(
+        group, f"{group}-0", (sys.executable, "-S", "-c", code), free_port([]), {}
+    )
     while "up" not in processes.log_path(f"{group}-0").read_text():
         time.sleep(0.01)
     return instance
 
 
-def test_a_process_is_found_by_its_mark_by_whoever_looks(processes: Processes, tmp_path: Path) -> None:
+def test_a_process_is_found_by_its_mark_by_whoever_looks(
+    processes: Processes, tmp_path: Path
+) -> None:
     instance = start(processes, "blue", PARENT)
     elsewhere = Processes(tmp_path, TIMINGS)
-    assert [running.instance for running in elsewhere.find()] == [instance], "its child is not an instance"
+    assert [running.instance for running in elsewhere.find()] == [instance], (
+        "its child is not an instance"
+    )
     assert elsewhere.find("green") == [] and Processes(tmp_path / "other", TIMINGS).find() == []
     assert not elsewhere.gone(instance)
 
@@ -75,7 +89,10 @@ def test_a_process_that_does_not_listen_is_killed_in_the_end(tmp_path: Path) -> 
 
 def test_sigterm_is_sent_once_however_often_the_end_is_asked_for(processes: Processes) -> None:
     """A server takes the second one for haste, and cuts its streams."""
-    count = "import signal, time\nsignal.signal(signal.SIGTERM, lambda *_: print('term', flush=True))\nprint('up', flush=True)\nwhile True: time.sleep(0.1)"
+    count = (
+        "import signal, time\nsignal.signal(signal.SIGTERM, lambda *_: print('term',"
+        " flush=True))\nprint('up', flush=True)\nwhile True: time.sleep(0.1)"
+    )
     start(processes, "blue", count)
     for _ in range(3):
         processes._tell_to_end(processes.find("blue")[0])
@@ -83,7 +100,9 @@ def test_sigterm_is_sent_once_however_often_the_end_is_asked_for(processes: Proc
     assert processes.log_path("blue-0").read_text().count("term") == 1
 
 
-def test_the_token_of_the_hub_does_not_reach_a_server(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_of_the_hub_does_not_reach_a_server(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "secret")
     instance = start(processes, "blue", STUBBORN)
     assert "HF_TOKEN" not in psutil.Process(instance.pid).environ()
@@ -130,7 +149,9 @@ def test_the_endpoint_does_not_move_while_it_is_open(tmp_path: Path) -> None:
     try:
         target.check()
         LocalTarget("llm", "default", str(tmp_path), 0, TIMINGS).check()
-        with pytest.raises(InputError, match=f"is open on {target.port}; use that, or `greenlight down` first"):
+        with pytest.raises(
+            InputError, match=f"is open on {target.port}; use that, or `greenlight down` first"
+        ):
             LocalTarget("llm", "default", str(tmp_path), target.port + 1, TIMINGS).check()
         with pytest.raises(InputError, match="something else listens there"):
             LocalTarget("other", "default", str(tmp_path), target.port, TIMINGS).check()

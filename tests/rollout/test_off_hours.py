@@ -31,7 +31,9 @@ def test_it_does_not_fight_a_rollout(stage: Stage) -> None:
         off_hours.sleep(stage.target)
     with stage.target.lease("run-9", "promote"), pytest.raises(ConflictError, match="run-9"):
         off_hours.sleep(stage.target)
-    assert bluegreen.status(stage.target).asleep_since is None and all(color.ready for color in bluegreen.status(stage.target).colors)
+    assert bluegreen.status(stage.target).asleep_since is None and all(
+        color.ready for color in bluegreen.status(stage.target).colors
+    )
 
 
 def test_a_run_wakes_it(stage: Stage) -> None:

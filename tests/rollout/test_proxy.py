@@ -43,7 +43,9 @@ class Upstream(BaseHTTPRequestHandler):
                 self.server.seen.append("left")  # type: ignore[attr-defined]
                 self.close_connection = True
         else:
-            echo = json.dumps({"body": body.decode(), "headers": dict(self.headers), "path": self.path}).encode()
+            echo = json.dumps(
+                {"body": body.decode(), "headers": dict(self.headers), "path": self.path}
+            ).encode()
             self.head({"Content-Length": str(len(echo)), "X-Own": "1", "Set-Cookie": "a=b"})
             self.wfile.write(echo)
 
@@ -77,23 +79,44 @@ class Endpoint:
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.target.port, timeout=10)
 
-    def ask(self, method: str = "POST", path: str = "/generate", body: str | None = "hi", headers: dict[str, str] | None = None) -> tuple[int, dict, bytes]:
+    def ask(
+        self,
+        method: str = "POST",
+        path: str = "/generate",
+        body: str | None = "hi",
+        headers: dict[str, str] | None = None,
+    ) -> tuple[int, dict, bytes]:
         connection = self.connect()
         connection.request(method, path, body, headers or {})
         response = connection.getresponse()
-        return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+        return (
+            response.status,
+            {name.lower(): value for name, value in response.getheaders()},
+            response.read(),
+        )
 
 
 def release(*urls: str) -> Release:
     return Release(
-        release_id="r-1", color="blue", service="llm", model_uri="m", digest="d", source="s", commit="c", method="none", bits=16, engine="quick",
+        release_id="r-1",
+        color="blue",
+        service="llm",
+        model_uri="m",
+        digest="d",
+        source="s",
+        commit="c",
+        method="none",
+        bits=16,
+        engine="quick",
         instances=[Instance(name=f"blue-{number}", url=url) for number, url in enumerate(urls)],
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    target = LocalTarget("llm", "default", str(tmp_path_factory.mktemp("home")), free_port(), TIMINGS)
+    target = LocalTarget(
+        "llm", "default", str(tmp_path_factory.mktemp("home")), free_port(), TIMINGS
+    )
     target.open_endpoint()
     made = Endpoint(target)
     yield made
@@ -112,11 +135,21 @@ def test_nothing_live_is_503(endpoint: Endpoint) -> None:
 def test_passes_the_request_on_and_names_the_color(endpoint: Endpoint) -> None:
     endpoint.live(endpoint.urls[0])
     status, headers, body = endpoint.ask(
-        path="/a%20b/c?x=1&y=%2F", headers={"X-Mine": "2", "Connection": "keep-alive, X-Hop", "X-Hop": "no", "Host": "me.test"}
+        path="/a%20b/c?x=1&y=%2F",
+        headers={
+            "X-Mine": "2",
+            "Connection": "keep-alive, X-Hop",
+            "X-Hop": "no",
+            "Host": "me.test",
+        },
     )
     echo = json.loads(body)
     assert status == 201 and echo["body"] == "hi" and echo["path"] == "/a%20b/c?x=1&y=%2F"
-    assert echo["headers"]["X-Mine"] == "2" and echo["headers"]["Host"] == "me.test" and echo["headers"]["X-Forwarded-For"] == "127.0.0.1"
+    assert (
+        echo["headers"]["X-Mine"] == "2"
+        and echo["headers"]["Host"] == "me.test"
+        and echo["headers"]["X-Forwarded-For"] == "127.0.0.1"
+    )
     assert "X-Hop" not in echo["headers"]
     assert (headers["x-greenlight-color"], headers["x-greenlight-release"]) == ("blue", "r-1")
     assert headers["x-own"] == "1" and headers["content-length"] == str(len(body))
@@ -127,7 +160,9 @@ def test_a_path_cannot_name_another_host(endpoint: Endpoint) -> None:
     before = len(endpoint.seen(0)) + len(endpoint.seen(1))
     for path in (f"@127.0.0.1:{endpoint.servers[1].server_port}/", endpoint.urls[1] + "/", "*"):
         with socket.create_connection(("127.0.0.1", endpoint.target.port), timeout=5) as connection:
-            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+            connection.sendall(
+                f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode()
+            )
             assert b" 400 " in connection.makefile("rb").readline()
     assert len(endpoint.seen(0)) + len(endpoint.seen(1)) == before
 
@@ -189,13 +224,19 @@ def test_a_kept_connection_follows_the_switch(endpoint: Endpoint) -> None:
 def test_says_who_it_is(endpoint: Endpoint) -> None:
     endpoint.live(endpoint.urls[0])
     about = json.loads(endpoint.ask("GET", "/-/greenlight", None)[2])
-    assert about["service"] == "llm" and about["folder"] == str(endpoint.target.folder) and about["release_id"] == "r-1"
+    assert (
+        about["service"] == "llm"
+        and about["folder"] == str(endpoint.target.folder)
+        and about["release_id"] == "r-1"
+    )
 
 
 def test_opening_it_again_changes_nothing(endpoint: Endpoint) -> None:
     before = endpoint.target.processes.find("proxy")
     assert endpoint.target.open_endpoint() == endpoint.target.endpoint
-    assert [running.instance for running in endpoint.target.processes.find("proxy")] == [running.instance for running in before]
+    assert [running.instance for running in endpoint.target.processes.find("proxy")] == [
+        running.instance for running in before
+    ]
 
 
 def test_the_follower_keeps_the_last_good_state(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""The whole way on the real server and the built-in model: deploy, promote and roll back under a streaming load."""
+"""The whole way on the real server and the built-in model: deploy, promote and roll back under a
+streaming load.
+"""
 
 import time
 from collections.abc import Iterator
@@ -25,7 +27,9 @@ def real(tmp_path: Path) -> Iterator[Stage]:
     made.target = LocalTarget("llm", "default", str(made.home), made.port, Timings(ready=180))
     files = {path.name: path.read_bytes() for path in TINY.iterdir() if path.is_file()}
     made.baseline = make_model(tmp_path / "tiny", "baseline", files)
-    made.candidate = make_model(tmp_path / "tiny-candidate", "candidate", {**files, "NOTE": b"another digest"})
+    made.candidate = make_model(
+        tmp_path / "tiny-candidate", "candidate", {**files, "NOTE": b"another digest"}
+    )
     yield made
     made.close()
 
@@ -33,15 +37,25 @@ def real(tmp_path: Path) -> Iterator[Stage]:
 def golden_of_the_candidate(stage: Stage) -> list[Golden]:
     text = stage.folder / "text.jsonl"
     text.write_text("".join(HELDOUT.read_text().splitlines(keepends=True)[:16]))
-    make_reference(stage.baseline, stage.folder / "reference", str(text)).save(stage.folder / "reference")
-    return evaluate_model(stage.folder / "reference", stage.candidate, stage.folder / "evaluation").golden
+    make_reference(stage.baseline, stage.folder / "reference", str(text)).save(
+        stage.folder / "reference"
+    )
+    return evaluate_model(
+        stage.folder / "reference", stage.candidate, stage.folder / "evaluation"
+    ).golden
 
 
 def swapped_layers(weights: bytes) -> bytes:
     from safetensors.torch import load, save
 
     names = {"model.layers.0.": "model.layers.1.", "model.layers.1.": "model.layers.0."}
-    return save({names.get(name[:15], name[:15]) + name[15:]: tensor for name, tensor in load(weights).items()}, metadata={"format": "pt"})
+    return save(
+        {
+            names.get(name[:15], name[:15]) + name[15:]: tensor
+            for name, tensor in load(weights).items()
+        },
+        metadata={"format": "pt"},
+    )
 
 
 def test_deploy_promote_rollback_down(real: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,9 +82,20 @@ def test_deploy_promote_rollback_down(real: Stage, monkeypatch: pytest.MonkeyPat
     damaged = {path.name: path.read_bytes() for path in TINY.iterdir() if path.is_file()}
     damaged["model.safetensors"] = swapped_layers(damaged["model.safetensors"])
     with pytest.raises(DeployError, match="of 8 golden prompts otherwise"):
-        real.deploy(make_model(real.folder / "damaged", "candidate", damaged), engine="auto", run_id="run-2", golden=golden)
+        real.deploy(
+            make_model(real.folder / "damaged", "candidate", damaged),
+            engine="auto",
+            run_id="run-2",
+            golden=golden,
+        )
     began = time.monotonic()
     bluegreen.down(real.target)
-    print(f"down: {time.monotonic() - began:.1f} s; requests: {[result['requests'] for result in results.values()]}")
+    print(
+        f"down: {time.monotonic() - began:.1f} s; requests:"
+        f" {[result['requests'] for result in results.values()]}"
+    )
     assert real.processes() == []
-    assert [real.target.processes.log_path(name).read_text().count("Traceback") for name in ("blue-0", "green-0", "proxy")] == [0, 0, 0]
+    assert [
+        real.target.processes.log_path(name).read_text().count("Traceback")
+        for name in ("blue-0", "green-0", "proxy")
+    ] == [0, 0, 0]

@@ -15,7 +15,9 @@ from greenlight.rollout.state import HISTORY_LIMIT, ServiceState
 
 
 def add_ten(folder: Path) -> int:
-    """Ten additions of a line of history, each repeated until it wins; returns how often it lost."""
+    """Ten additions of a line of history, each repeated until it wins; returns how often it
+    lost.
+    """
     store, lost = Store(folder, "llm"), 0
     for _ in range(10):
         while True:
@@ -55,14 +57,21 @@ def test_the_history_does_not_grow_for_ever() -> None:
     state = ServiceState(service="llm")
     for number in range(HISTORY_LIMIT + 5):
         state = state.noting("deployed", run_id=str(number))
-    assert len(state.history) == HISTORY_LIMIT and state.history[-1].run_id == str(HISTORY_LIMIT + 4)
+    assert len(state.history) == HISTORY_LIMIT and state.history[-1].run_id == str(
+        HISTORY_LIMIT + 4
+    )
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema_version": 2, "service": "llm"}', '{"service": "llm", "surprise": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"schema_version": 2, "service": "llm"}', '{"service": "llm", "surprise": 1}'],
+)
 def test_what_is_no_state_is_a_clear_error(tmp_path: Path, content: str) -> None:
     store = Store(tmp_path, "llm")
     store.path.write_text(content)
-    with pytest.raises(IntegrityError, match=r"state\.json is not readable as the state of service llm"):
+    with pytest.raises(
+        IntegrityError, match=r"state\.json is not readable as the state of service llm"
+    ):
         store.read()
     with pytest.raises(IntegrityError):
         store.commit(ServiceState(service="llm"))
@@ -74,8 +83,15 @@ def test_the_lease_has_one_holder(tmp_path: Path) -> None:
     assert store.holder() is None
     with store.lease("run-1", "promote"):
         holder = other.holder()
-        assert holder and (holder.run_id, holder.action, holder.pid) == ("run-1", "promote", os.getpid())
-        with pytest.raises(ConflictError, match="service llm is being rolled out by run run-1"), other.lease("run-2", "retire"):
+        assert holder and (holder.run_id, holder.action, holder.pid) == (
+            "run-1",
+            "promote",
+            os.getpid(),
+        )
+        with (
+            pytest.raises(ConflictError, match="service llm is being rolled out by run run-1"),
+            other.lease("run-2", "retire"),
+        ):
             pass
     assert store.holder() is None
     with other.lease("run-2", "retire"):

@@ -1,4 +1,6 @@
-"""A streaming load on the stable endpoint sees no failed request and no cut stream, whatever moves underneath."""
+"""A streaming load on the stable endpoint sees no failed request and no cut stream, whatever moves
+underneath.
+"""
 
 import time
 
@@ -28,7 +30,8 @@ def test_promote_rollback_and_retire_under_load(stage: Stage, connections: str) 
         time.sleep(0.5)
         result = load.stop()
     assert_whole(result, at_least=50)
-    # Requests that began after the switch was done are on the new color, kept-alive connections too.
+    # Requests that began after the switch was done are on the new color, kept-alive connections
+    # too.
     assert {color for sent, color in result["order"] if promoted < sent < back} == {"green"}
     assert {color for sent, color in result["order"] if sent > rolled_back} == {"blue"}
 

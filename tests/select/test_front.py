@@ -8,10 +8,30 @@ from greenlight.select.front import AXES, best_of, front
 MB = 1_000_000
 
 
-def contender(name: str, kl: float, rate: float | None = 100.0, megabytes: int = 10, cost: float | None = None) -> Contender:
-    speed = Speed(engine="openvino", tokens_per_second=rate, concurrency=8, load_seconds=1, memory_bytes=megabytes * 20 * MB) if rate else None
+def contender(
+    name: str, kl: float, rate: float | None = 100.0, megabytes: int = 10, cost: float | None = None
+) -> Contender:
+    speed = (
+        Speed(
+            engine="openvino",
+            tokens_per_second=rate,
+            concurrency=8,
+            load_seconds=1,
+            memory_bytes=megabytes * 20 * MB,
+        )
+        if rate
+        else None
+    )
     metric = Metric(value=kl, low=kl * 0.9, high=kl * 1.1)
-    return Contender(name=name, status="passed", reason="", kl=metric, bytes=megabytes * MB, speed=speed, cost_per_million_tokens=cost)
+    return Contender(
+        name=name,
+        status="passed",
+        reason="",
+        kl=metric,
+        bytes=megabytes * MB,
+        speed=speed,
+        cost_per_million_tokens=cost,
+    )
 
 
 BIG = contender("big", 0.001, rate=50, megabytes=16, cost=3.0)
@@ -43,7 +63,9 @@ CHOICES = {
 
 
 @pytest.mark.parametrize(("prefer", "within"), CHOICES)
-def test_quality_decides_among_those_that_are_as_good_as_the_best(prefer: str, within: float) -> None:
+def test_quality_decides_among_those_that_are_as_good_as_the_best(
+    prefer: str, within: float
+) -> None:
     axis = AXES[prefer]
     assert best_of(front(ALL, axis), axis, within).name == CHOICES[prefer, within]
 

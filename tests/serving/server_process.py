@@ -14,7 +14,13 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "greenlight/models/builtin/tiny"
 
-LONG = {"prompt": "The import statement", "max_length": 900, "temperature": 0, "ignore_eos": True, "stream": True}
+LONG = {
+    "prompt": "The import statement",
+    "max_length": 900,
+    "temperature": 0,
+    "ignore_eos": True,
+    "stream": True,
+}
 
 
 class Answer:
@@ -43,11 +49,24 @@ class Server:
     """A running `python -m greenlight.serving`."""
 
     def __init__(self, python: str | Path = sys.executable, /, **settings: object) -> None:
-        environment = {name: value for name, value in os.environ.items() if name not in ("MODEL_ID", "PORT", "ENGINE")}
-        environment |= {"PORT": "0", "NUM_THREADS": "1", **{name.upper(): str(value) for name, value in settings.items()}}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("MODEL_ID", "PORT", "ENGINE")
+        }
+        environment |= {
+            "PORT": "0",
+            "NUM_THREADS": "1",
+            **{name.upper(): str(value) for name, value in settings.items()},
+        }
         self.log_lines: list[dict[str, Any]] = []
         self.process = subprocess.Popen(
-            [python, "-m", "greenlight.serving"], env=environment, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [python, "-m", "greenlight.serving"],
+            env=environment,
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self.port = self.wait_for_log("listening")["port"]
 
@@ -66,10 +85,17 @@ class Server:
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
 
-    def open(self, body: Any, path: str = "/generate", connection: http.client.HTTPConnection | None = None) -> http.client.HTTPResponse:
+    def open(
+        self,
+        body: Any,
+        path: str = "/generate",
+        connection: http.client.HTTPConnection | None = None,
+    ) -> http.client.HTTPResponse:
         """Send a request and read no more than the head of the answer."""
         connection = connection or self.connect()
-        connection.request("POST", path, body if isinstance(body, bytes | str) else json.dumps(body))
+        connection.request(
+            "POST", path, body if isinstance(body, bytes | str) else json.dumps(body)
+        )
         return connection.getresponse()
 
     def post(self, body: Any, path: str = "/generate") -> Answer:
@@ -90,7 +116,9 @@ class Server:
 
     @property
     def engine_pid(self) -> int:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        children = (
+            Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        )
         assert len(children) == 1
         return int(children[0])
 

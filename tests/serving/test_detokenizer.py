@@ -1,4 +1,6 @@
-"""Text from tokens: equal to the tokenizer's own decode, never half a character, never a piece of a stop string."""
+"""Text from tokens: equal to the tokenizer's own decode, never half a character, never a piece of a
+stop string.
+"""
 
 import random
 from pathlib import Path
@@ -12,7 +14,16 @@ from greenlight.core.errors import InputError
 from greenlight.serving.detokenizer import TextStream, Vocabulary
 from tests.serving.server_process import TINY
 
-PIECES = [bytes([byte]) for byte in range(256)] + ["é".encode(), "語".encode(), "🙂".encode(), b"END", b"EN", b"D", b"</", b"s>"]
+PIECES = [bytes([byte]) for byte in range(256)] + [
+    "é".encode(),
+    "語".encode(),
+    "🙂".encode(),
+    b"END",
+    b"EN",
+    b"D",
+    b"</",
+    b"s>",
+]
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +31,9 @@ def vocabulary() -> Vocabulary:
     return Vocabulary(TINY, 2048)
 
 
-def stream(pieces: list[bytes], tokens: list[int], stops: tuple[str, ...] = ()) -> tuple[list[str], TextStream]:
+def stream(
+    pieces: list[bytes], tokens: list[int], stops: tuple[str, ...] = ()
+) -> tuple[list[str], TextStream]:
     text = TextStream(pieces, stops)
     parts = []
     for token in tokens:
@@ -60,23 +73,36 @@ def test_an_unfinished_character_becomes_a_replacement_at_the_end() -> None:
     assert parts == ["a", "", "", "\ufffd"]
 
 
-@given(st.lists(st.integers(0, len(PIECES) - 1), max_size=40), st.lists(st.text("ENDsx</>é語", min_size=1, max_size=4), min_size=1, max_size=3))
-def test_stop_strings_end_the_text_where_a_search_of_the_whole_text_would(tokens: list[int], stops: list[str]) -> None:
+@given(
+    st.lists(st.integers(0, len(PIECES) - 1), max_size=40),
+    st.lists(st.text("ENDsx</>é語", min_size=1, max_size=4), min_size=1, max_size=3),
+)
+def test_stop_strings_end_the_text_where_a_search_of_the_whole_text_would(
+    tokens: list[int], stops: list[str]
+) -> None:
     whole = b"".join(PIECES[token] for token in tokens).decode("utf-8", "replace")
     found = [whole.find(stop) for stop in stops if stop in whole]
     parts, text = stream(PIECES, tokens, tuple(stops))
     joined = "".join(parts)
     assert text.stopped == bool(found)
     assert not any(stop in joined for stop in stops)
-    if found:  # the first stop string to be complete ends the text, which may be one that began later
-        assert whole.startswith(joined) and any(whole[len(joined) :].startswith(stop) for stop in stops)
+    if (
+        found
+    ):  # the first stop string to be complete ends the text, which may be one that began later
+        assert whole.startswith(joined) and any(
+            whole[len(joined) :].startswith(stop) for stop in stops
+        )
     else:
         assert joined == whole
 
 
 def test_a_stop_string_over_several_tokens_is_held_back_and_counts_no_token_after_it() -> None:
     text = TextStream(PIECES, ["</s>"])
-    assert [text.push([ord("a"), 262]), text.push([ord("b"), 262]), text.push([263, ord("z"), ord("z")])] == ["a", "</b", ""]
+    assert [
+        text.push([ord("a"), 262]),
+        text.push([ord("b"), 262]),
+        text.push([263, ord("z"), ord("z")]),
+    ] == ["a", "</b", ""]
     assert text.stopped and text.tokens == 5 and text.finish() == ""
 
 
@@ -93,7 +119,9 @@ def test_special_tokens_and_padded_ids_have_no_text(vocabulary: Vocabulary) -> N
 def test_sentencepiece_with_byte_fallback(tmp_path: Path) -> None:
     vocabulary = {"<unk>": 0, "<0xE8>": 1, "<0xAA>": 2, "<0x9E>": 3, "\u2581a": 4, "b": 5}
     tokenizer = Tokenizer(models.BPE(vocabulary, [], byte_fallback=True))
-    tokenizer.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     parts, _ = stream(Vocabulary(tmp_path, 6).pieces, [4, 1, 2, 3, 5])
     assert parts == [" a", "", "", "語", "b", ""]

@@ -1,4 +1,6 @@
-"""Whatever a client sends, it gets a 4xx in OpenAI's shape that names the field, and the server stays well."""
+"""Whatever a client sends, it gets a 4xx in OpenAI's shape that names the field, and the server
+stays well.
+"""
 
 import json
 import socket
@@ -49,7 +51,11 @@ def test_a_bad_field_is_named(server: Server, body: object, param: str) -> None:
     answer = server.post(body)
     assert answer.status == 400
     error = answer.json["error"]
-    assert error["type"] == "invalid_request_error" and error["param"] == param and param in error["message"]
+    assert (
+        error["type"] == "invalid_request_error"
+        and error["param"] == param
+        and param in error["message"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,7 +87,15 @@ def test_malformed_bodies(server: Server, body: bytes) -> None:
 
 
 def test_odd_but_legal_texts(server: Server) -> None:
-    for prompt in ("\u0000", "a\u0000b\u001f\u007f", "\U0010ffff", "\ufffe\uffff", "e" + "\u0301" * 200, "<|im_end|>", "\ufeff"):
+    for prompt in (
+        "\u0000",
+        "a\u0000b\u001f\u007f",
+        "\U0010ffff",
+        "\ufffe\uffff",
+        "e" + "\u0301" * 200,
+        "<|im_end|>",
+        "\ufeff",
+    ):
         answer = server.post(OK | {"prompt": prompt, "stop": "\u0000"})
         assert answer.status == 200, prompt
 
@@ -90,12 +104,26 @@ def test_too_long_a_body_is_413_with_and_without_a_length(server: Server) -> Non
     body = b'{"prompt": "' + b"x" * (4 << 20) + b'"}'
     assert server.post(body).status == 413
     connection = server.connect()
-    connection.request("POST", "/generate", iter([body[:1000], body[1000:]]), encode_chunked=True, headers={"Transfer-Encoding": "chunked"})
+    connection.request(
+        "POST",
+        "/generate",
+        iter([body[:1000], body[1000:]]),
+        encode_chunked=True,
+        headers={"Transfer-Encoding": "chunked"},
+    )
     answer = connection.getresponse()
     assert answer.status == 413 and json.loads(answer.read())["error"]["code"] == "body_too_long"
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("PUT", "/generate", 405), ("POST", "/nowhere", 404), ("GET", "/", 404), ("DELETE", "/health", 405)])
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("PUT", "/generate", 405),
+        ("POST", "/nowhere", 404),
+        ("GET", "/", 404),
+        ("DELETE", "/health", 405),
+    ],
+)
 def test_wrong_paths_and_methods(server: Server, method: str, path: str, status: int) -> None:
     connection = server.connect()
     connection.request(method, path)

@@ -45,7 +45,15 @@ def artifact(bucket, tmp_path: Path) -> str:  # noqa: F811
     (folder / "openvino_model.bin").write_bytes(bytes(100_000))
     files = describe_files(folder)
     record = Model(
-        role="candidate", source="org/name", commit="c", format="openvino", method="optimum", bits=8, digest=content_digest(files), files=files, bytes=1
+        role="candidate",
+        source="org/name",
+        commit="c",
+        format="openvino",
+        method="optimum",
+        bits=8,
+        digest=content_digest(files),
+        files=files,
+        bytes=1,
     )
     record.save(folder.parent)
     for path in folder.parent.rglob("*"):
@@ -69,9 +77,16 @@ def test_a_hub_model_is_fetched_once(hub: HubServer, tmp_path: Path) -> None:
 
 def test_a_quantized_hub_model_is_served_if_an_engine_can(hub: HubServer, tmp_path: Path) -> None:
     config = json.loads(FILES["config.json"])
-    hub.files["config.json"] = json.dumps(config | {"quantization_config": {"quant_method": "compressed-tensors"}}).encode()
-    assert Artifact.open(on_this_machine(settings(tmp_path, "org/name"))).format == "compressed-tensors"
-    hub.files["config.json"] = json.dumps(config | {"quantization_config": {"quant_method": "aqlm"}}).encode()
+    hub.files["config.json"] = json.dumps(
+        config | {"quantization_config": {"quant_method": "compressed-tensors"}}
+    ).encode()
+    assert (
+        Artifact.open(on_this_machine(settings(tmp_path, "org/name"))).format
+        == "compressed-tensors"
+    )
+    hub.files["config.json"] = json.dumps(
+        config | {"quantization_config": {"quant_method": "aqlm"}}
+    ).encode()
     with pytest.raises(InputError, match="aqlm"):
         on_this_machine(settings(tmp_path / "other", "org/name"))
 
@@ -104,15 +119,23 @@ def test_a_changed_artifact_is_fetched_again(artifact: str, bucket, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("model", "revision", "words"),
-    [("gs://Upper/x", "", ["MODEL_ID", "gs://"]), ("org/no--such", "", ["MODEL_ID", "hub id"]), ("gs://some-bucket/x", "v1", ["MODEL_REVISION", "v1"])],
+    [
+        ("gs://Upper/x", "", ["MODEL_ID", "gs://"]),
+        ("org/no--such", "", ["MODEL_ID", "hub id"]),
+        ("gs://some-bucket/x", "v1", ["MODEL_REVISION", "v1"]),
+    ],
 )
-def test_what_cannot_be_fetched_names_the_setting(tmp_path: Path, model: str, revision: str, words: list[str]) -> None:
+def test_what_cannot_be_fetched_names_the_setting(
+    tmp_path: Path, model: str, revision: str, words: list[str]
+) -> None:
     with pytest.raises(GreenlightError) as refused:
         on_this_machine(settings(tmp_path, model, revision))
     assert all(word in str(refused.value) for word in words)
 
 
-def test_an_init_container_brings_the_model_before_the_server_starts(artifact: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_init_container_brings_the_model_before_the_server_starts(
+    artifact: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     digest = Model.load(tmp_path / "artifact").digest
     folder = str(tmp_path / "models/model")
     assert main(folder, {"MODEL_URI": artifact, "MODEL_DIGEST": digest}) == 0
@@ -122,12 +145,18 @@ def test_an_init_container_brings_the_model_before_the_server_starts(artifact: s
     assert main(folder, {}) == 2
 
 
-def test_an_init_container_links_to_a_mounted_bucket(artifact: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_init_container_links_to_a_mounted_bucket(
+    artifact: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     mount, folder = tmp_path / "bucket", tmp_path / "models/model"
     prefix = artifact.removeprefix("gs://").partition("/")[2]
     (mount / prefix).parent.mkdir(parents=True)
     (tmp_path / "artifact").rename(mount / prefix)
-    settings = {"MODEL_URI": artifact, "MODEL_DIGEST": Model.load(mount / prefix).digest, "MODEL_MOUNT": str(mount)}
+    settings = {
+        "MODEL_URI": artifact,
+        "MODEL_DIGEST": Model.load(mount / prefix).digest,
+        "MODEL_MOUNT": str(mount),
+    }
     for _ in range(2):  # an init container may run again
         assert main(str(folder), settings) == 0
     assert folder.is_symlink() and Artifact.open(str(folder)).digest == settings["MODEL_DIGEST"]
@@ -140,9 +169,25 @@ def test_an_init_container_links_to_a_mounted_bucket(artifact: str, tmp_path: Pa
 @pytest.mark.parametrize("command", [["greenlight.serving"], ["greenlight.serving.fetch", "model"]])
 def test_sigterm_ends_what_still_fetches(tmp_path: Path, command: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        hub = {"HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}", "HF_HOME": str(tmp_path), "MODEL_CACHE": str(tmp_path), "PORT": "0"}
-        environment = os.environ | hub | {"MODEL_ID": "org/name", "MODEL_URI": "org/name", "PYTHONPATH": str(ROOT)}
-        process = subprocess.Popen([sys.executable, "-m", *command], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+        hub = {
+            "HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "HF_HOME": str(tmp_path),
+            "MODEL_CACHE": str(tmp_path),
+            "PORT": "0",
+        }
+        environment = (
+            os.environ
+            | hub
+            | {"MODEL_ID": "org/name", "MODEL_URI": "org/name", "PYTHONPATH": str(ROOT)}
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=tmp_path,
+            env=environment,
+            stderr=subprocess.DEVNULL,
+        )
         silent.accept()
         process.terminate()
-        assert process.wait(5) == 143, "it does not handle the signal, and would ignore it as the first process of a container"
+        assert process.wait(5) == 143, (
+            "it does not handle the signal, and would ignore it as the first process of a container"
+        )

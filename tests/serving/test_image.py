@@ -1,4 +1,6 @@
-"""Dockerfile.serving: clean by hadolint, enough to serve without torch, and really built where buildah and a base image are at hand."""
+"""Dockerfile.serving: clean by hadolint, enough to serve without torch, and really built where
+buildah and a base image are at hand.
+"""
 
 import json
 import os
@@ -33,7 +35,14 @@ def output(*command: str | Path, **options: Any) -> str:
 
 
 def megabytes(folder: Path) -> float:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_symlink() or path.is_file()) / 1e6
+    return (
+        sum(
+            path.lstat().st_size
+            for path in folder.rglob("*")
+            if path.is_symlink() or path.is_file()
+        )
+        / 1e6
+    )
 
 
 @pytest.mark.parametrize("dockerfile", ["Dockerfile.components", "Dockerfile.serving"])
@@ -43,19 +52,45 @@ def test_hadolint(dockerfile: str) -> None:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the cpu image holds: bin/python with its requirements and no other, and its folders of our code in app/."""
+    """What the cpu image holds: bin/python with its requirements and no other, and its folders of
+    our code in app/.
+    """
     folder = tmp_path_factory.mktemp("environment")
-    requirements = [f"--requirement={ROOT}/requirements-{name}.txt" for name in ("serving", "openvino")]
-    install = ["install", "--compile-bytecode", f"--python={folder}/bin/python", f"--constraint={ROOT}/constraints.txt"]
-    output(sys.executable, "-m", "uv", "venv", "--quiet", "--allow-existing", "--python", sys.executable, folder)
+    requirements = [
+        f"--requirement={ROOT}/requirements-{name}.txt" for name in ("serving", "openvino")
+    ]
+    install = [
+        "install",
+        "--compile-bytecode",
+        f"--python={folder}/bin/python",
+        f"--constraint={ROOT}/constraints.txt",
+    ]
+    output(
+        sys.executable,
+        "-m",
+        "uv",
+        "venv",
+        "--quiet",
+        "--allow-existing",
+        "--python",
+        sys.executable,
+        folder,
+    )
     output(sys.executable, "-m", "uv", "pip", *install, *requirements)
     for room in ("components", "serving"):
-        shutil.copytree(ROOT / room, folder / "app" / room, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / room, folder / "app" / room, ignore=shutil.ignore_patterns("__pycache__")
+        )
     return folder
 
 
 def test_the_requirements_of_the_cpu_image_serve(environment: Path, openvino_model: Path) -> None:
-    server = Server(environment / "bin/python", model_id=openvino_model, pythonsafepath=1, pythonpath=environment / "app").wait_ready()
+    server = Server(
+        environment / "bin/python",
+        model_id=openvino_model,
+        pythonsafepath=1,
+        pythonpath=environment / "app",
+    ).wait_ready()
     try:
         assert server.post(GREEDY).json["usage"]["completion_tokens"] == 16
         assert server.get("/version").json["engine"] == "openvino"
@@ -66,21 +101,56 @@ def test_the_requirements_of_the_cpu_image_serve(environment: Path, openvino_mod
 def test_the_requirements_of_the_cpu_image_fetch(environment: Path, tmp_path: Path) -> None:
     """What an init container does, from a hub; and what a bucket needs can be imported."""
     with HubServer({path.name: path.read_bytes() for path in TINY.iterdir()}) as hub:
-        variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "MODEL_URI": "org/name", "PYTHONPATH": str(environment / "app")}
-        output(environment / "bin/python", "-m", "greenlight.serving.fetch", tmp_path / "model", cwd=tmp_path, env=os.environ | variables)
-    assert (tmp_path / "model/model/model.safetensors").stat().st_size == (TINY / "model.safetensors").stat().st_size
-    output(environment / "bin/python", "-c", "import google.cloud.storage, google_crc32c", cwd=tmp_path)
+        variables = {
+            "HF_ENDPOINT": hub.url,
+            "HF_HOME": str(tmp_path / "hf"),
+            "MODEL_URI": "org/name",
+            "PYTHONPATH": str(environment / "app"),
+        }
+        output(
+            environment / "bin/python",
+            "-m",
+            "greenlight.serving.fetch",
+            tmp_path / "model",
+            cwd=tmp_path,
+            env=os.environ | variables,
+        )
+    assert (tmp_path / "model/model/model.safetensors").stat().st_size == (
+        TINY / "model.safetensors"
+    ).stat().st_size
+    output(
+        environment / "bin/python", "-c", "import google.cloud.storage, google_crc32c", cwd=tmp_path
+    )
 
 
 def test_the_requirements_of_the_cpu_image_are_small_and_without_torch(environment: Path) -> None:
-    listed = output(sys.executable, "-m", "uv", "pip", "list", "--quiet", "--format", "freeze", "--python", environment / "bin/python")
+    listed = output(
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "list",
+        "--quiet",
+        "--format",
+        "freeze",
+        "--python",
+        environment / "bin/python",
+    )
     names = {line.partition("==")[0] for line in listed.splitlines()}
-    assert "openvino-genai" in names and not names & {"torch", "transformers", "optimum-intel", "kfp", "pandas"}
+    assert "openvino-genai" in names and not names & {
+        "torch",
+        "transformers",
+        "optimum-intel",
+        "kfp",
+        "pandas",
+    }
     assert megabytes(environment) < 500
 
 
 class Container:
-    """The built cpu image, and a way to run it as Docker would with `--read-only --tmpfs /tmp`: as process 1, as its user, without capabilities."""
+    """The built cpu image, and a way to run it as Docker would with `--read-only --tmpfs /tmp`: as
+    process 1, as its user, without capabilities.
+    """
 
     def __init__(self, scratch: Path) -> None:
         self.name = output("buildah", "from", "--pull-never", IMAGE)
@@ -101,9 +171,14 @@ class Container:
             mount --bind {shlex.quote(str(model))} mnt
             exec chroot --userspec={self.config["User"]} . python "$@"
         """
-        self.enter.write_text(f'#!/bin/sh\nexec unshare --mount --pid --fork --kill-child sh -c {shlex.quote(mounts_and_server)} - "$@"\n')
+        self.enter.write_text(
+            "#!/bin/sh\nexec unshare --mount --pid --fork --kill-child sh -c"
+            f' {shlex.quote(mounts_and_server)} - "$@"\n'
+        )
         self.enter.chmod(0o755)
-        settings: dict[str, object] = {name.lower(): value for name, value in self.environment.items()}
+        settings: dict[str, object] = {
+            name.lower(): value for name, value in self.environment.items()
+        }
         return Server(self.enter, **settings | {"model_id": "/mnt", "port": 0})
 
 
@@ -111,10 +186,17 @@ class Container:
 def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     if os.geteuid() != 0 or not shutil.which("buildah"):
         pytest.skip("no image is built: that needs root and buildah")
-    if subprocess.run(["buildah", "inspect", "--type", "image", BASE], capture_output=True, check=False).returncode:
-        pytest.skip(f"no image is built: there is no {BASE} (tests/serving/stand_in_base.sh makes it)")
+    if subprocess.run(
+        ["buildah", "inspect", "--type", "image", BASE], capture_output=True, check=False
+    ).returncode:
+        pytest.skip(
+            f"no image is built: there is no {BASE} (tests/serving/stand_in_base.sh makes it)"
+        )
     offline = "--isolation chroot --network host --pull-never --build-arg PYTHON_IMAGE=" + BASE
-    command = f"buildah build --layers --format docker --file Dockerfile.serving --target cpu --tag {IMAGE} {offline} ."
+    command = (
+        "buildah build --layers --format docker --file Dockerfile.serving --target cpu --tag"
+        f" {IMAGE} {offline} ."
+    )
     output(*command.split(), cwd=ROOT)
     container = Container(tmp_path_factory.mktemp("container"))
     yield container
@@ -123,19 +205,35 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
 
 def test_the_image_is_described(container: Container) -> None:
     config = container.config
-    assert config["User"] == "10001:10001" and config["Entrypoint"] == ["python", "-m", "greenlight.serving"] and not config["Cmd"]
+    assert (
+        config["User"] == "10001:10001"
+        and config["Entrypoint"] == ["python", "-m", "greenlight.serving"]
+        and not config["Cmd"]
+    )
     assert config["Labels"]["org.opencontainers.image.title"] == "greenlight-serving"
 
 
 def test_the_image_holds_what_it_needs_and_no_more(container: Container) -> None:
     assert megabytes(container.root) < LIMIT_MB
-    found = {path.name for folder in ("bin", "usr/bin", "usr/local/bin", "opt/greenlight/bin") for path in (container.root / folder).iterdir()}
+    found = {
+        path.name
+        for folder in ("bin", "usr/bin", "usr/local/bin", "opt/greenlight/bin")
+        for path in (container.root / folder).iterdir()
+    }
     assert not found & {"cc", "gcc", "g++", "clang", "make", "ld", "uv"}
-    assert not (container.root / "root/.cache").exists() and not list((container.root / "tmp").iterdir())
+    assert not (container.root / "root/.cache").exists() and not list(
+        (container.root / "tmp").iterdir()
+    )
     packages = next((container.root / "opt/greenlight/lib").glob("python3*/site-packages"))
-    assert (packages / "openvino_genai").is_dir() and not (packages / "torch").exists() and not (packages / "pip").exists()
+    assert (
+        (packages / "openvino_genai").is_dir()
+        and not (packages / "torch").exists()
+        and not (packages / "pip").exists()
+    )
     assert sorted(path.name for path in (container.root / "app").iterdir()) == ["greenlight"]
-    assert (container.root / "models").stat().st_uid == 10001, "a volume that Docker makes there takes its owner"
+    assert (container.root / "models").stat().st_uid == 10001, (
+        "a volume that Docker makes there takes its owner"
+    )
 
 
 def test_the_image_serves_on_a_read_only_root(container: Container, openvino_model: Path) -> None:
@@ -146,12 +244,36 @@ def test_the_image_serves_on_a_read_only_root(container: Container, openvino_mod
         assert "Uid:\t10001\t10001" in status and "CapEff:\t0000000000000000" in status
 
         def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-            enter = ["nsenter", "--target", str(inside), "--mount", "--pid", "--root", "--wdns=/", "--setuid", "10001", "--setgid", "10001"]
-            return subprocess.run([*enter, *command], env=container.environment | variables, capture_output=True, text=True, check=False)
+            enter = [
+                "nsenter",
+                "--target",
+                str(inside),
+                "--mount",
+                "--pid",
+                "--root",
+                "--wdns=/",
+                "--setuid",
+                "10001",
+                "--setgid",
+                "10001",
+            ]
+            return subprocess.run(
+                [*enter, *command],
+                env=container.environment | variables,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
 
         kind, *health = container.config["Healthcheck"]["Test"]
-        assert kind == "CMD" and run(*health, PORT=str(server.port)).returncode == 0 and run(*health, PORT="1").returncode != 0
-        assert run("touch", "/tmp/file").returncode == 0 and run("touch", "/app/file").returncode != 0
+        assert (
+            kind == "CMD"
+            and run(*health, PORT=str(server.port)).returncode == 0
+            and run(*health, PORT="1").returncode != 0
+        )
+        assert (
+            run("touch", "/tmp/file").returncode == 0 and run("touch", "/app/file").returncode != 0
+        )
         assert run("python", "-c", WITHOUT_BYTECODE).stdout == "[]\n"
         assert server.post(GREEDY).json["usage"]["completion_tokens"] == 16
         os.kill(inside, signal.SIGTERM)

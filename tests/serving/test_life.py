@@ -1,4 +1,6 @@
-"""How the server starts and ends: settings, signals, and what happens when one of its two processes dies."""
+"""How the server starts and ends: settings, signals, and what happens when one of its two processes
+dies.
+"""
 
 import json
 import shutil
@@ -21,7 +23,13 @@ SHORT = {"prompt": "What is await?", "max_length": 4, "temperature": 0}
 
 def run(**settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "greenlight.serving"], cwd=ROOT, env={"PATH": "", **settings}, capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-m", "greenlight.serving"],
+        cwd=ROOT,
+        env={"PATH": "", **settings},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
     )
 
 
@@ -41,7 +49,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path
         folder.mkdir()
         shutil.copy(TINY / "tokenizer.json", folder)
         context = 10**12 if name == "huge" else 1024
-        (folder / "config.json").write_text(json.dumps(config | {"quantization_config": quantization, "max_position_embeddings": context}))
+        (folder / "config.json").write_text(
+            json.dumps(
+                config | {"quantization_config": quantization, "max_position_embeddings": context}
+            )
+        )
         (folder / weights).touch()
     (root / "empty").mkdir()
     yield {path.name: path for path in root.iterdir()}
@@ -56,7 +68,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path
         ({"MODEL_ID": "{pickle}"}, ["MODEL_ID", "safetensors"]),
         ({"MODEL_ID": "{gptq}"}, ["MODEL_ID", "gptq"]),
         ({"MODEL_ID": "{bnb}", "ENGINE": "openvino"}, ["ENGINE", "'openvino'", "transformers"]),
-        ({"MODEL_ID": "{openvino}", "ENGINE": "transformers"}, ["ENGINE", "'transformers'", "loaded by: openvino"]),
+        (
+            {"MODEL_ID": "{openvino}", "ENGINE": "transformers"},
+            ["ENGINE", "'transformers'", "loaded by: openvino"],
+        ),
         ({"MODEL_ID": "{openvino}", "USE_4BIT": "true"}, ["USE_4BIT", "openvino", "unset it"]),
         ({"MODEL_ID": "{bnb}", "USE_4BIT": "four"}, ["USE_4BIT", "'four'", "true or false"]),
         ({"MODEL_ID": "{bnb}", "REQUEST_TIMEOUT": "0"}, ["REQUEST_TIMEOUT", "'0'", "from 0"]),
@@ -64,7 +79,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path
         ({"MODEL_ID": "{bnb}", "KV_CACHE_MB": "1"}, ["KV_CACHE_MB", "1", "raise it"]),
         ({"MODEL_ID": "{bnb}", "PORT": "abc"}, ["PORT", "'abc'", "from 0 to 65535"]),
         ({"MODEL_ID": "{bnb}", "PORT": "70000"}, ["PORT", "'70000'", "from 0 to 65535"]),
-        ({"MODEL_ID": "{bnb}", "ENGINE": "vlm"}, ["ENGINE", "'vlm'", "auto or openvino or transformers"]),
+        (
+            {"MODEL_ID": "{bnb}", "ENGINE": "vlm"},
+            ["ENGINE", "'vlm'", "auto or openvino or transformers"],
+        ),
         ({"MODEL_ID": "{bnb}", "DEFAULT_TEMPERATURE": "nan"}, ["DEFAULT_TEMPERATURE", "'nan'"]),
         ({"MODEL_ID": "{bnb}", "MAX_RUNNING": "0"}, ["MAX_RUNNING", "'0'", "from 1"]),
         ({"MODEL_ID": "{bnb}", "GRACE_SECONDS": "-1"}, ["GRACE_SECONDS", "'-1'", "from 0"]),
@@ -73,10 +91,14 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path
     ],
     ids=str,
 )
-def test_a_bad_setting_is_one_line_and_exit_code_2(folders: dict[str, Path], settings: dict[str, str], words: list[str]) -> None:
+def test_a_bad_setting_is_one_line_and_exit_code_2(
+    folders: dict[str, Path], settings: dict[str, str], words: list[str]
+) -> None:
     started = time.monotonic()
     ended = run(**{name: value.format(**folders) for name, value in settings.items()})
-    assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and ended.stdout == "", ended.stderr
+    assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and ended.stdout == "", (
+        ended.stderr
+    )
     assert all(word in ended.stderr for word in words), ended.stderr
     assert time.monotonic() - started < 4  # 2 s on an idle machine
 
@@ -84,11 +106,21 @@ def test_a_bad_setting_is_one_line_and_exit_code_2(folders: dict[str, Path], set
 def test_a_port_in_use(folders: dict[str, Path]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ended = run(MODEL_ID=str(folders["bnb"]), PORT=str(taken.getsockname()[1]))
-    assert ended.returncode == 2 and ended.stderr.startswith("PORT: ") and ended.stderr.count("\n") == 1
+    assert (
+        ended.returncode == 2
+        and ended.stderr.startswith("PORT: ")
+        and ended.stderr.count("\n") == 1
+    )
 
 
 def test_help_lists_every_setting() -> None:
-    text = subprocess.run([sys.executable, "-m", "greenlight.serving", "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(
+        [sys.executable, "-m", "greenlight.serving", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     assert all(f"  {name.upper()} " in text for name in Settings.model_fields)
 
 
@@ -101,20 +133,35 @@ def test_a_plain_checkpoint_is_loaded_in_four_bits() -> None:
         )
 
         plain, packed = load_model(TINY), load_model(TINY, four_bit=True)
-        assert packed.get_memory_footprint() < 0.6 * plain.get_memory_footprint() and packed.is_loaded_in_4bit
+        assert (
+            packed.get_memory_footprint() < 0.6 * plain.get_memory_footprint()
+            and packed.is_loaded_in_4bit
+        )
     finally:
         server.stop()
 
 
-def test_an_artifact_folder_tells_its_digest(start: Callable[..., Server], openvino_model: Path, tmp_path: Path) -> None:
+def test_an_artifact_folder_tells_its_digest(
+    start: Callable[..., Server], openvino_model: Path, tmp_path: Path
+) -> None:
     (tmp_path / "model").symlink_to(openvino_model)
     files = {"config.json": FileEntry(size=1, sha256="0")}
-    Model(role="candidate", source="builtin:tiny", commit="c", format="openvino", digest="d1", files=files, bytes=1).save(tmp_path)
+    Model(
+        role="candidate",
+        source="builtin:tiny",
+        commit="c",
+        format="openvino",
+        digest="d1",
+        files=files,
+        bytes=1,
+    ).save(tmp_path)
     version = start(model_id=tmp_path, model_digest="ignored").get("/version").json
     assert version["model_digest"] == "d1" and version["engine"] == "openvino"
 
 
-def test_a_model_that_does_not_load_ends_the_server_with_its_reason(folders: dict[str, Path]) -> None:
+def test_a_model_that_does_not_load_ends_the_server_with_its_reason(
+    folders: dict[str, Path],
+) -> None:
     ended = run(MODEL_ID=str(folders["openvino"]), PORT="0")
     events = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]
     assert ended.returncode == 1

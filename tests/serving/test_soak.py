@@ -1,4 +1,6 @@
-"""10,000 streams at concurrency 32, a tenth of which are left by their client at a random moment."""
+"""10,000 streams at concurrency 32, a tenth of which are left by their client at a random
+moment.
+"""
 
 import asyncio
 import json
@@ -37,7 +39,10 @@ async def soak(port: int, first: int, last: int) -> Counter[str]:
                 "temperature": number % 2,
             }
             body = json.dumps(wish).encode()
-            writer.write(b"POST /generate HTTP/1.1\r\nHost: soak\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            writer.write(
+                b"POST /generate HTTP/1.1\r\nHost: soak\r\nContent-Length: %d\r\n\r\n%b"
+                % (len(body), body)
+            )
             if draw.random() < LEAVING:
                 await reader.read(draw.randint(1, 400))
                 writer.transport.abort()
@@ -45,7 +50,11 @@ async def soak(port: int, first: int, last: int) -> Counter[str]:
                 outcomes["left"] += 1
                 continue
             answer = await reader.readuntil(b"0\r\n\r\n")
-            whole = answer.startswith(b"HTTP/1.1 200") and b"data: [DONE]" in answer and b'"completion_tokens":%d}' % wish["max_length"] in answer
+            whole = (
+                answer.startswith(b"HTTP/1.1 200")
+                and b"data: [DONE]" in answer
+                and b'"completion_tokens":%d}' % wish["max_length"] in answer
+            )
             outcomes["whole" if whole else answer[:200].decode(errors="replace")] += 1
             connection = reader, writer
         if connection:
@@ -60,15 +69,31 @@ def test_nothing_leaks(start: Callable[..., Server]) -> None:
     server = start(max_running=CONCURRENCY, max_queue=CONCURRENCY)
 
     def memory() -> list[float]:
-        return [server.metric(name) for name in ("process_resident_memory_bytes", "greenlight_engine_resident_memory_bytes")]
+        return [
+            server.metric(name)
+            for name in ("process_resident_memory_bytes", "greenlight_engine_resident_memory_bytes")
+        ]
 
     outcomes = asyncio.run(soak(server.port, 0, WARM))
     before = memory()
     outcomes += asyncio.run(soak(server.port, WARM, REQUESTS))
-    assert outcomes["whole"] + outcomes["left"] == REQUESTS and outcomes["left"] > 0.05 * REQUESTS, outcomes
-    assert eventually(lambda: server.metric("greenlight_running_requests") + server.metric("greenlight_queued_requests") == 0)
-    assert not any(server.metric("greenlight_errors_total", kind=kind) for kind in ("engine_error", "server_error", "rate_limit_error"))
+    assert (
+        outcomes["whole"] + outcomes["left"] == REQUESTS and outcomes["left"] > 0.05 * REQUESTS
+    ), outcomes
+    assert eventually(
+        lambda: (
+            server.metric("greenlight_running_requests")
+            + server.metric("greenlight_queued_requests")
+            == 0
+        )
+    )
+    assert not any(
+        server.metric("greenlight_errors_total", kind=kind)
+        for kind in ("engine_error", "server_error", "rate_limit_error")
+    )
     grown = [after - earlier for after, earlier in zip(memory(), before, strict=True)]
-    assert max(grown) < GROWTH, f"the HTTP process grew by {grown[0] / 1e6:.1f} MB, the engine's by {grown[1] / 1e6:.1f} MB"
+    assert max(grown) < GROWTH, (
+        f"the HTTP process grew by {grown[0] / 1e6:.1f} MB, the engine's by {grown[1] / 1e6:.1f} MB"
+    )
     print(f"{dict(outcomes)}; memory grew by {grown[0] / 1e6:.1f} and {grown[1] / 1e6:.1f} MB")
     assert server.get("/ready").status == 200

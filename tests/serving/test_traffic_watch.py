@@ -1,4 +1,6 @@
-"""A server that lost the traffic lets its clients go, and keeps them when it has the traffic again."""
+"""A server that lost the traffic lets its clients go, and keeps them when it has the traffic
+again.
+"""
 
 import json
 import threading
@@ -48,7 +50,9 @@ def test_connections_follow_the_traffic(start: Callable[..., Server], stable: St
         return server.get("/health").headers["connection"] == "close"
 
     stable.release = "theirs"
-    assert not eventually(closes, 1.2), "one that never had the traffic is a candidate under test, not a demoted release"
+    assert not eventually(closes, 1.2), (
+        "one that never had the traffic is a candidate under test, not a demoted release"
+    )
     stable.release = "mine"
     assert not eventually(closes, 1.2)
     kept = server.connect()
@@ -60,7 +64,9 @@ def test_connections_follow_the_traffic(start: Callable[..., Server], stable: St
     assert last.status == 200 and last.headers["connection"] == "close" and last.read()
     assert server.get("/ready").status == 200, "it stays warm for a rollback"
     stable.release = None
-    assert not eventually(lambda: not closes(), 0.5), "an endpoint that does not answer says nothing"
+    assert not eventually(lambda: not closes(), 0.5), (
+        "an endpoint that does not answer says nothing"
+    )
     stable.release = "mine"
     assert eventually(lambda: not closes(), 2)
 

@@ -10,7 +10,9 @@ def test_equal_clusters_agree_with_the_t_interval() -> None:
     found = ratio_of_sums(values, np.ones(400))
     mean, error = values.mean(), stats.sem(values)
     assert found.estimate == pytest.approx(mean)
-    assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 399, mean, error), abs=0.1 * error)
+    assert (found.low, found.high) == pytest.approx(
+        stats.t.interval(0.95, 399, mean, error), abs=0.1 * error
+    )
 
 
 def test_ratio_agrees_with_the_delta_method() -> None:
@@ -54,7 +56,9 @@ def test_few_clusters_say_nothing_about_the_spread(clusters: int) -> None:
 
 
 def test_rare_events_have_finite_bounds() -> None:
-    """Two disagreements in 68 documents: many resamples hold none, and have no spread of their own."""
+    """Two disagreements in 68 documents: many resamples hold none, and have no spread of their
+    own.
+    """
     tokens = np.full(68, 200)
     agree = tokens.copy()
     agree[[3, 40]] -= 1
@@ -62,7 +66,10 @@ def test_rare_events_have_finite_bounds() -> None:
     assert 1 - 8 / tokens.sum() < found.low < found.estimate
 
 
-@pytest.mark.parametrize(("top", "bottom"), [([], []), ([1.0, 2.0], [1]), ([np.nan, 1.0], [1, 1]), ([1.0, 2.0], [1, np.inf])])
+@pytest.mark.parametrize(
+    ("top", "bottom"),
+    [([], []), ([1.0, 2.0], [1]), ([np.nan, 1.0], [1, 1]), ([1.0, 2.0], [1, np.inf])],
+)
 def test_refused_clusters(top: list[float], bottom: list[float]) -> None:
     with pytest.raises(ValueError, match=r"needs as many|not finite"):
         ratio_of_sums(top, bottom)
@@ -75,7 +82,9 @@ def test_many_clusters_stay_in_memory() -> None:
 
 
 def test_covers_the_truth_of_skewed_documents() -> None:
-    """500 held-out sets of 68 documents, as long as the built-in ones, with log-normal KL a document."""
+    """500 held-out sets of 68 documents, as long as the built-in ones, with log-normal KL a
+    document.
+    """
     rng = np.random.default_rng(1)
     covered = 0
     for _ in range(500):

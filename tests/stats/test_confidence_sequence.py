@@ -18,7 +18,11 @@ SPREAD = (DOUBLED + math.log(DOUBLED) + 1) / 100
 def bounds(comparison: Comparison, log_ratios: np.ndarray) -> np.ndarray:
     """The bound after each pair, along the last axis."""
     scores = comparison.score(log_ratios)
-    return comparison.bound(np.arange(1, scores.shape[-1] + 1), np.cumsum(scores, axis=-1), np.cumsum(scores**2, axis=-1))
+    return comparison.bound(
+        np.arange(1, scores.shape[-1] + 1),
+        np.cumsum(scores, axis=-1),
+        np.cumsum(scores**2, axis=-1),
+    )
 
 
 def with_tails(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -31,11 +35,15 @@ def with_tails(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarra
 def test_the_boundary_solves_the_equation_of_the_mixture_that_it_bounds(squares: int) -> None:
     """On it (2 / sqrt(V rho^2 + 1)) (exp(x^2 / 2) - 1) is 1 / alpha."""
     total, grown = boundary(squares, ALPHA, 100), squares * SPREAD + 1
-    assert 2 / math.sqrt(grown) * math.expm1(SPREAD * total**2 / (2 * grown)) == pytest.approx(1 / ALPHA)
+    assert 2 / math.sqrt(grown) * math.expm1(SPREAD * total**2 / (2 * grown)) == pytest.approx(
+        1 / ALPHA
+    )
 
 
 def test_the_boundary_is_a_little_above_the_exact_one_of_the_mixture() -> None:
-    """Without the inequality for Phi the boundary is found by search; ours may only be higher, and not by much."""
+    """Without the inequality for Phi the boundary is found by search; ours may only be higher, and
+    not by much.
+    """
     squares = 100
     grown = squares * SPREAD + 1
 
@@ -49,23 +57,33 @@ def test_the_boundary_is_a_little_above_the_exact_one_of_the_mixture() -> None:
 
 
 @pytest.mark.parametrize("true", [LIMIT, 1.0])
-def test_the_bound_exceeds_the_limit_no_more_often_than_it_may_at_any_of_a_thousand_pairs(true: float) -> None:
+def test_the_bound_exceeds_the_limit_no_more_often_than_it_may_at_any_of_a_thousand_pairs(
+    true: float,
+) -> None:
     random = np.random.default_rng(7)
     comparison = Comparison(LIMIT, 0.95, 1.3)
-    over = (bounds(comparison, math.log(true) + with_tails(random, (2000, 1000))) > LIMIT).any(axis=1).mean()
+    over = (
+        (bounds(comparison, math.log(true) + with_tails(random, (2000, 1000))) > LIMIT)
+        .any(axis=1)
+        .mean()
+    )
     assert over <= 0.06 if true == LIMIT else over == 0  # 5% and two standard errors
 
 
 def test_a_clearly_slower_model_is_found() -> None:
     random = np.random.default_rng(8)
-    over = bounds(Comparison(LIMIT, 0.99, 1.3), math.log(1.3) + with_tails(random, (500, 240))) > LIMIT
+    over = (
+        bounds(Comparison(LIMIT, 0.99, 1.3), math.log(1.3) + with_tails(random, (500, 240))) > LIMIT
+    )
     assert over.any(axis=1).mean() >= 0.99
 
 
 def test_a_few_pairs_that_agree_prove_nothing_and_a_stall_counts_for_little() -> None:
     comparison = Comparison(LIMIT, 0.99, 1.3)
     assert (bounds(comparison, np.full(5, math.log(1.3))) < LIMIT).all()
-    assert comparison.score(math.log(50)) == comparison.score(math.inf) == pytest.approx(math.log(1.3))
+    assert (
+        comparison.score(math.log(50)) == comparison.score(math.inf) == pytest.approx(math.log(1.3))
+    )
     assert comparison.score(-math.inf) == pytest.approx(-math.log(1.3))
 
 
@@ -78,7 +96,9 @@ def test_what_load_explained_before_the_switch_is_not_held_against_the_new_color
 
 def test_a_color_that_was_slower_before_the_switch_gets_no_room_for_it() -> None:
     slower = BakeReference(pairs=120, lower=0.25)
-    assert Comparison(LIMIT, 0.99, 1.3, slower).score(0.1) == pytest.approx(Comparison(LIMIT, 0.99, 1.3).score(0.1))
+    assert Comparison(LIMIT, 0.99, 1.3, slower).score(0.1) == pytest.approx(
+        Comparison(LIMIT, 0.99, 1.3).score(0.1)
+    )
 
 
 def test_the_bound_of_the_reference_holds_and_is_close() -> None:
@@ -99,13 +119,18 @@ def test_scalars_and_arrays_agree() -> None:
     random = np.random.default_rng(10)
     comparison, log_ratios = Comparison(LIMIT, 0.99, 1.3), random.normal(0, 0.2, 50)
     total = squares = 0.0
-    for number, (ratio, whole) in enumerate(zip(log_ratios, bounds(comparison, log_ratios), strict=True), start=1):
+    for number, (ratio, whole) in enumerate(
+        zip(log_ratios, bounds(comparison, log_ratios), strict=True), start=1
+    ):
         score = float(comparison.score(float(ratio)))
         total, squares = total + score, squares + score * score
         assert comparison.bound(number, total, squares) == pytest.approx(whole)
 
 
-@pytest.mark.parametrize(("failed", "control", "expected"), [(0, 0, False), (1, 0, True), (2, 1, False), (3, 1, True), (0, 5, False)])
+@pytest.mark.parametrize(
+    ("failed", "control", "expected"),
+    [(0, 0, False), (1, 0, True), (2, 1, False), (3, 1, True), (0, 5, False)],
+)
 def test_what_the_control_fails_counts_twice(failed: int, control: int, expected: bool) -> None:
     assert too_many_errors(failed, control, 0) is expected
 

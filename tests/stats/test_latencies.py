@@ -6,10 +6,17 @@ import pytest
 from greenlight.stats.latencies import latency, latency_ratio, share_over
 
 
-def paired(random: np.random.Generator, pairs: int = 100, tail: float = 0.02) -> tuple[np.ndarray, np.ndarray]:
-    """Two colors that are equal: 80% of the variance shared within a pair, drift within blocks of 5, a tail of 5x."""
+def paired(
+    random: np.random.Generator, pairs: int = 100, tail: float = 0.02
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two colors that are equal: 80% of the variance shared within a pair, drift within blocks of
+    5, a tail of 5x.
+    """
     shared = random.normal(0, 0.22, pairs) + np.repeat(random.normal(0, 0.05, pairs // 5), 5)
-    candidate, live = (np.exp(shared + random.normal(0, 0.11, pairs)) * np.where(random.random(pairs) < tail, 5, 1) for _ in range(2))
+    candidate, live = (
+        np.exp(shared + random.normal(0, 0.11, pairs)) * np.where(random.random(pairs) < tail, 5, 1)
+        for _ in range(2)
+    )
     return candidate, live
 
 
@@ -51,7 +58,9 @@ def test_few_blocks_show_nothing() -> None:
 
 @pytest.mark.parametrize(("share", "limit"), [(0.5, 1.05), (0.95, 1.10), (None, 1.10)])
 @pytest.mark.parametrize("pairs", [100, 1000])
-def test_a_candidate_at_the_limit_is_rarely_taken_for_better(share: float | None, limit: float, pairs: int) -> None:
+def test_a_candidate_at_the_limit_is_rarely_taken_for_better(
+    share: float | None, limit: float, pairs: int
+) -> None:
     """The error that the confidence promises: at most 5%."""
     random, blocks, runs = np.random.default_rng(4), np.arange(pairs) // 5, 600
     taken = 0
@@ -65,11 +74,15 @@ def test_a_share_over_an_objective() -> None:
     random, blocks, wrong = np.random.default_rng(5), np.arange(500) // 5, 0
     for _ in range(600):
         live = random.random(500)
-        candidate = np.where(random.random(500) < 0.7, live, random.random(500)) + 0.02  # 2 points more are over 0.9
+        candidate = (
+            np.where(random.random(500) < 0.7, live, random.random(500)) + 0.02
+        )  # 2 points more are over 0.9
         wrong += share_over(candidate, live, blocks, 0.9).below(0.02, 0.95)
     assert wrong / 600 < 0.05 + 2 * np.sqrt(0.05 * 0.95 / 600)
     nothing = share_over(np.ones(500), np.ones(500), blocks, 2.0)
-    assert nothing.value == 0 and 0.004 < nothing.high(0.95, 0.02) < 0.008  # none of 500 is no proof of none
+    assert (
+        nothing.value == 0 and 0.004 < nothing.high(0.95, 0.02) < 0.008
+    )  # none of 500 is no proof of none
 
 
 def test_one_color_alone() -> None:

@@ -1,7 +1,9 @@
-"""The Terraform configuration: its form, its own tests against mocks, what a scanner finds, and that it names things as k8s/ does. Nothing needs a cloud.
+"""The Terraform configuration: its form, its own tests against mocks, what a scanner finds, and
+that it names things as k8s/ does. Nothing needs a cloud.
 
-The providers come from, in this order: the file or folder that GREENLIGHT_TERRAFORM_MIRROR names (a CLI configuration file, or a filesystem mirror), or
-wherever terraform gets them by itself, kept in ~/.cache/greenlight/terraform.
+The providers come from, in this order: the file or folder that GREENLIGHT_TERRAFORM_MIRROR names (a
+CLI configuration file, or a filesystem mirror), or wherever terraform gets them by itself, kept in
+~/.cache/greenlight/terraform.
 """
 
 import json
@@ -21,11 +23,20 @@ SOURCES = sorted(TERRAFORM.rglob("*.tf"))
 TEXT = "\n".join(path.read_text() for path in SOURCES)
 
 
-def terraform(*arguments: str, cwd: Path, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def terraform(
+    *arguments: str, cwd: Path, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     if not shutil.which("terraform"):
         pytest.skip("terraform is not installed")
     command = ["terraform", *arguments]
-    return subprocess.run(command, cwd=cwd, env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +50,10 @@ def initialized(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
         configuration = Path(mirror)
         if configuration.is_dir():
             configuration = tmp_path_factory.mktemp("mirror") / "terraform.rc"
-            configuration.write_text(f"provider_installation {{\n  filesystem_mirror {{\n    path = {json.dumps(str(Path(mirror).absolute()))}\n  }}\n}}\n")
+            configuration.write_text(
+                "provider_installation {\n  filesystem_mirror {\n    path ="
+                f" {json.dumps(str(Path(mirror).absolute()))}\n  }}\n}}\n"
+            )
         environment["TF_CLI_CONFIG_FILE"] = str(configuration.absolute())
     else:
         cache = Path.home() / ".cache" / "greenlight" / "terraform"
@@ -51,10 +65,21 @@ def initialized(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
         }
     folder = tmp_path_factory.mktemp("terraform") / "terraform"
     shutil.copytree(TERRAFORM, folder, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
-    result = terraform("init", "-backend=false", "-input=false", "-no-color", cwd=folder, environment=environment)
-    if result.returncode and not mirror and re.search(r"registry|connect|lookup|timeout", result.stderr):
-        reason = next((line for line in result.stderr.splitlines() if line.startswith("Error")), "init failed")
-        pytest.skip(f"terraform cannot download its providers ({reason}): name a mirror in GREENLIGHT_TERRAFORM_MIRROR")
+    result = terraform(
+        "init", "-backend=false", "-input=false", "-no-color", cwd=folder, environment=environment
+    )
+    if (
+        result.returncode
+        and not mirror
+        and re.search(r"registry|connect|lookup|timeout", result.stderr)
+    ):
+        reason = next(
+            (line for line in result.stderr.splitlines() if line.startswith("Error")), "init failed"
+        )
+        pytest.skip(
+            f"terraform cannot download its providers ({reason}): name a mirror in"
+            " GREENLIGHT_TERRAFORM_MIRROR"
+        )
     assert result.returncode == 0, result.stderr
     return folder, environment
 
@@ -84,10 +109,23 @@ def test_the_scanner_finds_nothing() -> None:
     checkov = ROOT / ".cache" / "checkov" / "bin" / "checkov"
     if not checkov.is_file():
         pytest.skip("checkov is not installed: `make test-terraform` does that")
-    command = [str(checkov), "--directory", str(TERRAFORM), "--framework", "terraform", "--skip-download", "--compact", "--quiet", "--output", "json"]
+    command = [
+        str(checkov),
+        "--directory",
+        str(TERRAFORM),
+        "--framework",
+        "terraform",
+        "--skip-download",
+        "--compact",
+        "--quiet",
+        "--output",
+        "json",
+    ]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     report: dict[str, Any] = json.loads(result.stdout)
-    assert not [(check["check_id"], check["resource"]) for check in report["results"]["failed_checks"]]
+    assert not [
+        (check["check_id"], check["resource"]) for check in report["results"]["failed_checks"]
+    ]
     assert report["summary"]["passed"] > 50 and not report["summary"]["parsing_errors"]
 
 
@@ -99,7 +137,9 @@ def test_every_exception_is_explained() -> None:
 
 
 def test_there_is_no_key() -> None:
-    assert not re.search(r'"google_service_account_key"|private_key|"google_service_account_access_token"', TEXT)
+    assert not re.search(
+        r'"google_service_account_key"|private_key|"google_service_account_access_token"', TEXT
+    )
     assert not re.search(r'"roles/(owner|editor|viewer)"', TEXT), "basic roles"
     assert "allUsers" not in TEXT and "allAuthenticatedUsers" not in TEXT
 
@@ -111,9 +151,19 @@ def test_the_provider_is_pinned() -> None:
 @pytest.mark.parametrize("environment", ["dev", "prod"])
 def test_an_environment_sets_only_what_there_is(environment: str) -> None:
     """Terraform only warns of a name that no variable has."""
-    variables = set(re.findall(r'^variable "(\w+)"', (TERRAFORM / "variables.tf").read_text(), re.M))
-    assigned = set(re.findall(r"^(\w+)\s*=", (TERRAFORM / "environments" / f"{environment}.tfvars").read_text(), re.M))
-    assert {"environment", "region", "gke_num_nodes", "machine_type", "gpu_count"} <= assigned <= variables
+    variables = set(
+        re.findall(r'^variable "(\w+)"', (TERRAFORM / "variables.tf").read_text(), re.M)
+    )
+    assigned = set(
+        re.findall(
+            r"^(\w+)\s*=", (TERRAFORM / "environments" / f"{environment}.tfvars").read_text(), re.M
+        )
+    )
+    assert (
+        {"environment", "region", "gke_num_nodes", "machine_type", "gpu_count"}
+        <= assigned
+        <= variables
+    )
 
 
 def test_variables_and_outputs_that_users_know() -> None:
@@ -126,21 +176,31 @@ def test_variables_and_outputs_that_users_know() -> None:
 
 
 def test_names_are_those_of_the_manifests() -> None:
-    """A binding to a service account that does not exist is refused by nobody, and its pods are then refused by the bucket."""
-    accounts = list(yaml.safe_load_all((ROOT / "k8s" / "base" / "serviceaccounts.yaml").read_text()))
+    """A binding to a service account that does not exist is refused by nobody, and its pods are
+    then refused by the bucket.
+    """
+    accounts = list(
+        yaml.safe_load_all((ROOT / "k8s" / "base" / "serviceaccounts.yaml").read_text())
+    )
     (namespace,) = {account["metadata"]["namespace"] for account in accounts}
     assert re.search(rf'namespace += "{namespace}"', (TERRAFORM / "main.tf").read_text())
     identity = (TERRAFORM / "modules" / "identity" / "main.tf").read_text()
     (bound,) = re.findall(r"for name in \[(.+?)\]", identity)
-    assert set(re.findall(r'"([\w-]+)"', bound)) == {account["metadata"]["name"] for account in accounts}
+    assert set(re.findall(r'"([\w-]+)"', bound)) == {
+        account["metadata"]["name"] for account in accounts
+    }
 
 
 def test_pools_are_those_that_the_overlays_ask_for() -> None:
     cluster = (TERRAFORM / "modules" / "cluster" / "main.tf").read_text()
-    dev = yaml.safe_load((ROOT / "k8s" / "overlays" / "dev" / "deployments.yaml").read_text())["spec"]["template"]["spec"]
+    dev = yaml.safe_load((ROOT / "k8s" / "overlays" / "dev" / "deployments.yaml").read_text())[
+        "spec"
+    ]["template"]["spec"]
     (toleration,) = dev["tolerations"]
     assert toleration["key"] in cluster and toleration["effect"] == "NoSchedule"
-    gpu = yaml.safe_load((ROOT / "k8s" / "overlays" / "gpu" / "deployments.yaml").read_text())["spec"]["template"]["spec"]
+    gpu = yaml.safe_load((ROOT / "k8s" / "overlays" / "gpu" / "deployments.yaml").read_text())[
+        "spec"
+    ]["template"]["spec"]
     asked = gpu["nodeSelector"]["cloud.google.com/gke-accelerator"]
     for file in ("variables.tf", "environments/prod.tfvars"):
         assert f'"{asked}"' in (TERRAFORM / file).read_text()

@@ -1,4 +1,6 @@
-"""The typed records that pass from room to room: `base` says what one is, the others what there is."""
+"""The typed records that pass from room to room: `base` says what one is, the others what there
+is.
+"""
 
 from greenlight.core.records.base import (
     MODEL_FOLDER,

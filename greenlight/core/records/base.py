@@ -1,7 +1,8 @@
 """The typed records that pass from room to room.
 
-A record is the payload of one artifact: `record.json` in the artifact's folder, written last, so that a folder with a
-readable record is a complete one. Raw samples lie beside it as Parquet; the files of a model lie in `model/`.
+A record is the payload of one artifact: `record.json` in the artifact's folder, written last, so
+that a folder with a readable record is a complete one. Raw samples lie beside it as Parquet; the
+files of a model lie in `model/`.
 """
 
 import os
@@ -38,7 +39,9 @@ class Record(Part):
     schema_version: Literal[1] = 1
 
     def save(self, folder: Path | str) -> Path:
-        """Write `record.json` into `folder`, atomically and durably. Call it after everything else in there is written."""
+        """Write `record.json` into `folder`, atomically and durably. Call it after everything else
+        in there is written.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / RECORD_FILE
@@ -55,14 +58,19 @@ class Record(Part):
         """Read the record of an artifact's folder.
 
         Raises:
-            IntegrityError: there is no record (the artifact is incomplete) or it is not one of this kind.
+            IntegrityError: there is no record (the artifact is incomplete) or it is not one of this
+                kind.
         """
         path = Path(folder) / RECORD_FILE
         try:
             return cls.model_validate_json(path.read_bytes())
         except FileNotFoundError:
-            raise IntegrityError(f"{folder} holds no {RECORD_FILE}: it is not a complete {cls.__name__} artifact. Run the step that makes it again.") from None
+            raise IntegrityError(
+                f"{folder} holds no {RECORD_FILE}: it is not a complete {cls.__name__} artifact."
+                " Run the step that makes it again."
+            ) from None
         except ValidationError as error:
             raise IntegrityError(
-                f"{path} is not a {cls.__name__} record ({error.error_count()} problems, first: {error.errors()[0]['msg']}). Run the step that makes it again."
+                f"{path} is not a {cls.__name__} record ({error.error_count()} problems, first:"
+                f" {error.errors()[0]['msg']}). Run the step that makes it again."
             ) from None

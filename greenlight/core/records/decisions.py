@@ -33,19 +33,30 @@ class Look(Part):
     fraction: float = Field(description="Of the planned pairs.")
     passed: int
     failed: int
-    verdict: Verdict = Field(description="Of this look; the first that is not inconclusive ends it.")
-    bounds: list[float | None] = Field(default_factory=list, description="Confidence bound of each objective at this look, in their order. None: not judged.")
+    verdict: Verdict = Field(
+        description="Of this look; the first that is not inconclusive ends it."
+    )
+    bounds: list[float | None] = Field(
+        default_factory=list,
+        description=(
+            "Confidence bound of each objective at this look, in their order. None: not judged."
+        ),
+    )
 
 
 class BakeTest(Part):
     """How a bake compares the new live color with its control: what the gate file says of it."""
 
     probes_per_second: float = 1.0
-    max_slower: float | None = Field(None, description="Times the control's latency. None: not compared.")
+    max_slower: float | None = Field(
+        None, description="Times the control's latency. None: not compared."
+    )
     confidence: float = 0.99
     largest_ratio: float = 1.3
     reference_pairs: int = 0
-    max_seconds: float | None = Field(None, description="A probe that takes longer has failed. None: that of the target.")
+    max_seconds: float | None = Field(
+        None, description="A probe that takes longer has failed. None: that of the target."
+    )
 
 
 class BakeReference(Part):
@@ -56,14 +67,33 @@ class BakeReference(Part):
 
 
 class BakeResult(Part):
-    """What a bake saw beside failed probes: pairs of probes to the new live color and its control."""
+    """What a bake saw beside failed probes: pairs of probes to the new live color and its
+    control.
+    """
 
     pairs: int
     control_errors: int = Field(0, description="Pairs of which the control's probe alone failed.")
-    ratio: float | None = Field(None, description="Latency of the new color over the control's, beyond what load explains: the median. None: no pairs.")
-    bound: float | None = Field(None, description="It is at least this, whenever one looks; drawn towards the limit by the clipping.")
+    ratio: float | None = Field(
+        None,
+        description=(
+            "Latency of the new color over the control's, beyond what load explains: the median."
+            " None: no pairs."
+        ),
+    )
+    bound: float | None = Field(
+        None,
+        description=(
+            "It is at least this, whenever one looks; drawn towards the limit by the clipping."
+        ),
+    )
     limit: float | None = Field(None, description="None: latency was not compared.")
-    load: float = Field(1.0, description="How many times slower the loaded color was than the idle one before the switch, at most: taken as due to load.")
+    load: float = Field(
+        1.0,
+        description=(
+            "How many times slower the loaded color was than the idle one before the switch, at"
+            " most: taken as due to load."
+        ),
+    )
     not_compared: str = Field("", description="Why latency was not compared, or not to the end.")
 
     @property
@@ -73,7 +103,10 @@ class BakeResult(Part):
             return self.not_compared
         load = f", beyond the {self.load:.2f}x that load explains" if self.load > 1 else ""
         sure = f"for certain at least {self.bound:.2f}x; " if self.bound > self.limit else ""
-        said = f"In {self.pairs} pairs it took {self.ratio:.2f}x as long as the old color{load}; {sure}the limit is {self.limit:g}x."
+        said = (
+            f"In {self.pairs} pairs it took {self.ratio:.2f}x as long as the old color{load};"
+            f" {sure}the limit is {self.limit:g}x."
+        )
         return f"{said} {self.not_compared}".rstrip()
 
 
@@ -88,7 +121,9 @@ class Decision(Record):
     gate_name: str
     gate_digest: str
     gate: str = Field("", description="The gate as JSON, whole, for a replay.")
-    looks: list[Look] = Field(default_factory=list, description="In order, up to the one that decided.")
+    looks: list[Look] = Field(
+        default_factory=list, description="In order, up to the one that decided."
+    )
     planned_pairs: int = 0
     evaluation_uri: str = Field("", description="Folder or prefix of the Evaluation artifact.")
     benchmark_uri: str = Field("", description="The same of the BenchmarkResult.")
@@ -107,24 +142,39 @@ class Contender(Part):
 
     name: str
     status: Literal["chosen", "passed", "refused", "failed"] = Field(
-        description="refused: an objective on its quality is not kept. failed: it could not be made."
+        description=(
+            "refused: an objective on its quality is not kept. failed: it could not be made."
+        )
     )
     reason: str = Field(description="Why it was not chosen, or why it was.")
-    on_front: bool = Field(False, description="No other that passed is better in quality and in what the gate prefers.")
+    on_front: bool = Field(
+        False, description="No other that passed is better in quality and in what the gate prefers."
+    )
     kl: Metric | None = None
     bytes: int = 0
     speed: Speed | None = None
-    cost_per_million_tokens: float | None = Field(None, description="USD, at the workload's price and the speed measured here.")
-    objectives: list[ObjectiveResult] = Field(default_factory=list, description="Of the gate, those on quality.")
+    cost_per_million_tokens: float | None = Field(
+        None, description="USD, at the workload's price and the speed measured here."
+    )
+    objectives: list[ObjectiveResult] = Field(
+        default_factory=list, description="Of the gate, those on quality."
+    )
 
 
 class Selection(Record):
     """Which candidate of a sweep is deployed, and why."""
 
     chosen: str = Field(description="As people write it: `optimum:8`.")
-    index: int = Field(description="Of the chosen one, among the evaluations that `select` was given.")
+    index: int = Field(
+        description="Of the chosen one, among the evaluations that `select` was given."
+    )
     digest: str
-    prefer: str = Field("", description="What the gate prefers among those that pass. Empty: there was one candidate only.")
+    prefer: str = Field(
+        "",
+        description=(
+            "What the gate prefers among those that pass. Empty: there was one candidate only."
+        ),
+    )
     reason: str
     contenders: list[Contender]
 
@@ -133,12 +183,24 @@ class CalibratedObjective(Part):
     """What a service's own noise means for one objective of a gate."""
 
     name: str
-    phrase: str = Field(description="Metric and statistic in words: names the noise for other gates.")
-    noise: float | None = Field(description="See greenlight.gate.power. None: it could not be measured.")
-    needed: int | None = Field(None, description="Pairs, throughput blocks, or requests a color, with which an equal model passes as planned.")
+    phrase: str = Field(
+        description="Metric and statistic in words: names the noise for other gates."
+    )
+    noise: float | None = Field(
+        description="See greenlight.gate.power. None: it could not be measured."
+    )
+    needed: int | None = Field(
+        None,
+        description=(
+            "Pairs, throughput blocks, or requests a color, with which an equal model passes as"
+            " planned."
+        ),
+    )
     budget: int | None = Field(None, description="What the gate measures of them.")
     limit: float
-    resolvable: float | None = Field(None, description="The limit nearest to equal that the budget can show.")
+    resolvable: float | None = Field(
+        None, description="The limit nearest to equal that the budget can show."
+    )
     enough: bool
     reason: str
 
@@ -157,12 +219,16 @@ class Calibration(Record):
     runs: int
     budget: int = Field(description="Pairs that the gate measures.")
     objectives: list[CalibratedObjective]
-    judged: int = Field(description="Equal models made of the measured pairs, each judged by the gate.")
+    judged: int = Field(
+        description="Equal models made of the measured pairs, each judged by the gate."
+    )
     promoted: float = Field(description="Share of them.")
     rejected: float = Field(description="False alarms.")
     inconclusive: float
     pairs_used: float = Field(description="Mean share of the budget until a verdict.")
-    resolvable: bool = Field(description="Whether this gate can promote an equal model here, often enough.")
+    resolvable: bool = Field(
+        description="Whether this gate can promote an equal model here, often enough."
+    )
     reason: str
     calibrated_at: datetime = Field(default_factory=utc_now)
     code_version: str = ""
@@ -186,5 +252,9 @@ class ReportSummary(Record):
 
     outcome: str = Field(description="One of greenlight.core.history.Outcome.")
     headline: str = Field(description="The verdict in one line.")
-    scalars: dict[str, float] = Field(description="Finite numbers only. A number that was not measured is not there.")
-    unreadable: list[str] = Field(default_factory=list, description="What the report could not read, and why.")
+    scalars: dict[str, float] = Field(
+        description="Finite numbers only. A number that was not measured is not there."
+    )
+    unreadable: list[str] = Field(
+        default_factory=list, description="What the report could not read, and why."
+    )

@@ -17,9 +17,20 @@ class PlannedCandidate(Part):
 
     method: str
     bits: int
-    build: str = Field(description="Folder below the history where quantize and evaluate leave their records, shared by runs.")
+    build: str = Field(
+        description=(
+            "Folder below the history where quantize and evaluate leave their records, shared by"
+            " runs."
+        )
+    )
     limits: str = Field("", description="On quality, from the gate, for a method that searches.")
-    attempt: str = Field("", description="When it last failed, of a sweep: makes a step that failed then run again, which a cache would not.")
+    attempt: str = Field(
+        "",
+        description=(
+            "When it last failed, of a sweep: makes a step that failed then run again, which a"
+            " cache would not."
+        ),
+    )
 
     @property
     def name(self) -> str:
@@ -37,26 +48,54 @@ class Resolution(Record):
     verdict: Literal["new", "up_to_date"]
     reason: str
     source: str
-    checkpoint: str = Field("", description="The newest complete checkpoint, when the source is a prefix that holds several.")
+    checkpoint: str = Field(
+        "",
+        description=(
+            "The newest complete checkpoint, when the source is a prefix that holds several."
+        ),
+    )
     commit: str
-    fingerprint: str = Field(description="Digest of commit, settings and code. Equal to live's: nothing new.")
-    source_build: str = Field("", description="Folder below the history where download leaves its record, shared by runs.")
-    reference_build: str = Field("", description="Where reference leaves its record: named by the source and by what the text holds.")
-    candidates: list[PlannedCandidate] = Field(default_factory=list, description="That quantize makes and evaluate scores; more than one is a sweep.")
-    candidate_build: str = Field("", description="Of the only candidate, in the records of older runs.")
+    fingerprint: str = Field(
+        description="Digest of commit, settings and code. Equal to live's: nothing new."
+    )
+    source_build: str = Field(
+        "", description="Folder below the history where download leaves its record, shared by runs."
+    )
+    reference_build: str = Field(
+        "",
+        description=(
+            "Where reference leaves its record: named by the source and by what the text holds."
+        ),
+    )
+    candidates: list[PlannedCandidate] = Field(
+        default_factory=list,
+        description="That quantize makes and evaluate scores; more than one is a sweep.",
+    )
+    candidate_build: str = Field(
+        "", description="Of the only candidate, in the records of older runs."
+    )
     live_release_id: str = ""
-    resolved_at: datetime = Field(default_factory=utc_now, description="Orders the runs of a history.")
+    resolved_at: datetime = Field(
+        default_factory=utc_now, description="Orders the runs of a history."
+    )
 
     @property
     def loop(self) -> list[dict[str, str]]:
-        """What the DAG's loop goes over. Text only: numbers in lists come back as doubles from some backends."""
+        """What the DAG's loop goes over. Text only: numbers in lists come back as doubles from some
+        backends.
+        """
         several = "yes" if len(self.candidates) > 1 else ""
         names = ("method", "bits", "limits", "build", "attempt")
-        return [{name: str(getattr(each, name)) for name in names} | {"sweep": several} for each in self.candidates]
+        return [
+            {name: str(getattr(each, name)) for name in names} | {"sweep": several}
+            for each in self.candidates
+        ]
 
     @property
     def candidate_builds(self) -> list[str]:
-        return [each.build for each in self.candidates] or ([self.candidate_build] if self.candidate_build else [])
+        return [each.build for each in self.candidates] or (
+            [self.candidate_build] if self.candidate_build else []
+        )
 
 
 class FileEntry(Part):
@@ -80,18 +119,29 @@ class Trial(Part):
     group_size: int = Field(description="Weights that share a scale. -1: those of a channel.")
     ratio: float = Field(description="Share of the weights that have 4 bits; the rest has 8.")
     bytes: int = Field(description="Of the weights and the graph.")
-    metrics: dict[str, Metric] = Field(default_factory=dict, description="As of an Evaluation, on calibration text. Empty: it was too large to be scored.")
-    passed: bool = Field(description="Smaller than every one before that passed, and within the limits.")
+    metrics: dict[str, Metric] = Field(
+        default_factory=dict,
+        description=(
+            "As of an Evaluation, on calibration text. Empty: it was too large to be scored."
+        ),
+    )
+    passed: bool = Field(
+        description="Smaller than every one before that passed, and within the limits."
+    )
     too_large: bool = False
     reason: str
 
 
 class Model(Record):
-    """A model on disk, baseline or candidate. Its files lie in the folder `model/` beside the record."""
+    """A model on disk, baseline or candidate. Its files lie in the folder `model/` beside the
+    record.
+    """
 
     role: Literal["baseline", "candidate"]
     source: str = Field(description="The model as the user named it.")
-    commit: str = Field(description="Hub commit, or content digest for folders, buckets and the built-in model.")
+    commit: str = Field(
+        description="Hub commit, or content digest for folders, buckets and the built-in model."
+    )
     format: Format
     method: str = "none"
     bits: int = Field(16, description="Bits a weight. 16 or 32 for full precision.")
@@ -100,14 +150,31 @@ class Model(Record):
     bytes: int = Field(description="Of all files together.")
     seconds: float = Field(0.0, description="That the step took.")
     peak_memory_bytes: int = 0
-    libraries: dict[str, str] = Field(default_factory=dict, description="Name to version of what made it.")
-    search: list[Trial] = Field(default_factory=list, description="What a method that searches has tried, in order. The last that passed is this model.")
-    reload_seconds: float = Field(0.0, description="Of a candidate: of `seconds`, what checking it in a fresh process took.")
-    reload_kl: float = Field(0.0, description="Of a candidate: KL divergence in nats from the model in memory to the one reloaded in a fresh process.")
+    libraries: dict[str, str] = Field(
+        default_factory=dict, description="Name to version of what made it."
+    )
+    search: list[Trial] = Field(
+        default_factory=list,
+        description=(
+            "What a method that searches has tried, in order. The last that passed is this model."
+        ),
+    )
+    reload_seconds: float = Field(
+        0.0, description="Of a candidate: of `seconds`, what checking it in a fresh process took."
+    )
+    reload_kl: float = Field(
+        0.0,
+        description=(
+            "Of a candidate: KL divergence in nats from the model in memory to the one reloaded in"
+            " a fresh process."
+        ),
+    )
 
 
 class Failure(Record):
-    """Stands where the artifact of a candidate would: it could not be made or scored, and a sweep goes on without it."""
+    """Stands where the artifact of a candidate would: it could not be made or scored, and a sweep
+    goes on without it.
+    """
 
     candidate: str = Field(description="As people write it: `gptq:4`.")
     step: str
@@ -124,24 +191,34 @@ class Failure(Record):
 
 
 class Speed(Part):
-    """How fast a candidate decodes by itself: loaded by its engine on the machine of the step that scores it, without a server."""
+    """How fast a candidate decodes by itself: loaded by its engine on the machine of the step that
+    scores it, without a server.
+    """
 
     engine: str
-    tokens_per_second: float = Field(description="Of all requests together; median of the repetitions.")
+    tokens_per_second: float = Field(
+        description="Of all requests together; median of the repetitions."
+    )
     concurrency: int = Field(description="Requests decoded together.")
     load_seconds: float
-    memory_bytes: int = Field(description="Peak of the engine's process, and of the GPU where it uses one.")
+    memory_bytes: int = Field(
+        description="Peak of the engine's process, and of the GPU where it uses one."
+    )
 
 
 class ScoredCandidate(Part):
-    """The candidate that an Evaluation is of: what `select` and the report need to know without its files."""
+    """The candidate that an Evaluation is of: what `select` and the report need to know without its
+    files.
+    """
 
     uri: str = ""
     method: str = "none"
     bits: int = 16
     format: Format = "safetensors"
     bytes: int = 0
-    speed: Speed | None = Field(None, description="None: not a sweep, so there is nothing to choose from.")
+    speed: Speed | None = Field(
+        None, description="None: not a sweep, so there is nothing to choose from."
+    )
 
     @property
     def name(self) -> str:
@@ -153,14 +230,18 @@ class TaskScore(Part):
 
     name: str
     few_shot: int = Field(description="Items with their answers that were shown before each.")
-    chat_template: bool = Field(description="Whether the items were put through the model's chat template.")
+    chat_template: bool = Field(
+        description="Whether the items were put through the model's chat template."
+    )
     items: int
     accuracy: float = Field(description="Share that was answered right.")
     accuracy_stderr: float
 
 
 class TaskResult(Part):
-    """A task, answered by the candidate and by its baseline. `tasks.parquet` beside the record holds a row an item."""
+    """A task, answered by the candidate and by its baseline. `tasks.parquet` beside the record
+    holds a row an item.
+    """
 
     name: str
     metric: str = "acc"
@@ -171,12 +252,16 @@ class TaskResult(Part):
     accuracy_stderr: float
     baseline_accuracy: float
     baseline_stderr: float
-    right_to_wrong: int = Field(description="Items that the baseline answered right and the candidate wrong.")
+    right_to_wrong: int = Field(
+        description="Items that the baseline answered right and the candidate wrong."
+    )
     wrong_to_right: int
 
 
 class Reference(Record):
-    """What a baseline predicts for a text, computed once for all candidates. `logprobs.f16` beside it holds 16 bits a token and entry of the vocabulary."""
+    """What a baseline predicts for a text, computed once for all candidates. `logprobs.f16` beside
+    it holds 16 bits a token and entry of the vocabulary.
+    """
 
     baseline_digest: str
     text_digest: str = Field(description="sha256 of the file of texts.")
@@ -184,11 +269,22 @@ class Reference(Record):
     tokens: int = Field(description="Scored tokens.")
     vocabulary: int = Field(description="Entries that the model predicts.")
     window: int = Field(description="Most tokens that are read at once.")
-    opening: list[int] = Field(description="What the tokenizer puts before and after an empty text.")
+    opening: list[int] = Field(
+        description="What the tokenizer puts before and after an empty text."
+    )
     start: int = Field(description="Token that each window begins with.")
     bytes: int = Field(description="Of the log-probabilities.")
-    tasks: list[TaskScore] = Field(default_factory=list, description="That the baseline was asked, and candidates are to be asked.")
-    tasks_asked: str = Field("", description="The tasks as the user named them. Copies of files lie in the folder `tasks/` beside the record.")
+    tasks: list[TaskScore] = Field(
+        default_factory=list,
+        description="That the baseline was asked, and candidates are to be asked.",
+    )
+    tasks_asked: str = Field(
+        "",
+        description=(
+            "The tasks as the user named them. Copies of files lie in the folder `tasks/` beside"
+            " the record."
+        ),
+    )
     tasks_digest: str = Field("", description="Of what they ask.")
     task_limit: int = 0
     few_shot: int = 0
@@ -197,7 +293,9 @@ class Reference(Record):
 
 
 class Golden(Part):
-    """A prompt, and what the candidate answered when it was evaluated: greedily, as far as it was sure."""
+    """A prompt, and what the candidate answered when it was evaluated: greedily, as far as it was
+    sure.
+    """
 
     prompt: str
     tokens: int = Field(ge=1, description="Of the answer.")
@@ -205,14 +303,26 @@ class Golden(Part):
 
 
 class Evaluation(Record):
-    """Candidate against baseline on held-out text, token by token. `documents.parquet` holds a row a document, `tokens.parquet` a row a token."""
+    """Candidate against baseline on held-out text, token by token. `documents.parquet` holds a row
+    a document, `tokens.parquet` a row a token.
+    """
 
     baseline_digest: str
     candidate_digest: str
     documents: int
     tokens: int = Field(description="Scored tokens.")
     candidate: ScoredCandidate = ScoredCandidate()
-    metrics: dict[str, Metric] = Field(description="perplexity, baseline_perplexity, perplexity_ratio, bits_per_byte, kl_mean, kl_p99 (nats), top1_agreement.")
-    golden: list[Golden] = Field(default_factory=list, description="What every server of the candidate is asked, and must answer.")
-    tasks: list[TaskResult] = Field(default_factory=list, description="Questions with right answers, answered by both.")
+    metrics: dict[str, Metric] = Field(
+        description=(
+            "perplexity, baseline_perplexity, perplexity_ratio, bits_per_byte, kl_mean, kl_p99"
+            " (nats), top1_agreement."
+        )
+    )
+    golden: list[Golden] = Field(
+        default_factory=list,
+        description="What every server of the candidate is asked, and must answer.",
+    )
+    tasks: list[TaskResult] = Field(
+        default_factory=list, description="Questions with right answers, answered by both."
+    )
     seconds: float = 0.0

@@ -14,8 +14,19 @@ class Instance(Part):
     name: str
     url: str
     pid: int = 0
-    started: float = Field(0.0, description="Start time of the process in seconds since the epoch: tells a reused pid apart.")
-    build: str = Field("", description="Of a pod: its template's hash and the digest of its image. Pods of one build are interchangeable.")
+    started: float = Field(
+        0.0,
+        description=(
+            "Start time of the process in seconds since the epoch: tells a reused pid apart."
+        ),
+    )
+    build: str = Field(
+        "",
+        description=(
+            "Of a pod: its template's hash and the digest of its image. Pods of one build are"
+            " interchangeable."
+        ),
+    )
 
 
 class Release(Record):
@@ -43,11 +54,18 @@ class Release(Record):
 
 
 class Deployment(Record):
-    """What `deploy_green` left: the candidate on the idle color, and the live release that it is to be measured against."""
+    """What `deploy_green` left: the candidate on the idle color, and the live release that it is to
+    be measured against.
+    """
 
     candidate: Release
     live: Release
-    golden: list[Golden] = Field(default_factory=list, description="That every server of the candidate has answered as it did when it was evaluated.")
+    golden: list[Golden] = Field(
+        default_factory=list,
+        description=(
+            "That every server of the candidate has answered as it did when it was evaluated."
+        ),
+    )
 
 
 class LatencySummary(Part):
@@ -58,7 +76,10 @@ class LatencySummary(Part):
     p90: float
     p95: float
     p99: float
-    intervals: dict[str, tuple[float, float]] = Field(default_factory=dict, description="By percentile, where it lies with 95% confidence (two-sided).")
+    intervals: dict[str, tuple[float, float]] = Field(
+        default_factory=dict,
+        description="By percentile, where it lies with 95% confidence (two-sided).",
+    )
 
 
 class ColorSummary(Part):
@@ -66,19 +87,38 @@ class ColorSummary(Part):
     digest: str = ""
     requests: int
     errors: int
-    errors_by_kind: dict[str, int] = Field(default_factory=dict, description="What went wrong, as `requests.parquet` names it in `error`, and how often.")
+    errors_by_kind: dict[str, int] = Field(
+        default_factory=dict,
+        description="What went wrong, as `requests.parquet` names it in `error`, and how often.",
+    )
     output_tokens: int
-    output_tokens_per_second: float = Field(description="Of the throughput blocks, at `concurrency`; median over blocks.")
+    output_tokens_per_second: float = Field(
+        description="Of the throughput blocks, at `concurrency`; median over blocks."
+    )
     ttft: LatencySummary | None = Field(None, description="Time to first token.")
-    itl: LatencySummary | None = Field(None, description="Inter-token latency: the mean gap between the tokens of a request.")
-    tpot: LatencySummary | None = Field(None, description="Time per output token: from the first token to the last byte, over the tokens after the first.")
-    gap: LatencySummary | None = Field(None, description="Every gap between tokens, of all requests together.")
+    itl: LatencySummary | None = Field(
+        None, description="Inter-token latency: the mean gap between the tokens of a request."
+    )
+    tpot: LatencySummary | None = Field(
+        None,
+        description=(
+            "Time per output token: from the first token to the last byte, over the tokens after"
+            " the first."
+        ),
+    )
+    gap: LatencySummary | None = Field(
+        None, description="Every gap between tokens, of all requests together."
+    )
     e2e: LatencySummary | None = Field(None, description="Send to last byte.")
     requests_per_second: float = Field(0.0, description="Of the pairs that were answered.")
-    goodput_per_second: float = Field(0.0, description="Of the pairs that were answered and kept the SLO of the workload.")
+    goodput_per_second: float = Field(
+        0.0, description="Of the pairs that were answered and kept the SLO of the workload."
+    )
     goodput: float = Field(1.0, description="Their share.")
     price_per_hour: float | None = Field(None, description="USD, of all servers of the color.")
-    cost_per_million_tokens: float | None = Field(None, description="USD for a million output tokens at the throughput of the blocks.")
+    cost_per_million_tokens: float | None = Field(
+        None, description="USD for a million output tokens at the throughput of the blocks."
+    )
 
 
 class GeneratorHealth(Part):
@@ -87,14 +127,22 @@ class GeneratorHealth(Part):
     workers: int = 1
     send_lag_p99: float = Field(0.0, description="How late requests of open loop were taken up.")
     loop_lag_p50: float = 0.0
-    loop_lag_p99: float = Field(0.0, description="How late a generator came to what it should do; stamps of tokens may be late by as much.")
+    loop_lag_p99: float = Field(
+        0.0,
+        description=(
+            "How late a generator came to what it should do; stamps of tokens may be late by as"
+            " much."
+        ),
+    )
     loop_lag_max: float = 0.0
     asked_rate: float | None = Field(None, description="Of open loop.")
     achieved_rate: float | None = None
 
 
 class BenchmarkResult(Record):
-    """Candidate and live measured side by side. `requests.parquet` holds a row a request, `blocks.parquet` a row a throughput block."""
+    """Candidate and live measured side by side. `requests.parquet` holds a row a request,
+    `blocks.parquet` a row a throughput block.
+    """
 
     complete: bool
     reason: str = Field("", description="Why it is not complete.")
@@ -102,11 +150,22 @@ class BenchmarkResult(Record):
     live: ColorSummary | None = None
     pairs: int = Field(description="Pairs in which both requests were sent.")
     concurrency: int
-    max_tokens: int = Field(description="Output tokens of a request of a pair: all of them, or the most where the workload varies them.")
+    max_tokens: int = Field(
+        description=(
+            "Output tokens of a request of a pair: all of them, or the most where the workload"
+            " varies them."
+        )
+    )
     block_tokens: int = Field(description="Output tokens of a request in a throughput block.")
     seed: int
     seconds: float
-    stopped_at: int = Field(0, description="After how many pairs a planned look of the gate had decided, and the pairs were ended. 0: all were run.")
+    stopped_at: int = Field(
+        0,
+        description=(
+            "After how many pairs a planned look of the gate had decided, and the pairs were ended."
+            " 0: all were run."
+        ),
+    )
     workload: str = Field("", description="The workload as JSON, whole.")
     generator: GeneratorHealth = GeneratorHealth()
     samples_uri: str = Field("", description="Folder or prefix that holds the Parquet files.")

@@ -1,4 +1,6 @@
-"""The text of the built-in model: Python's language reference, which every Python carries as `pydoc_data.topics`."""
+"""The text of the built-in model: Python's language reference, which every Python carries as
+`pydoc_data.topics`.
+"""
 
 import hashlib
 import json
@@ -13,7 +15,8 @@ log = logging.getLogger("greenlight.download")
 SEED = 20261123
 HELD_OUT_EVERY = 10
 PASSAGE = 800  # characters: about 200 tokens, so that a document is scored in one window
-TEXT_SHA256 = "37d06970fc926e60c16dff401e441b84752446a36b6b64516c229fdec77e992c"  # joined topics of Python 3.11.7; another Python carries another edition
+# joined topics of Python 3.11.7; another Python carries another edition
+TEXT_SHA256 = "37d06970fc926e60c16dff401e441b84752446a36b6b64516c229fdec77e992c"
 QUESTIONS = (
     "What is {}?",
     "Explain {} in Python.",
@@ -24,13 +27,18 @@ QUESTIONS = (
 
 
 def split() -> tuple[dict[str, str], list[str]]:
-    """The training text by topic, and the held-out documents: every tenth passage, so that they are of all topics.
+    """The training text by topic, and the held-out documents: every tenth passage, so that they are
+    of all topics.
 
-    The reference repeats itself: 21 of the 72 held-out documents also stand whole in the training text. Perplexity is 53.6 over
-    all of them, 63.3 over the other 51. It serves to compare a model with its quantized self, not as a measure of new text.
+    The reference repeats itself: 21 of the 72 held-out documents also stand whole in the training
+    text. Perplexity is 53.6 over all of them, 63.3 over the other 51. It serves to compare a model
+    with its quantized self, not as a measure of new text.
     """
     if hashlib.sha256("".join(topics.values()).encode()).hexdigest() != TEXT_SHA256:
-        log.warning("This Python carries another edition of the reference than 3.11.7: the model will differ from the committed one.")
+        log.warning(
+            "This Python carries another edition of the reference than 3.11.7: the model will"
+            " differ from the committed one."
+        )
     train: dict[str, str] = {}
     heldout: list[str] = []
     count = 0
@@ -44,7 +52,9 @@ def split() -> tuple[dict[str, str], list[str]]:
 
 
 def passages(text: str, size: int) -> list[str]:
-    """Cut at paragraphs into pieces of at most `size` characters; a paragraph longer than that is cut at lines."""
+    """Cut at paragraphs into pieces of at most `size` characters; a paragraph longer than that is
+    cut at lines.
+    """
     pieces: list[str] = []
     for paragraph in text.split("\n\n"):
         lines = [paragraph] if len(paragraph) <= size else paragraph.split("\n")
@@ -70,7 +80,9 @@ def prompts(train: dict[str, str], seed: int = SEED) -> list[str]:
     texts = [passage for text in train.values() for passage in passages(text, 560)]
     beginnings = []
     for text in rng.sample([text for text in texts if len(text) > 500], 48):
-        cut = min(len(text), int(rng.lognormvariate(5.4, 0.5)))  # characters: median 220, so about 60 tokens
+        cut = min(
+            len(text), int(rng.lognormvariate(5.4, 0.5))
+        )  # characters: median 220, so about 60 tokens
         beginnings.append(text[:cut].rsplit(" ", 1)[0].rstrip())
     mixed = questions + beginnings
     rng.shuffle(mixed)

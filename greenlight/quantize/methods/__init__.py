@@ -1,6 +1,8 @@
-"""The quantization methods, one module each. A new method is one new file here that assigns `method = ...`.
+"""The quantization methods, one module each. A new method is one new file here that assigns `method
+= ...`.
 
-Importing this package and asking it what a method can do costs milliseconds: no method imports its library at the top.
+Importing this package and asking it what a method can do costs milliseconds: no method imports its
+library at the top.
 """
 
 import functools
@@ -11,7 +13,15 @@ from greenlight.core.errors import InputError
 from greenlight.quantize.hardware import check_accelerator, check_here
 from greenlight.quantize.methods.base import Capability, Method
 
-__all__ = ["capabilities", "check_engine", "check_in_cloud", "check_installed", "check_machine", "check_method", "methods"]
+__all__ = [
+    "capabilities",
+    "check_engine",
+    "check_in_cloud",
+    "check_installed",
+    "check_machine",
+    "check_method",
+    "methods",
+]
 
 ENGINE_AUTO = "auto"
 
@@ -37,7 +47,11 @@ def check_method(method: str, bits: int) -> Method:
     if chosen is None:
         raise InputError("method", method, f"use one of: {', '.join(methods())}")
     if chosen.bits and bits not in chosen.bits:
-        raise InputError("bits", bits, f"method {method} does {' or '.join(str(able) for able in chosen.bits)} bits")
+        raise InputError(
+            "bits",
+            bits,
+            f"method {method} does {' or '.join(str(able) for able in chosen.bits)} bits",
+        )
     return chosen
 
 
@@ -52,9 +66,16 @@ def check_engine(method: str, engine: str) -> None:
     able = methods()[method].engines
     known = {name for each in methods().values() for name in each.engines}
     if engine != ENGINE_AUTO and engine not in known:
-        raise InputError("engine", engine, f"use one of: {', '.join([ENGINE_AUTO, *sorted(known)])}")
+        raise InputError(
+            "engine", engine, f"use one of: {', '.join([ENGINE_AUTO, *sorted(known)])}"
+        )
     if engine != ENGINE_AUTO and engine not in able:
-        raise InputError("engine", engine, f"method {method} makes a {methods()[method].format} model, which is served by: {', '.join([ENGINE_AUTO, *able])}")
+        raise InputError(
+            "engine",
+            engine,
+            f"method {method} makes a {methods()[method].format} model, which is served by:"
+            f" {', '.join([ENGINE_AUTO, *able])}",
+        )
 
 
 def check_installed(method: str) -> None:
@@ -67,7 +88,8 @@ def check_installed(method: str) -> None:
 
 
 def check_machine(method: str) -> None:
-    """Whether this machine has the hardware and the library that the method needs. Looks, and imports nothing.
+    """Whether this machine has the hardware and the library that the method needs. Looks, and
+    imports nothing.
 
     Raises:
         InputError: it lacks the hardware.
@@ -78,7 +100,8 @@ def check_machine(method: str) -> None:
 
 
 def check_in_cloud(method: str, accelerator: str | None) -> None:
-    """Whether a step in a cloud with this accelerator (as GKE names it; None: without one) has the hardware that the method needs.
+    """Whether a step in a cloud with this accelerator (as GKE names it; None: without one) has the
+    hardware that the method needs.
 
     Raises:
         InputError: it has not.
@@ -89,7 +112,15 @@ def check_in_cloud(method: str, accelerator: str | None) -> None:
 def capabilities() -> list[Capability]:
     """A row for each method and bits: what `--help` and the docs show."""
     return [
-        Capability(method=each.name, bits=bits, library=each.library, format=each.format, engines=each.engines, calibrates=each.calibrates, gpu=each.gpu)
+        Capability(
+            method=each.name,
+            bits=bits,
+            library=each.library,
+            format=each.format,
+            engines=each.engines,
+            calibrates=each.calibrates,
+            gpu=each.gpu,
+        )
         for each in methods().values()
         for bits in each.bits or (None,)
     ]

@@ -1,6 +1,8 @@
-"""AWQ (arXiv:2306.00978) through llm-compressor: the channels that the activations make matter are scaled up before 4-bit rounding (W4A16, asymmetric).
+"""AWQ (arXiv:2306.00978) through llm-compressor: the channels that the activations make matter are
+scaled up before 4-bit rounding (W4A16, asymmetric).
 
-Slow on CPU: it searches 20 scales for every layer, each by running the calibration text through a block.
+Slow on CPU: it searches 20 scales for every layer, each by running the calibration text through a
+block.
 """
 
 from typing import Any
@@ -20,9 +22,15 @@ class Awq(Compressor):
         from llmcompressor.pipelines.cache import IntermediatesCache
 
         if not torch.accelerator.is_available():
-            # Release 0.14 pins the memory of what it keeps, without asking whether there is a device to copy it to; torch refuses that without one.
+            # Release 0.14 pins the memory of what it keeps, without asking whether there is a
+            # device to copy it to; torch refuses that without one.
             IntermediatesCache.pin_memory = lambda *arguments: None
-        return [AWQModifier(), QuantizationModifier(config_groups=weights_only(model, bits, symmetric=False), ignore=KEPT)]
+        return [
+            AWQModifier(),
+            QuantizationModifier(
+                config_groups=weights_only(model, bits, symmetric=False), ignore=KEPT
+            ),
+        ]
 
 
 method = Awq()

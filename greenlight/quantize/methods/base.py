@@ -13,7 +13,9 @@ from greenlight.quantize.calibration_text import Calibration
 from greenlight.quantize.hardware import Gpu
 
 SHARD_BYTES = 5_000_000_000
-"""Most bytes of a file of weights, unless one tensor alone is larger: what copies, caches and mounts of buckets handle well. transformers writes 50 GB."""
+"""Most bytes of a file of weights, unless one tensor alone is larger: what copies, caches and
+mounts of buckets handle well. transformers writes 50 GB.
+"""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Job:
         calibration: for methods that calibrate.
         scratch: folder for temporary files; it is removed afterwards.
         limits: on quality, for methods that search; see `greenlight.gate.quality_limits`.
-        shard_bytes: most bytes of a file of weights, where the format can be split (OpenVINO is one file).
+        shard_bytes: most bytes of a file of weights, where the format can be split (OpenVINO is one
+            file).
     """
 
     model: Path
@@ -64,9 +67,12 @@ class Method(ABC):
         engines: that serve the result.
         calibrates: whether it looks at text.
         searches: whether it looks for what the gate's limits on quality allow.
-        stored_bits: of one without a choice of bits, those of most of its weights. None: the baseline's.
-        gpu: what it cannot be done without. None: it runs on a CPU, and on a GPU where there is one.
-        tolerance: mean Kullback-Leibler divergence (nats) between the model in memory and the one reloaded that rounding explains; docs/quantization.md has
+        stored_bits: of one without a choice of bits, those of most of its weights. None: the
+            baseline's.
+        gpu: what it cannot be done without. None: it runs on a CPU, and on a GPU where there is
+            one.
+        tolerance: mean Kullback-Leibler divergence (nats) between the model in memory and the one
+            reloaded that rounding explains; docs/quantization.md has
             what was measured. None: nothing is computed, the files are the baseline's.
         disk: most bytes that it writes at any time, as a share of the baseline's.
     """
@@ -86,7 +92,8 @@ class Method(ABC):
 
     @abstractmethod
     def quantize(self, job: Job) -> int:
-        """Write the quantized checkpoint to `job.output`, and `keep` what the model in memory predicts (greenlight/quantize/reload_check.py).
+        """Write the quantized checkpoint to `job.output`, and `keep` what the model in memory
+        predicts (greenlight/quantize/reload_check.py).
 
         Returns:
             The peak memory in bytes of the process that did it.
@@ -102,7 +109,10 @@ class Method(ABC):
     def check_installed(self) -> None:
         """Raises GreenlightError when the library is not installed."""
         if self.packages and find_spec(self.packages[0]) is None:
-            raise GreenlightError(f"Method {self.name} needs {self.packages[0]}, which is not installed here. Run: pip install 'greenlight-llm[quantize]'")
+            raise GreenlightError(
+                f"Method {self.name} needs {self.packages[0]}, which is not installed here. Run:"
+                " pip install 'greenlight-llm[quantize]'"
+            )
 
     def versions(self) -> dict[str, str]:
         """Name to version of the packages that make the result."""

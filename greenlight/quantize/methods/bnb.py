@@ -1,4 +1,5 @@
-"""bitsandbytes: NF4 for 4 bits (QLoRA, arXiv:2305.14314), LLM.int8() for 8 (arXiv:2208.07339). Needs no calibration.
+"""bitsandbytes: NF4 for 4 bits (QLoRA, arXiv:2305.14314), LLM.int8() for 8 (arXiv:2208.07339).
+Needs no calibration.
 
 Embeddings and the output layer stay in full precision.
 """
@@ -21,7 +22,18 @@ class BitsAndBytes(Method):
     tolerance = 0.0001
 
     def quantize(self, job: Job) -> int:
-        return run_module(__name__, [str(job.model), str(job.output), str(job.bits), str(job.scratch), str(job.shard_bytes)], job.scratch, self.library)
+        return run_module(
+            __name__,
+            [
+                str(job.model),
+                str(job.output),
+                str(job.bits),
+                str(job.scratch),
+                str(job.shard_bytes),
+            ],
+            job.scratch,
+            self.library,
+        )
 
 
 def work(model: str, output: str, bits: str, scratch: str, shard_bytes: str) -> None:
@@ -30,14 +42,26 @@ def work(model: str, output: str, bits: str, scratch: str, shard_bytes: str) -> 
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     if bits == "4":
-        config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+        config = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+        )
     else:
         config = BitsAndBytesConfig(load_in_8bit=True)
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    loaded = AutoModelForCausalLM.from_pretrained(Path(model), dtype="auto", quantization_config=config, device_map={"": device}, local_files_only=True)
-    # Saved first: on a CPU with AVX512-BF16 the first prediction packs the weights anew, and release 0.50 saves something else after that.
+    loaded = AutoModelForCausalLM.from_pretrained(
+        Path(model),
+        dtype="auto",
+        quantization_config=config,
+        device_map={"": device},
+        local_files_only=True,
+    )
+    # Saved first: on a CPU with AVX512-BF16 the first prediction packs the weights anew, and
+    # release 0.50 saves something else after that.
     loaded.save_pretrained(output, max_shard_size=int(shard_bytes))
-    keep(lambda ids: loaded(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0], Path(scratch))
+    keep(
+        lambda ids: loaded(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0],
+        Path(scratch),
+    )
 
 
 method = BitsAndBytes()

@@ -1,4 +1,6 @@
-"""FP8 (E4M3, arXiv:2209.05433) through llm-compressor: weights of 8 bits a channel, activations of 8 bits a token, scaled as they come. No calibration."""
+"""FP8 (E4M3, arXiv:2209.05433) through llm-compressor: weights of 8 bits a channel, activations of
+8 bits a token, scaled as they come. No calibration.
+"""
 
 from typing import Any
 
@@ -9,7 +11,12 @@ from greenlight.quantize.llm_compressor import KEPT, Compressor
 class Fp8(Compressor):
     name = "fp8"
     bits = (8,)
-    gpu = Gpu(8.9, "only these multiply numbers of 8-bit floating point, so only there is what is judged what is served", instead="w8a8")
+    gpu = Gpu(
+        8.9,
+        "only these multiply numbers of 8-bit floating point, so only there is what is judged what"
+        " is served",
+        instead="w8a8",
+    )
 
     def recipe(self, model: Any, bits: int) -> list[Any]:
         from llmcompressor.modifiers.quantization import QuantizationModifier

@@ -1,7 +1,9 @@
-"""GPTQ (arXiv:2210.17323) through llm-compressor: weights of 4 bits in groups, or of 8 bits a channel, activations in 16 (W4A16, W8A16).
+"""GPTQ (arXiv:2210.17323) through llm-compressor: weights of 4 bits in groups, or of 8 bits a
+channel, activations in 16 (W4A16, W8A16).
 
-It replaces auto-gptq, which was archived in 2025 and cannot be imported with transformers 5. Its successor GPTQModel pins an older numpy
-and, saved through optimum, wrote checkpoints that were silently corrupt; compressed-tensors checkpoints load in transformers and vLLM.
+It replaces auto-gptq, which was archived in 2025 and cannot be imported with transformers 5. Its
+successor GPTQModel pins an older numpy and, saved through optimum, wrote checkpoints that were
+silently corrupt; compressed-tensors checkpoints load in transformers and vLLM.
 """
 
 from typing import Any

@@ -1,4 +1,6 @@
-"""No quantization: the checkpoint as it is, so that a new commit of a model can be rolled out, or one model be compared with itself."""
+"""No quantization: the checkpoint as it is, so that a new commit of a model can be rolled out, or
+one model be compared with itself.
+"""
 
 import shutil
 

@@ -1,4 +1,6 @@
-"""OpenVINO through the command line of optimum-intel: int4 in groups of 64 with the rest in int8, or int8 everywhere. Needs no calibration."""
+"""OpenVINO through the command line of optimum-intel: int4 in groups of 64 with the rest in int8,
+or int8 everywhere. Needs no calibration.
+"""
 
 import json
 from pathlib import Path
@@ -6,9 +8,19 @@ from pathlib import Path
 from greenlight.quantize.methods.base import Job
 from greenlight.quantize.openvino import EXPORT, OpenVINO
 
-# A group size that a layer's width is no multiple of is made smaller for that layer. Layers that int4 cannot hold stay in int8.
+# A group size that a layer's width is no multiple of is made smaller for that layer. Layers that
+# int4 cannot hold stay in int8.
 WEIGHTS = {
-    4: ["--weight-format", "int4", "--group-size", "64", "--group-size-fallback", "adjust", "--ratio", "1.0"],
+    4: [
+        "--weight-format",
+        "int4",
+        "--group-size",
+        "64",
+        "--group-size-fallback",
+        "adjust",
+        "--ratio",
+        "1.0",
+    ],
     8: ["--weight-format", "int8"],
 }
 
@@ -18,13 +30,19 @@ class Optimum(OpenVINO):
     bits = (4, 8)
 
     def quantize(self, job: Job) -> int:
-        peak_memory = self.run("greenlight.quantize.openvino_export", [*EXPORT, "--model", str(job.model), *WEIGHTS[job.bits], str(job.output)], job)
+        peak_memory = self.run(
+            "greenlight.quantize.openvino_export",
+            [*EXPORT, "--model", str(job.model), *WEIGHTS[job.bits], str(job.output)],
+            job,
+        )
         _forget_paths(job.output / "openvino_config.json")
         return peak_memory
 
 
 def _forget_paths(config_file: Path) -> None:
-    """The exporter notes where it read the model. The same model must give the same bytes wherever it lay."""
+    """The exporter notes where it read the model. The same model must give the same bytes wherever
+    it lay.
+    """
     config = json.loads(config_file.read_bytes())
     config["quantization_config"].pop("tokenizer", None)
     config_file.write_text(json.dumps(config, indent=2) + "\n")

@@ -1,6 +1,8 @@
-"""The smallest artifact that keeps the gate's limits on quality: OpenVINO, layers in 4 or 8 bits as they bear it, found by measuring.
+"""The smallest artifact that keeps the gate's limits on quality: OpenVINO, layers in 4 or 8 bits as
+they bear it, found by measuring.
 
-What is measured is what evaluation measures, judged as the gate judges it, but on calibration text: the held-out text must not choose what it judges.
+What is measured is what evaluation measures, judged as the gate judges it, but on calibration text:
+the held-out text must not choose what it judges.
 """
 
 import json
@@ -16,7 +18,9 @@ from greenlight.quantize.search import FULL_FOLDER, PATH_FILE, REFERENCE_FOLDER
 
 DOCUMENTS = 64
 TOKENS = 128
-"""Of a document at most. 8,192 tokens in all: each trial reads them, and what the baseline predicts for them is kept, 2 GB with 128,000 words."""
+"""Of a document at most. 8,192 tokens in all: each trial reads them, and what the baseline predicts
+for them is kept, 2 GB with 128,000 words.
+"""
 TEXTS_FILE = "texts.jsonl"
 
 
@@ -24,7 +28,8 @@ class Smallest(OpenVINO):
     name = "smallest"
     bits = ()
     stored_bits = 4
-    disk = 6.0  # the export in 32 bits, the best so far and the next try; and what the baseline predicts
+    # the export in 32 bits, the best so far and the next try; and what the baseline predicts
+    disk = 6.0
     calibrates = True
     searches = True
 
@@ -33,18 +38,45 @@ class Smallest(OpenVINO):
 
         found = texts(job.calibration, job.model, DOCUMENTS, TOKENS)
         if len(found) < MIN_DOCUMENTS:
-            raise InputError("calibration", job.calibration.data, f"gives {len(found)} documents; method smallest needs {MIN_DOCUMENTS} or more to measure on")
-        (job.scratch / TEXTS_FILE).write_text("".join(json.dumps({"text": text}) + "\n" for text in found))
-        peak_memory = run_module(__name__, [str(job.model), str(job.scratch)], job.scratch, "the baseline")
-        exporting = [*EXPORT, "--model", str(job.model), "--weight-format", "fp32", str(job.scratch / FULL_FOLDER)]
-        peak_memory = max(peak_memory, self.run("greenlight.quantize.openvino_export", exporting, job))
-        peak_memory = max(peak_memory, self.run("greenlight.quantize.openvino_search", [str(job.output), job.limits], job))
+            raise InputError(
+                "calibration",
+                job.calibration.data,
+                f"gives {len(found)} documents; method smallest needs {MIN_DOCUMENTS} or more to"
+                " measure on",
+            )
+        (job.scratch / TEXTS_FILE).write_text(
+            "".join(json.dumps({"text": text}) + "\n" for text in found)
+        )
+        peak_memory = run_module(
+            __name__, [str(job.model), str(job.scratch)], job.scratch, "the baseline"
+        )
+        exporting = [
+            *EXPORT,
+            "--model",
+            str(job.model),
+            "--weight-format",
+            "fp32",
+            str(job.scratch / FULL_FOLDER),
+        ]
+        peak_memory = max(
+            peak_memory, self.run("greenlight.quantize.openvino_export", exporting, job)
+        )
+        peak_memory = max(
+            peak_memory,
+            self.run("greenlight.quantize.openvino_search", [str(job.output), job.limits], job),
+        )
         if not any(trial.passed for trial in self.path(job)):
-            raise GreenlightError(f"No mix of 4 and 8 bits keeps the limits ({job.limits}). Of everything in 8 bits, {self.path(job)[-1].reason}")
+            raise GreenlightError(
+                f"No mix of 4 and 8 bits keeps the limits ({job.limits}). Of everything in 8 bits,"
+                f" {self.path(job)[-1].reason}"
+            )
         return peak_memory
 
     def path(self, job: Job) -> list[Trial]:
-        return [Trial.model_validate(each) for each in json.loads((job.scratch / PATH_FILE).read_bytes())]
+        return [
+            Trial.model_validate(each)
+            for each in json.loads((job.scratch / PATH_FILE).read_bytes())
+        ]
 
 
 def work(model: str, scratch: str) -> None:

@@ -1,6 +1,8 @@
-"""SmoothQuant (arXiv:2211.10438), then GPTQ, through llm-compressor: weights of 8 bits a channel, activations of 8 bits a token, scaled as they come (W8A8).
+"""SmoothQuant (arXiv:2211.10438), then GPTQ, through llm-compressor: weights of 8 bits a channel,
+activations of 8 bits a token, scaled as they come (W8A8).
 
-Both factors of a matrix product are integers, which vLLM multiplies as such; transformers computes with the same rounding in floating point.
+Both factors of a matrix product are integers, which vLLM multiplies as such; transformers computes
+with the same rounding in floating point.
 """
 
 from typing import Any
@@ -8,7 +10,9 @@ from typing import Any
 from greenlight.quantize.llm_compressor import KEPT, Compressor
 
 SMOOTHING = 0.8
-"""How much of the activations' outliers moves into the weights: alpha of the paper, as llm-compressor's own recipes for Llama have it."""
+"""How much of the activations' outliers moves into the weights: alpha of the paper, as
+llm-compressor's own recipes for Llama have it.
+"""
 
 
 class W8A8(Compressor):
@@ -20,7 +24,10 @@ class W8A8(Compressor):
         from llmcompressor.modifiers.gptq import GPTQModifier
         from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
 
-        return [SmoothQuantModifier(smoothing_strength=SMOOTHING), GPTQModifier(targets="Linear", scheme="W8A8", ignore=KEPT)]
+        return [
+            SmoothQuantModifier(smoothing_strength=SMOOTHING),
+            GPTQModifier(targets="Linear", scheme="W8A8", ignore=KEPT),
+        ]
 
 
 method = W8A8()

@@ -26,13 +26,26 @@ def deployment(release: Release, name: str, stable_url: str, replicas: int) -> J
     """The fields of a color's Deployment that make it serve a release."""
     body = load("deployment.yaml")
     marks = {f"{PREFIX}/release": release.release_id, f"{PREFIX}/digest": release.digest}
-    body["metadata"] |= {"name": name, "annotations": marks | {f"{PREFIX}/source": f"{release.source}@{release.commit}", f"{PREFIX}/run": release.run_id}}
+    body["metadata"] |= {
+        "name": name,
+        "annotations": marks
+        | {
+            f"{PREFIX}/source": f"{release.source}@{release.commit}",
+            f"{PREFIX}/run": release.run_id,
+        },
+    }
     body["spec"]["replicas"] = replicas
     template = body["spec"]["template"]
     template["metadata"]["annotations"] = marks
     (fetch,), (server,) = template["spec"]["initContainers"], template["spec"]["containers"]
     _fill(fetch, MODEL_URI=release.model_uri, MODEL_DIGEST=release.digest)
-    _fill(server, RELEASE_ID=release.release_id, MODEL_DIGEST=release.digest, ENGINE=release.engine, STABLE_URL=stable_url)
+    _fill(
+        server,
+        RELEASE_ID=release.release_id,
+        MODEL_DIGEST=release.digest,
+        ENGINE=release.engine,
+        STABLE_URL=stable_url,
+    )
     return body
 
 

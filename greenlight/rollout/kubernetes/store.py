@@ -1,4 +1,6 @@
-"""The state of a service and its lease, in the cluster: an annotation of the stable Service, and a Lease."""
+"""The state of a service and its lease, in the cluster: an annotation of the stable Service, and a
+Lease.
+"""
 
 import contextlib
 import logging
@@ -26,9 +28,17 @@ COLOR_KEY = "version"
 NOBODY = "none"
 """What the stable Service selects before anything is live: no pod has it."""
 EVENT_REASONS = {
-    "went_live": "WentLive", "deployed": "Deployed", "promoted": "Promoted", "rolled_back": "BakeFailed", "rollback": "RolledBack", "retired": "Retired",
-    "interrupted": "Interrupted", "restarted": "Restarted", "down": "Down", "scaled_down": "ScaledDown",
-}  # fmt: skip
+    "went_live": "WentLive",
+    "deployed": "Deployed",
+    "promoted": "Promoted",
+    "rolled_back": "BakeFailed",
+    "rollback": "RolledBack",
+    "retired": "Retired",
+    "interrupted": "Interrupted",
+    "restarted": "Restarted",
+    "down": "Down",
+    "scaled_down": "ScaledDown",
+}
 LEASE_SECONDS, RENEW_SECONDS = 15, 3.0
 TRIES = 20
 
@@ -36,10 +46,12 @@ TRIES = 20
 class Store:
     """What is live, as the cluster knows it.
 
-    The selector of the stable Service is the traffic; the annotation beside it says the rest, and both change in one write.
+    The selector of the stable Service is the traffic; the annotation beside it says the rest, and
+    both change in one write.
 
-    `version` counts the writes of the annotation. Other fields of the Service may change meanwhile (a load balancer writes its status there): a write is
-    then repeated on the latest resourceVersion, as long as the annotation and the selector are what was read.
+    `version` counts the writes of the annotation. Other fields of the Service may change meanwhile
+    (a load balancer writes its status there): a write is then repeated on the latest
+    resourceVersion, as long as the annotation and the selector are what was read.
     """
 
     def __init__(self, connection: Connection, service: str, namespace: str) -> None:
@@ -49,7 +61,8 @@ class Store:
         self._lost = threading.Event()
 
     def read(self) -> ServiceState:
-        """The latest state; a fresh one where nothing was written yet. The selector has the last word on what is live.
+        """The latest state; a fresh one where nothing was written yet. The selector has the last
+        word on what is live.
 
         Raises:
             InputError: there is no such Service.
@@ -61,29 +74,40 @@ class Store:
         """The stable Service. Raises InputError when there is none."""
         found = self.connection.find(self.path)
         if found is None:
-            fix = f"there is no such Service in namespace {self.namespace} of {self.connection.name}; `kubectl apply -k k8s/overlays/cpu` makes it"
+            fix = (
+                f"there is no such Service in namespace {self.namespace} of {self.connection.name};"
+                " `kubectl apply -k k8s/overlays/cpu` makes it"
+            )
             raise InputError("service", self.service, fix)
         return found
 
     def commit(self, state: ServiceState) -> ServiceState:
-        """One conditional write of the annotation and the selector: the switch, where `live` changes.
+        """One conditional write of the annotation and the selector: the switch, where `live`
+        changes.
 
         Raises:
-            ConflictError: the state has changed since it was read, or the lease was lost. Nothing was written.
+            ConflictError: the state has changed since it was read, or the lease was lost. Nothing
+                was written.
         """
         written = state.having(version=str(int(state.version) + 1))
         document = written.model_dump_json(exclude={"port"})
         for _ in range(TRIES):
             if self._lost.is_set():
-                raise ConflictError(f"the lease of service {self.service} was lost: the API server was away too long. Nothing was done. Run this again.")
+                raise ConflictError(
+                    f"the lease of service {self.service} was lost: the API server was away too"
+                    " long. Nothing was done. Run this again."
+                )
             found = self.object()
             before = self._state_of(found)
-            if found["metadata"].get("annotations", {}).get(STATE) == document and found["spec"]["selector"].get(COLOR_KEY) == (state.live or NOBODY):
+            if found["metadata"].get("annotations", {}).get(STATE) == document and found["spec"][
+                "selector"
+            ].get(COLOR_KEY) == (state.live or NOBODY):
                 break  # ours: the answer to an earlier try was lost
             if before.version != state.version:
                 raise ConflictError(
-                    f"the state of service {self.service} was changed by somebody else (version {before.version}, expected {state.version}). "
-                    "Nothing was done. Look at `greenlight status`, then run this again."
+                    f"the state of service {self.service} was changed by somebody else (version"
+                    f" {before.version}, expected {state.version}). Nothing was done. Look at"
+                    " `greenlight status`, then run this again."
                 )
             try:
                 self.connection.merge(self.path, self._patch(found, written, document))
@@ -93,7 +117,10 @@ class Store:
                 if error.status != 409:
                     raise
         else:
-            raise ConflictError(f"Service {self.service} is changed by somebody else all the time ({TRIES} tries). Find out by whom, then run this again.")
+            raise ConflictError(
+                f"Service {self.service} is changed by somebody else all the time ({TRIES} tries)."
+                " Find out by whom, then run this again."
+            )
         return written
 
     def _patch(self, found: Json, state: ServiceState, document: str) -> Json:
@@ -103,53 +130,84 @@ class Store:
             STATE: document,
             f"{PREFIX}/live-release": live.release_id if live else None,
             f"{PREFIX}/live-digest": live.digest if live else None,
-            f"{PREFIX}/last-change": last and f"{last.what} {last.release_id} at {last.at:%Y-%m-%dT%H:%M:%SZ} by {last.who}",
+            f"{PREFIX}/last-change": (
+                last
+                and f"{last.what} {last.release_id} at {last.at:%Y-%m-%dT%H:%M:%SZ} by {last.who}"
+            ),
             f"{PREFIX}/run": (last and last.run_id) or None,
             f"{PREFIX}/decision": (last and last.decision) or None,
         }
         return {
-            "metadata": {"resourceVersion": found["metadata"]["resourceVersion"], "annotations": annotations},
+            "metadata": {
+                "resourceVersion": found["metadata"]["resourceVersion"],
+                "annotations": annotations,
+            },
             "spec": {"selector": {COLOR_KEY: state.live or NOBODY}},
         }
 
     def _state_of(self, found: Json) -> ServiceState:
         text = found["metadata"].get("annotations", {}).get(STATE)
         try:
-            state = ServiceState.model_validate_json(text) if text else ServiceState(service=self.service)
+            state = (
+                ServiceState.model_validate_json(text)
+                if text
+                else ServiceState(service=self.service)
+            )
         except ValidationError as error:
             raise IntegrityError(
-                f"the annotation {STATE} of Service {self.service} is not readable ({error.errors()[0]['msg']}). What serves keeps serving. "
-                "Put a good one back, or remove it and run `greenlight run`: it starts over with the baseline."
+                f"the annotation {STATE} of Service {self.service} is not readable"
+                f" ({error.errors()[0]['msg']}). What serves keeps serving. Put a good one back, or"
+                " remove it and run `greenlight run`: it starts over with the baseline."
             ) from None
         selected = found["spec"].get("selector", {}).get(COLOR_KEY)
         if selected in OTHER and selected != state.live and state.slot(selected):
-            log.warning("Service %s was switched to %s by hand: that is live", self.service, selected)
+            log.warning(
+                "Service %s was switched to %s by hand: that is live", self.service, selected
+            )
             return state.having(live=selected)
         return state
 
     def drifted(self, state: ServiceState) -> bool:
         """Does the Service select something else than what is live?"""
-        return bool(self.object()["spec"].get("selector", {}).get(COLOR_KEY) != (state.live or NOBODY))
+        return bool(
+            self.object()["spec"].get("selector", {}).get(COLOR_KEY) != (state.live or NOBODY)
+        )
 
     def _tell(self, state: ServiceState, before: ServiceState, found: Json) -> None:
-        """New lines of the history as Events of the Service, which `kubectl describe` shows. They are news: one that fails stops nothing."""
+        """New lines of the history as Events of the Service, which `kubectl describe` shows. They
+        are news: one that fails stops nothing.
+        """
         known = len(before.history)
-        fresh = state.history[known:] if state.history[:known] == before.history else state.history[-1:]
+        fresh = (
+            state.history[known:] if state.history[:known] == before.history else state.history[-1:]
+        )
         for event in fresh:
             with contextlib.suppress(GreenlightError):
-                self.connection.create(f"/api/v1/namespaces/{self.namespace}/events", self._event(event, found))
+                self.connection.create(
+                    f"/api/v1/namespaces/{self.namespace}/events", self._event(event, found)
+                )
 
     def _event(self, event: Event, found: Json) -> Json:
         bad = event.what in ("rolled_back", "interrupted")
-        message = f"{event.what.replace('_', ' ')}: release {event.release_id or '(none)'} on {event.color or '(no color)'}"
+        message = (
+            f"{event.what.replace('_', ' ')}: release {event.release_id or '(none)'} on"
+            f" {event.color or '(no color)'}"
+        )
         message += f", run {event.run_id}" if event.run_id else ""
         message += f", decision {event.decision}" if event.decision else ""
         message += f": {event.reason}" if event.reason else ""
         at = event.at.strftime("%Y-%m-%dT%H:%M:%SZ")
         return {
-            "metadata": {"name": f"{self.service}.{uuid.uuid4().hex[:16]}", "namespace": self.namespace},
+            "metadata": {
+                "name": f"{self.service}.{uuid.uuid4().hex[:16]}",
+                "namespace": self.namespace,
+            },
             "involvedObject": {
-                "apiVersion": "v1", "kind": "Service", "name": self.service, "namespace": self.namespace, "uid": found["metadata"]["uid"],
+                "apiVersion": "v1",
+                "kind": "Service",
+                "name": self.service,
+                "namespace": self.namespace,
+                "uid": found["metadata"]["uid"],
             },
             "reason": EVENT_REASONS[event.what],
             "message": message[:1000],
@@ -158,15 +216,17 @@ class Store:
             "firstTimestamp": at,
             "lastTimestamp": at,
             "count": 1,
-        }  # fmt: skip
+        }
 
     # The lease.
 
     @contextlib.contextmanager
     def lease(self, run_id: str, action: Action) -> Iterator[None]:
-        """Hold the service alone; renewed by a thread. One whose holder is dead is taken over when it has not been renewed for its duration.
+        """Hold the service alone; renewed by a thread. One whose holder is dead is taken over when
+        it has not been renewed for its duration.
 
-        Whether it is renewed is watched here, by this machine's clock alone: clocks of different machines are not compared.
+        Whether it is renewed is watched here, by this machine's clock alone: clocks of different
+        machines are not compared.
 
         Raises:
             ConflictError: somebody alive holds it. Names them.
@@ -176,7 +236,9 @@ class Store:
         self._take(holder, identity)
         self._lost.clear()
         over = threading.Event()
-        renewing = threading.Thread(target=self._renew, args=(holder, identity, over), daemon=True, name="lease")
+        renewing = threading.Thread(
+            target=self._renew, args=(holder, identity, over), daemon=True, name="lease"
+        )
         renewing.start()
         try:
             yield
@@ -186,11 +248,15 @@ class Store:
             self._lost.clear()
             with contextlib.suppress(GreenlightError):
                 found = self._find()
-                if found and found["spec"].get("holderIdentity") == identity:  # one that was lost belongs to whoever took it
+                if (
+                    found and found["spec"].get("holderIdentity") == identity
+                ):  # one that was lost belongs to whoever took it
                     self._write(None, "", found)
 
     def holder(self) -> Holder | None:
-        """Who has the lease, unless it was not renewed in time (by this machine's clock, which is good enough to be shown)."""
+        """Who has the lease, unless it was not renewed in time (by this machine's clock, which is
+        good enough to be shown).
+        """
         found = self._find()
         if not found or not found["spec"].get("holderIdentity"):
             return None
@@ -212,10 +278,19 @@ class Store:
                 held_by = None
             if held_by and (held_by, spec.get("renewTime")) != seen:
                 if seen is not None and seen[0] == held_by:
-                    raise ConflictError(f"service {self.service} is being rolled out by {_holder_of(found) or held_by}. Nothing was done. Wait for its end.")
+                    raise ConflictError(
+                        f"service {self.service} is being rolled out by"
+                        f" {_holder_of(found) or held_by}. Nothing was done. Wait for its end."
+                    )
                 seen, since = (held_by, spec.get("renewTime")), time.monotonic()
-                log.info("the lease of service %s is held by %s: waiting to see whether that is alive", self.service, _holder_of(found) or held_by)
-            if not held_by or time.monotonic() - since > spec.get("leaseDurationSeconds", LEASE_SECONDS):
+                log.info(
+                    "the lease of service %s is held by %s: waiting to see whether that is alive",
+                    self.service,
+                    _holder_of(found) or held_by,
+                )
+            if not held_by or time.monotonic() - since > spec.get(
+                "leaseDurationSeconds", LEASE_SECONDS
+            ):
                 with contextlib.suppress(ApiError):  # somebody was faster: look again
                     self._write(holder, identity, found)
                     return
@@ -245,13 +320,24 @@ class Store:
         spec = {"holderIdentity": identity, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now}
         annotations = {HOLDER: holder.model_dump_json() if holder else None}
         if found is None:
-            body = {"metadata": {"name": self._lease_name, "annotations": annotations}, "spec": {**spec, "acquireTime": now}}
+            body = {
+                "metadata": {"name": self._lease_name, "annotations": annotations},
+                "spec": {**spec, "acquireTime": now},
+            }
             self.connection.create(self.lease_path, body)
             return
         if found["spec"].get("holderIdentity") != identity:
-            spec |= {"acquireTime": now, "leaseTransitions": found["spec"].get("leaseTransitions", 0) + 1}
-        metadata = {"resourceVersion": found["metadata"]["resourceVersion"], "annotations": annotations}
-        self.connection.merge(f"{self.lease_path}/{self._lease_name}", {"metadata": metadata, "spec": spec})
+            spec |= {
+                "acquireTime": now,
+                "leaseTransitions": found["spec"].get("leaseTransitions", 0) + 1,
+            }
+        metadata = {
+            "resourceVersion": found["metadata"]["resourceVersion"],
+            "annotations": annotations,
+        }
+        self.connection.merge(
+            f"{self.lease_path}/{self._lease_name}", {"metadata": metadata, "spec": spec}
+        )
 
     @property
     def _lease_name(self) -> str:

@@ -1,6 +1,8 @@
-"""The processes of one service on this machine, found by a mark in their environment rather than by a list that could be out of date.
+"""The processes of one service on this machine, found by a mark in their environment rather than by
+a list that could be out of date.
 
-A runner may be killed between starting a process and writing that down. The mark is there from the process's first instruction.
+A runner may be killed between starting a process and writing that down. The mark is there from the
+process's first instruction.
 """
 
 import contextlib
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("greenlight.rollout")
 
-SERVICE_MARK, GROUP_MARK, NAME_MARK = "GREENLIGHT_SERVICE_FOLDER", "GREENLIGHT_GROUP", "GREENLIGHT_INSTANCE"
+SERVICE_MARK, GROUP_MARK, NAME_MARK = (
+    "GREENLIGHT_SERVICE_FOLDER",
+    "GREENLIGHT_GROUP",
+    "GREENLIGHT_INSTANCE",
+)
 LOG_LINES = 12
 KILL_MARGIN_S = 5.0
 """A server ends its streams by itself when its grace is over. Only one that does not is killed."""
@@ -31,7 +37,9 @@ KILL_MARGIN_S = 5.0
 
 @dataclass(frozen=True)
 class Running:
-    """A process that was started here. Children that it started itself (an engine) are not listed, they end with it."""
+    """A process that was started here. Children that it started itself (an engine) are not listed,
+    they end with it.
+    """
 
     group: str
     instance: Instance
@@ -43,16 +51,30 @@ class Processes:
 
     def __init__(self, folder: Path, timings: Timings) -> None:
         self.folder, self.timings = folder, timings
-        self.children: dict[int, subprocess.Popen[bytes]] = {}  # to reap those that this process started itself
+        self.children: dict[
+            int, subprocess.Popen[bytes]
+        ] = {}  # to reap those that this process started itself
 
-    def start(self, group: str, name: str, command: Sequence[str], port: int, environment: dict[str, str]) -> Instance:
-        """Start a process that outlives this one: a session of its own, nothing inherited but the environment, output to its log file."""
+    def start(
+        self, group: str, name: str, command: Sequence[str], port: int, environment: dict[str, str]
+    ) -> Instance:
+        """Start a process that outlives this one: a session of its own, nothing inherited but the
+        environment, output to its log file.
+        """
         import psutil
 
         path = self.log_path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        marks = {SERVICE_MARK: str(self.folder), GROUP_MARK: group, NAME_MARK: name, "HOST": "127.0.0.1", "PORT": str(port)}
-        inherited = {key: value for key, value in os.environ.items() if key != "HF_TOKEN"}  # what serves needs no secret
+        marks = {
+            SERVICE_MARK: str(self.folder),
+            GROUP_MARK: group,
+            NAME_MARK: name,
+            "HOST": "127.0.0.1",
+            "PORT": str(port),
+        }
+        inherited = {
+            key: value for key, value in os.environ.items() if key != "HF_TOKEN"
+        }  # what serves needs no secret
         with open(path, "wb") as output:
             child = subprocess.Popen(
                 command,
@@ -70,17 +92,28 @@ class Processes:
 
     def find(self, group: str | None = None) -> list[Running]:
         """What runs here, of one group or of all, by name."""
-        found = {process.pid: (process, marks) for process, marks in self._marked() if group in (None, marks[GROUP_MARK])}
+        found = {
+            process.pid: (process, marks)
+            for process, marks in self._marked()
+            if group in (None, marks[GROUP_MARK])
+        }
         own = []
         for process, marks in found.values():
             if _parent(process) in found:
                 continue  # a child of a server carries its mark too, and ends with it
             with contextlib.suppress(Exception):  # gone meanwhile
-                own.append(Running(marks[GROUP_MARK], _instance(process, marks[NAME_MARK], int(marks["PORT"])), process))
+                own.append(
+                    Running(
+                        marks[GROUP_MARK],
+                        _instance(process, marks[NAME_MARK], int(marks["PORT"])),
+                        process,
+                    )
+                )
         return sorted(own, key=lambda running: running.instance.name)
 
     def end(self, group: str, keep: Collection[int] = ()) -> None:
-        """End a group, but for the processes `keep`, and everything that its processes started. Streams in flight may finish, for `drain` seconds.
+        """End a group, but for the processes `keep`, and everything that its processes started.
+        Streams in flight may finish, for `drain` seconds.
 
         Raises:
             DeployError: a process could not be ended.
@@ -90,16 +123,27 @@ class Processes:
         ending = [running for running in self.find(group) if running.instance.pid not in keep]
         for running in ending:
             self._tell_to_end(running)
-        self._wait_gone(group, [running.process for running in ending], self.timings.drain + KILL_MARGIN_S)
-        remaining = [process for process, marks in self._marked() if marks[GROUP_MARK] == group and not {process.pid, _parent(process)} & set(keep)]
+        self._wait_gone(
+            group, [running.process for running in ending], self.timings.drain + KILL_MARGIN_S
+        )
+        remaining = [
+            process
+            for process, marks in self._marked()
+            if marks[GROUP_MARK] == group and not {process.pid, _parent(process)} & set(keep)
+        ]
         for process in remaining:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         if stuck := self._wait_gone(group, remaining, KILL_MARGIN_S):
-            raise DeployError(f"process {stuck[0].pid} of {group} does not end, not even by SIGKILL. End it by hand, then run this again.")
+            raise DeployError(
+                f"process {stuck[0].pid} of {group} does not end, not even by SIGKILL. End it by"
+                " hand, then run this again."
+            )
 
     def _tell_to_end(self, running: Running) -> None:
-        """SIGTERM, once: a server takes a second one for haste, and cuts its streams. A run that was killed may have sent the first."""
+        """SIGTERM, once: a server takes a second one for haste, and cuts its streams. A run that
+        was killed may have sent the first.
+        """
         told = self.log_path(running.instance.name).with_suffix(".ending")
         whom = f"{running.instance.pid} {running.instance.started:.0f}"
         if told.exists() and told.read_text() == whom:
@@ -123,7 +167,9 @@ class Processes:
         """How a process ended, as far as is known, and the last lines of its log."""
         child = self.children.get(instance.pid)
         code = child.poll() if child else None
-        how = "" if code is None else f" by signal {-code}" if code < 0 else f" with exit code {code}"
+        how = (
+            "" if code is None else f" by signal {-code}" if code < 0 else f" with exit code {code}"
+        )
         return f"{how}. {self.last_lines(instance)}"
 
     def last_lines(self, instance: Instance) -> str:
@@ -132,7 +178,9 @@ class Processes:
             lines = path.read_text(errors="replace").splitlines()[-LOG_LINES:]
         except OSError:
             lines = []
-        return f"The last lines of {path}:\n" + "\n".join(f"    {line}" for line in lines or ["(empty)"])
+        return f"The last lines of {path}:\n" + "\n".join(
+            f"    {line}" for line in lines or ["(empty)"]
+        )
 
     def log_path(self, name: str) -> Path:
         return self.folder / "logs" / f"{name}.log"
@@ -144,13 +192,17 @@ class Processes:
         self._reap()
         marked = []
         for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):  # another user's, or gone meanwhile: not ours
+            with contextlib.suppress(
+                psutil.Error, OSError
+            ):  # another user's, or gone meanwhile: not ours
                 environment = process.environ()
                 if environment.get(SERVICE_MARK) == str(self.folder) and not _ended(process):
                     marked.append((process, environment))
         return marked
 
-    def _wait_gone(self, group: str, processes: "list[psutil.Process]", seconds: float) -> "list[psutil.Process]":
+    def _wait_gone(
+        self, group: str, processes: "list[psutil.Process]", seconds: float
+    ) -> "list[psutil.Process]":
         """Wait for processes to end; returns those that have not."""
         began = said = time.monotonic()
         left = processes
@@ -159,7 +211,12 @@ class Processes:
             time.sleep(min(self.timings.poll, 0.05) if left else 0)
             if left and time.monotonic() - said >= self.timings.progress:
                 said = time.monotonic()
-                log.info("%s: waiting for streams in flight, %d processes left", group, len(left), extra={"figure": f"draining {said - began:.0f} s"})
+                log.info(
+                    "%s: waiting for streams in flight, %d processes left",
+                    group,
+                    len(left),
+                    extra={"figure": f"draining {said - began:.0f} s"},
+                )
         return left
 
     def _reap(self) -> None:

@@ -1,7 +1,9 @@
-"""The stable endpoint: a reverse proxy that asks the state file, at each request, where the traffic goes.
+"""The stable endpoint: a reverse proxy that asks the state file, at each request, where the traffic
+goes.
 
-A request in flight stays with the color it began on; the next one, on the same connection too, goes to what is live then.
-Run as `python -m greenlight.rollout.local.proxy FOLDER SERVICE`, on HOST and PORT.
+A request in flight stays with the color it began on; the next one, on the same connection too, goes
+to what is live then. Run as `python -m greenlight.rollout.local.proxy FOLDER SERVICE`, on HOST and
+PORT.
 """
 
 import asyncio
@@ -38,7 +40,17 @@ log = logging.getLogger("greenlight.proxy")
 LARGEST_BODY = 32 << 20
 CONNECT_S = 5.0
 HOP_BY_HOP = frozenset(
-    ("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
+    (
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
 )
 """RFC 9110, 7.6.1: they belong to one connection and are not passed on."""
 
@@ -46,7 +58,8 @@ HOP_BY_HOP = frozenset(
 class Follower:
     """What is live now. Costs one stat a request, and a read after a change.
 
-    The file that was read stays open, so no new file can have its inode number: another inode is another state, whatever the clock says.
+    The file that was read stays open, so no new file can have its inode number: another inode is
+    another state, whatever the clock says.
     """
 
     def __init__(self, store: Store) -> None:
@@ -71,7 +84,8 @@ class Follower:
         return (now.st_dev, now.st_ino) != (then.st_dev, then.st_ino)
 
     def _read(self) -> None:
-        # Opened before it is read: a state written in between is another inode, and is read at the next request.
+        # Opened before it is read: a state written in between is another inode, and is read at the
+        # next request.
         latest = os.open(self.store.path, os.O_RDONLY)
         if self.file is not None:
             os.close(self.file)
@@ -79,10 +93,17 @@ class Follower:
         try:
             release = self.store.read().live_release
         except IntegrityError as error:
-            log.error("%s Traffic stays with %s.", error, self.release.release_id if self.release else "nothing")
+            log.error(
+                "%s Traffic stays with %s.",
+                error,
+                self.release.release_id if self.release else "nothing",
+            )
             return
         if release != self.release:
-            log.info("traffic goes to %s", f"{release.color}, release {release.release_id}" if release else "nothing")
+            log.info(
+                "traffic goes to %s",
+                f"{release.color}, release {release.release_id}" if release else "nothing",
+            )
         self.release = release
 
     def upstreams(self, release: Release) -> list[str]:
@@ -105,11 +126,14 @@ class Proxy:
         return app
 
     async def _client(self, app: web.Application) -> AsyncIterator[None]:
-        # A connection a request: one that was kept could be closed by the server just as a request is sent on it, and a
-        # request that was sent must not be repeated. On one machine a connection costs 0.1 ms.
+        # A connection a request: one that was kept could be closed by the server just as a request
+        # is sent on it, and a request that was sent must not be repeated. On one machine a
+        # connection costs 0.1 ms.
         connector = TCPConnector(limit=0, force_close=True)
         timeout = ClientTimeout(total=None, sock_connect=CONNECT_S)
-        async with ClientSession(connector=connector, timeout=timeout, auto_decompress=False, trust_env=False) as self.session:
+        async with ClientSession(
+            connector=connector, timeout=timeout, auto_decompress=False, trust_env=False
+        ) as self.session:
             yield
 
     async def about(self, request: web.Request) -> web.Response:
@@ -125,14 +149,22 @@ class Proxy:
         )
 
     async def forward(self, request: web.Request) -> web.StreamResponse:
-        if not request.raw_path.startswith("/"):  # it is put behind the instance's address, and must not become a part of that
+        if not request.raw_path.startswith(
+            "/"
+        ):  # it is put behind the instance's address, and must not become a part of that
             return _error(400, "bad_target", "The request names no path.")
-        body = await request.read()  # before the color is chosen, so that a slow client does not hold on to an old one
+        body = (
+            await request.read()
+        )  # before the color is chosen, so that a slow client does not hold on to an old one
         upstream, release = await self._send(request, body)
         if upstream is None:
             return _refusal(release)
         async with upstream:
-            response = web.StreamResponse(status=upstream.status, reason=upstream.reason, headers=_end_to_end(upstream.headers))
+            response = web.StreamResponse(
+                status=upstream.status,
+                reason=upstream.reason,
+                headers=_end_to_end(upstream.headers),
+            )
             response.headers.update(_names(release))
             if upstream.content_length is not None:
                 response.content_length = upstream.content_length
@@ -143,30 +175,58 @@ class Proxy:
             except ClientConnectionResetError:
                 raise  # the client went away, and with this the upstream's answer ends too
             except ClientError as error:
-                # The client must not take half an answer for a whole one: no last chunk, the connection breaks off.
-                log.error("%s %s: %s cut the answer: %s", request.method, request.path, upstream.url.origin(), error)
+                # The client must not take half an answer for a whole one: no last chunk, the
+                # connection breaks off.
+                log.error(
+                    "%s %s: %s cut the answer: %s",
+                    request.method,
+                    request.path,
+                    upstream.url.origin(),
+                    error,
+                )
                 if request.transport:
                     request.transport.abort()
                 return response
             await response.write_eof()
             return response
 
-    async def _send(self, request: web.Request, body: bytes) -> tuple[ClientResponse | None, Release | None]:
-        """Send the request to one instance of what is live. The next one is tried only when nothing of the request was sent yet."""
+    async def _send(
+        self, request: web.Request, body: bytes
+    ) -> tuple[ClientResponse | None, Release | None]:
+        """Send the request to one instance of what is live. The next one is tried only when nothing
+        of the request was sent yet.
+        """
         assert self.session is not None
         release = None
-        for _ in range(2):  # once more, for a color that was switched away and ended between the look and the connection
+        for _ in range(
+            2
+        ):  # once more, for a color that was switched away and ended between the look and the connection
             release = self.follower.live()
             for url in self.follower.upstreams(release) if release else []:
                 headers = _end_to_end(request.headers)
                 headers["X-Forwarded-For"] = request.remote or ""
                 try:
                     upstream = URL(url + request.raw_path, encoded=True)
-                    return await self.session.request(request.method, upstream, headers=headers, data=body or None, allow_redirects=False), release
+                    return (
+                        await self.session.request(
+                            request.method,
+                            upstream,
+                            headers=headers,
+                            data=body or None,
+                            allow_redirects=False,
+                        ),
+                        release,
+                    )
                 except (ClientConnectorError, ConnectionTimeoutError) as error:
                     log.warning("%s refuses connections: %s", url, error)
                 except (ClientError, TimeoutError) as error:
-                    log.error("%s %s: %s broke off before answering: %r", request.method, request.path, url, error)
+                    log.error(
+                        "%s %s: %s broke off before answering: %r",
+                        request.method,
+                        request.path,
+                        url,
+                        error,
+                    )
                     return None, release
             if release == self.follower.live():
                 break
@@ -174,9 +234,15 @@ class Proxy:
 
 
 def _end_to_end(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
-    named = {name.strip().lower() for value in headers.getall("Connection", ()) for name in value.split(",")}
+    named = {
+        name.strip().lower()
+        for value in headers.getall("Connection", ())
+        for name in value.split(",")
+    }
     dropped = HOP_BY_HOP | named | {"content-length"}
-    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in dropped)
+    return CIMultiDict(
+        (name, value) for name, value in headers.items() if name.lower() not in dropped
+    )
 
 
 def _names(release: Release | None) -> dict[str, str]:
@@ -186,17 +252,26 @@ def _names(release: Release | None) -> dict[str, str]:
 def _refusal(release: Release | None) -> web.Response:
     """502 when what is live does not answer, 503 when nothing is live."""
     if release is None:
-        status, kind, message = 503, "nothing_live", "No color is live yet. Run `greenlight run`, or look at `greenlight status`."
+        status, kind, message = (
+            503,
+            "nothing_live",
+            "No color is live yet. Run `greenlight run`, or look at `greenlight status`.",
+        )
     else:
         status, kind = 502, "live_color_down"
         message = (
-            f"The live color, {release.color} with release {release.release_id}, does not answer. Look at `greenlight status`; `greenlight rollback` goes back."
+            f"The live color, {release.color} with release {release.release_id}, does not answer."
+            " Look at `greenlight status`; `greenlight rollback` goes back."
         )
     return _error(status, kind, message, {**_names(release), "Retry-After": "1"})
 
 
-def _error(status: int, kind: str, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    return web.json_response({"error": {"type": kind, "message": message}}, status=status, headers=headers)
+def _error(
+    status: int, kind: str, message: str, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    return web.json_response(
+        {"error": {"type": kind, "message": message}}, status=status, headers=headers
+    )
 
 
 async def serve(proxy: Proxy, host: str, port: int, drain_s: float) -> None:
@@ -206,7 +281,9 @@ async def serve(proxy: Proxy, host: str, port: int, drain_s: float) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     # handler_cancellation: a client that goes away ends its generation too.
-    runner = web.AppRunner(proxy.app(), handler_cancellation=True, access_log=None, shutdown_timeout=drain_s)
+    runner = web.AppRunner(
+        proxy.app(), handler_cancellation=True, access_log=None, shutdown_timeout=drain_s
+    )
     await runner.setup()
     await web.TCPSite(runner, host, port, reuse_address=True, backlog=1024).start()
     log.info("http://%s:%d is the stable endpoint of service %s", host, port, proxy.store.service)
@@ -215,10 +292,19 @@ async def serve(proxy: Proxy, host: str, port: int, drain_s: float) -> None:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
     folder, service = sys.argv[1:]
     drain_s = float(os.environ.get("GRACE_SECONDS", "120"))
-    asyncio.run(serve(Proxy(Store(Path(folder), service)), os.environ["HOST"], int(os.environ["PORT"]), drain_s))
+    asyncio.run(
+        serve(
+            Proxy(Store(Path(folder), service)),
+            os.environ["HOST"],
+            int(os.environ["PORT"]),
+            drain_s,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ LEASE_TRIES, LEASE_PAUSE_S = 10, 0.05
 
 
 class Store:
-    """The folder of a service. The state is replaced by rename, so a reader (the proxy reads it too) sees the old or the new, never half."""
+    """The folder of a service. The state is replaced by rename, so a reader (the proxy reads it
+    too) sees the old or the new, never half.
+    """
 
     def __init__(self, folder: Path, service: str) -> None:
         self.folder, self.service = folder, service
@@ -36,8 +38,10 @@ class Store:
             return ServiceState(service=self.service)
         except ValidationError as error:
             raise IntegrityError(
-                f"{self.path} is not readable as the state of service {self.service} ({error.errors()[0]['msg']}). What serves keeps serving. "
-                f"Put a good copy back, or move the file away and run `greenlight run`: it starts over with the baseline."
+                f"{self.path} is not readable as the state of service {self.service}"
+                f" ({error.errors()[0]['msg']}). What serves keeps serving. Put a good copy back,"
+                " or move the file away and run `greenlight run`: it starts over with the"
+                " baseline."
             ) from None
 
     def commit(self, state: ServiceState) -> ServiceState:
@@ -52,8 +56,9 @@ class Store:
             latest = self.read()
             if latest.version != state.version:
                 raise ConflictError(
-                    f"the state of service {self.service} was changed by somebody else (version {latest.version}, expected {state.version}). "
-                    f"Nothing was done. Look at `greenlight status`, then run this again."
+                    f"the state of service {self.service} was changed by somebody else (version"
+                    f" {latest.version}, expected {state.version}). Nothing was done. Look at"
+                    " `greenlight status`, then run this again."
                 )
             written = state.having(version=str(int(latest.version) + 1))
             partial = self.folder / f".{STATE_FILE}.partial"
@@ -71,7 +76,8 @@ class Store:
 
     @contextlib.contextmanager
     def lease(self, run_id: str, action: Action) -> Iterator[None]:
-        """Hold the service alone. The kernel frees the lock with the process, however that ends; the text in the file is for people.
+        """Hold the service alone. The kernel frees the lock with the process, however that ends;
+        the text in the file is for people.
 
         Raises:
             ConflictError: a process that is alive holds it. Names it.
@@ -85,10 +91,13 @@ class Store:
             else:
                 holder = _read_holder(self.folder / "lease")
                 raise ConflictError(
-                    f"service {self.service} is being rolled out by {holder or 'another command'}. Nothing was done. Wait for it to end, then run this again."
+                    f"service {self.service} is being rolled out by {holder or 'another command'}."
+                    " Nothing was done. Wait for it to end, then run this again."
                 )
             file.truncate(0)
-            file.write(Holder(run_id=run_id, action=action, who=who(), pid=os.getpid()).model_dump_json())
+            file.write(
+                Holder(run_id=run_id, action=action, who=who(), pid=os.getpid()).model_dump_json()
+            )
             file.flush()
             try:
                 yield

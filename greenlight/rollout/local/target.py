@@ -1,4 +1,6 @@
-"""The local target: what rollout/ does on a cluster with Deployments and Services, on one machine with processes."""
+"""The local target: what rollout/ does on a cluster with Deployments and Services, on one machine
+with processes.
+"""
 
 import logging
 import sys
@@ -25,17 +27,27 @@ SERVER: Sequence[str] = (sys.executable, "-m", "greenlight.serving")
 
 
 class LocalTarget(Target):
-    """Serving processes and a proxy on 127.0.0.1, all of which outlive the command that starts them.
+    """Serving processes and a proxy on 127.0.0.1, all of which outlive the command that starts
+    them.
 
     Args:
         home: the state is kept in `<home>/services/<service>/`.
         port: of the stable endpoint; 0: the one it was opened with.
-        command: starts a server that reads its settings from the environment as serving/ does; None: serving/ itself.
+        command: starts a server that reads its settings from the environment as serving/ does;
+            None: serving/ itself.
     """
 
     kind = "local"
 
-    def __init__(self, service: str, namespace: str, home: str, port: int, timings: Timings | None = None, command: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        service: str,
+        namespace: str,
+        home: str,
+        port: int,
+        timings: Timings | None = None,
+        command: Sequence[str] | None = None,
+    ) -> None:
         self.service, self.namespace, self.port = service, namespace, port
         self.timings, self.command = timings or Timings(), tuple(command or SERVER)
         self.folder = Path(home).expanduser().resolve() / "services" / service
@@ -67,17 +79,23 @@ class LocalTarget(Target):
         folder = _folder(release)
         if not folder.is_dir():
             raise IntegrityError(
-                f"the files of release {release.release_id} are gone: there is no folder {folder}. Run `greenlight run --force` to make it again."
+                f"the files of release {release.release_id} are gone: there is no folder {folder}."
+                " Run `greenlight run --force` to make it again."
             )
         digest = verify_model(folder).digest
         if digest != release.digest:
             raise IntegrityError(
-                f"the files of release {release.release_id} have changed: {folder} holds digest {digest[:12]}, not {release.digest[:12]}. "
-                "Run `greenlight run --force` to make it again."
+                f"the files of release {release.release_id} have changed: {folder} holds digest"
+                f" {digest[:12]}, not {release.digest[:12]}. Run `greenlight run --force` to make"
+                " it again."
             )
 
     def start(self, release: Release) -> Release:
-        kept = {instance.name: instance for instance in release.instances if not self.processes.gone(instance)}
+        kept = {
+            instance.name: instance
+            for instance in release.instances
+            if not self.processes.gone(instance)
+        }
         self.processes.end(release.color, keep=[instance.pid for instance in kept.values()])
         environment = {
             "MODEL_ID": str(_folder(release)),
@@ -92,7 +110,9 @@ class LocalTarget(Target):
             name = f"{release.color}-{number}"
             if name not in kept:
                 taken.append(free_port(taken))
-                kept[name] = self.processes.start(release.color, name, self.command, taken[-1], environment)
+                kept[name] = self.processes.start(
+                    release.color, name, self.command, taken[-1], environment
+                )
             instances.append(kept[name])
         return release.model_copy(update={"instances": instances})
 
@@ -102,21 +122,32 @@ class LocalTarget(Target):
         while True:
             for instance in waiting:
                 if self.processes.gone(instance):
-                    raise DeployError(f"{release.color}: the server of release {release.release_id} ended while starting{self.processes.obituary(instance)}")
+                    raise DeployError(
+                        f"{release.color}: the server of release {release.release_id} ended while"
+                        f" starting{self.processes.obituary(instance)}"
+                    )
             waiting = [instance for instance in waiting if not client.ready(instance.url)]
             if not waiting:
                 return release
             elapsed = time.monotonic() - began
             if elapsed > self.timings.ready:
                 raise DeployError(
-                    f"{release.color}: release {release.release_id} was not ready within {self.timings.ready:g} s "
-                    f"({len(waiting)} of {release.replicas} processes). {self.processes.last_lines(waiting[0])}"
+                    f"{release.color}: release {release.release_id} was not ready within"
+                    f" {self.timings.ready:g} s ({len(waiting)} of {release.replicas} processes)."
+                    f" {self.processes.last_lines(waiting[0])}"
                 )
             if began + elapsed - said >= self.timings.progress:
                 said = began + elapsed
                 up = release.replicas - len(waiting)
                 figure = f"{release.color} {up}/{release.replicas} ready, {elapsed:.0f} s"
-                log.info("%s: %d of %d servers ready after %.0f s", release.color, up, release.replicas, elapsed, extra={"figure": figure})
+                log.info(
+                    "%s: %d of %d servers ready after %.0f s",
+                    release.color,
+                    up,
+                    release.replicas,
+                    elapsed,
+                    extra={"figure": figure},
+                )
             time.sleep(self.timings.poll)
 
     def running(self, color: Color) -> list[Instance]:
@@ -131,7 +162,9 @@ class LocalTarget(Target):
     def version(self, instance: Instance) -> Served:
         return client.version(instance.url)
 
-    def ask(self, instance: Instance, prompt: str, max_length: int, seconds: float | None = None) -> Answer:
+    def ask(
+        self, instance: Instance, prompt: str, max_length: int, seconds: float | None = None
+    ) -> Answer:
         return client.generate(instance.url, prompt, max_length, seconds or self.timings.ask)
 
     # The stable endpoint.
@@ -145,7 +178,9 @@ class LocalTarget(Target):
         port = self._port()
         check_port(self.store, port)
         if not is_own_proxy(self.folder, port):
-            self.processes.end(PROXY)  # one that hangs, or was started by a run that was killed before it answered
+            self.processes.end(
+                PROXY
+            )  # one that hangs, or was started by a run that was killed before it answered
             self._start_proxy(port)
         state = self.read()
         if state.port != port:
@@ -166,21 +201,42 @@ class LocalTarget(Target):
         return self.port or self.read().port
 
     def _start_proxy(self, port: int) -> None:
-        command = (sys.executable, "-m", "greenlight.rollout.local.proxy", str(self.folder), self.service)
-        proxy = self.processes.start(PROXY, PROXY, command, port, {"GRACE_SECONDS": f"{self.timings.drain:g}"})
+        command = (
+            sys.executable,
+            "-m",
+            "greenlight.rollout.local.proxy",
+            str(self.folder),
+            self.service,
+        )
+        proxy = self.processes.start(
+            PROXY, PROXY, command, port, {"GRACE_SECONDS": f"{self.timings.drain:g}"}
+        )
         began = time.monotonic()
         while not is_own_proxy(self.folder, port):
             if self.processes.gone(proxy):
-                raise DeployError(f"the proxy of the stable endpoint ended while starting{self.processes.obituary(proxy)}")
+                raise DeployError(
+                    "the proxy of the stable endpoint ended while"
+                    f" starting{self.processes.obituary(proxy)}"
+                )
             if time.monotonic() - began > PROXY_READY_S:
-                raise DeployError(f"the proxy of the stable endpoint did not answer within {PROXY_READY_S:g} s. {self.processes.last_lines(proxy)}")
+                raise DeployError(
+                    f"the proxy of the stable endpoint did not answer within {PROXY_READY_S:g} s."
+                    f" {self.processes.last_lines(proxy)}"
+                )
             time.sleep(self.timings.poll / 4)
         log.info("the stable endpoint is http://%s:%d", HOST, port)
 
 
 def _folder(release: Release) -> Path:
-    """The Model artifact of a release, which is what a server is pointed at. Raises InputError when it is not on this machine."""
+    """The Model artifact of a release, which is what a server is pointed at. Raises InputError when
+    it is not on this machine.
+    """
     path = release.model_uri.removeprefix("file://")
     if "://" in path:
-        raise InputError("model_uri", release.model_uri, "the local target serves from a folder of this machine; run the pipeline with the local runner")
+        raise InputError(
+            "model_uri",
+            release.model_uri,
+            "the local target serves from a folder of this machine; run the pipeline with the local"
+            " runner",
+        )
     return Path(path).resolve()

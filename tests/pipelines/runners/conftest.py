@@ -1,4 +1,6 @@
-"""A cloud on this machine: fakes of the APIs, a key that signs in to them, and a bucket for the history."""
+"""A cloud on this machine: fakes of the APIs, a key that signs in to them, and a bucket for the
+history.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -25,14 +27,24 @@ CLUSTER = "projects/proj-1/locations/us-central1/clusters/greenlight-dev"
 @pytest.fixture(scope="session")
 def private_key() -> str:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
 
 
 @pytest.fixture
-def vertex(tmp_path: Path, private_key: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeVertex]:
+def vertex(
+    tmp_path: Path, private_key: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FakeVertex]:
     fake = FakeVertex()
     with fake.running():
-        key = {"type": "service_account", "client_email": ACCOUNT, "private_key": private_key, "project_id": "proj-1", "token_uri": f"{fake.url}/token"}
+        key = {
+            "type": "service_account",
+            "client_email": ACCOUNT,
+            "private_key": private_key,
+            "project_id": "proj-1",
+            "token_uri": f"{fake.url}/token",
+        }
         file = tmp_path / "key.json"
         file.write_text(json.dumps(key))
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
@@ -60,13 +72,19 @@ def upload(bucket: Any) -> Callable[[Path], None]:
     def copy(folder: Path) -> None:
         for path in folder.rglob("*"):
             if path.is_file():
-                bucket.blob(f"greenlight/{path.relative_to(folder)}").upload_from_filename(str(path))
+                bucket.blob(f"greenlight/{path.relative_to(folder)}").upload_from_filename(
+                    str(path)
+                )
 
     return copy
 
 
 def parameters(**changes: Any) -> Parameters:
-    values: dict[str, Any] = {"target": CLUSTER, "namespace": "llm-serving", "history": "gs://models/greenlight"}
+    values: dict[str, Any] = {
+        "target": CLUSTER,
+        "namespace": "llm-serving",
+        "history": "gs://models/greenlight",
+    }
     return Parameters(**{**values, **changes})
 
 
@@ -85,5 +103,11 @@ def vertex_options(fake: FakeVertex, **changes: Any) -> CloudOptions:
 
 
 def kubeflow_options(fake: FakeKubeflow, **changes: Any) -> CloudOptions:
-    values = {"runner": "kubeflow", "components_image": IMAGE, "pipeline_root": "gs://runs/runs", "kfp_host": fake.url, "poll_seconds": 0.02}
+    values = {
+        "runner": "kubeflow",
+        "components_image": IMAGE,
+        "pipeline_root": "gs://runs/runs",
+        "kfp_host": fake.url,
+        "poll_seconds": 0.02,
+    }
     return CloudOptions(**{**values, **changes})  # type: ignore[arg-type]

@@ -1,4 +1,6 @@
-"""Fakes of two clouds' HTTP APIs: they check and record the exact requests, keep what they are told, and misbehave on demand."""
+"""Fakes of two clouds' HTTP APIs: they check and record the exact requests, keep what they are
+told, and misbehave on demand.
+"""
 
 import json
 import re
@@ -36,7 +38,9 @@ def refusal(status: int, words: str = "not now") -> Answer:
 
 
 class FakeApi:
-    """One HTTP server. `faults`: what happens to the next requests whose method and path match the pattern."""
+    """One HTTP server. `faults`: what happens to the next requests whose method and path match the
+    pattern.
+    """
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -51,7 +55,9 @@ class FakeApi:
                 split = urlsplit(self.path)
                 query = {key: values[0] for key, values in parse_qs(split.query).items()}
                 body = json.loads(raw) if raw.startswith((b"{", b"[")) else raw.decode()
-                request = Request(self.command, split.path, query, body, self.headers.get("Authorization", ""))
+                request = Request(
+                    self.command, split.path, query, body, self.headers.get("Authorization", "")
+                )
                 fake.requests.append(request)
                 fault = fake.fault(request)
                 answer = refusal(fault) if isinstance(fault, int) else None
@@ -62,7 +68,11 @@ class FakeApi:
                 if fault == LOST:
                     self.close_connection = True
                     return
-                data = answer.body.encode() if isinstance(answer.body, str) else json.dumps(answer.body).encode()
+                data = (
+                    answer.body.encode()
+                    if isinstance(answer.body, str)
+                    else json.dumps(answer.body).encode()
+                )
                 self.send_response(answer.status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
@@ -91,11 +101,17 @@ class FakeApi:
         raise NotImplementedError
 
     def sent(self, method: str, pattern: str) -> list[Request]:
-        return [request for request in self.requests if request.method == method and re.fullmatch(pattern, request.path)]
+        return [
+            request
+            for request in self.requests
+            if request.method == method and re.fullmatch(pattern, request.path)
+        ]
 
     @contextmanager
     def running(self) -> Iterator["FakeApi"]:
-        thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread = threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        )
         thread.start()
         try:
             yield self
@@ -121,14 +137,29 @@ class FakeVertex(FakeApi):
         path = request.path.removeprefix(self.PARENT)
         if request.path == "/token":
             self.tokens += 1
-            return Answer({"access_token": f"token-{self.tokens}", "expires_in": 3600, "token_type": "Bearer"})
+            return Answer(
+                {"access_token": f"token-{self.tokens}", "expires_in": 3600, "token_type": "Bearer"}
+            )
         if request.path == "/pipelines/proj-1/templates":
             return Answer("promotion/sha256:0123")
         if path == "/pipelineJobs" and request.method == "POST":
             job_id = request.query["pipelineJobId"]
             if job_id in self.jobs:
-                return Answer({"error": {"code": 409, "message": f"{job_id} already exists", "status": "ALREADY_EXISTS"}}, 409)
-            self.jobs[job_id] = {**request.body, "name": f"{self.PARENT[4:]}/pipelineJobs/{job_id}", "state": "PIPELINE_STATE_PENDING"}
+                return Answer(
+                    {
+                        "error": {
+                            "code": 409,
+                            "message": f"{job_id} already exists",
+                            "status": "ALREADY_EXISTS",
+                        }
+                    },
+                    409,
+                )
+            self.jobs[job_id] = {
+                **request.body,
+                "name": f"{self.PARENT[4:]}/pipelineJobs/{job_id}",
+                "state": "PIPELINE_STATE_PENDING",
+            }
             return Answer(self.jobs[job_id])
         if match := re.fullmatch(r"/pipelineJobs/([^:]+)(:cancel)?", path):
             job = self.jobs.get(match[1])
@@ -141,11 +172,24 @@ class FakeVertex(FakeApi):
             return Answer(job)
         if path == "/schedules" and request.method == "POST":
             name = f"{self.PARENT[4:]}/schedules/{len(self.schedules) + 1}"
-            self.schedules[name] = {**request.body, "name": name, "state": "ACTIVE", "nextRunTime": "2027-01-04T03:00:00Z"}
+            self.schedules[name] = {
+                **request.body,
+                "name": name,
+                "state": "ACTIVE",
+                "nextRunTime": "2027-01-04T03:00:00Z",
+            }
             return Answer(self.schedules[name])
         if path == "/schedules":
             name = request.query.get("filter", "").removeprefix("display_name=").strip('"')
-            return Answer({"schedules": [each for each in self.schedules.values() if name in ("", each["displayName"])]})
+            return Answer(
+                {
+                    "schedules": [
+                        each
+                        for each in self.schedules.values()
+                        if name in ("", each["displayName"])
+                    ]
+                }
+            )
         if match := re.fullmatch(r"/schedules/(\d+)(?::(pause|resume))?", path):
             schedule = self.schedules.get(f"{self.PARENT[4:]}/schedules/{match[1]}")
             if schedule is None:
@@ -155,7 +199,13 @@ class FakeVertex(FakeApi):
                 return Answer({})
             if request.method == "DELETE":
                 del self.schedules[schedule["name"]]
-                return Answer({"name": "operations/1", "done": True, "response": {"@type": "type.googleapis.com/google.protobuf.Empty"}})
+                return Answer(
+                    {
+                        "name": "operations/1",
+                        "done": True,
+                        "response": {"@type": "type.googleapis.com/google.protobuf.Empty"},
+                    }
+                )
             schedule |= {key: value for key, value in request.body.items() if key != "name"}
             return Answer(schedule)
         return refusal(404, f"the fake has no {request.method} {request.path}")
@@ -168,14 +218,23 @@ class FakeKubeflow(FakeApi):
 
     def __init__(self) -> None:
         super().__init__()
-        self.things: dict[str, list[dict[str, Any]]] = {"experiments": [], "pipelines": [], "versions": [], "runs": [], "recurringruns": []}
+        self.things: dict[str, list[dict[str, Any]]] = {
+            "experiments": [],
+            "pipelines": [],
+            "versions": [],
+            "runs": [],
+            "recurringruns": [],
+        }
         self.script: list[dict[str, Any]] = []
 
     def answer(self, request: Request) -> Answer:
         path, method = request.path.removeprefix(self.ROOT), request.method
         if path.startswith("/pipelines/upload"):
             is_version = path.endswith("_version")
-            made = {"pipeline_id": request.query.get("pipelineid", "pipe-1"), "display_name": request.query["name"]}
+            made = {
+                "pipeline_id": request.query.get("pipelineid", "pipe-1"),
+                "display_name": request.query["name"],
+            }
             if is_version:
                 made["pipeline_version_id"] = f"version-{len(self.things['versions']) + 1}"
             self.things["versions" if is_version else "pipelines"].append(made)
@@ -185,9 +244,16 @@ class FakeKubeflow(FakeApi):
         if path == "/pipelines/pipe-1/versions":
             return self._list("versions", "pipeline_versions", request)
         if match := re.fullmatch(r"/(experiments|pipelines|runs|recurringruns)", path):
-            key = {"experiments": "experiment_id", "pipelines": "pipeline_id", "runs": "run_id", "recurringruns": "recurring_run_id"}[match[1]]
+            key = {
+                "experiments": "experiment_id",
+                "pipelines": "pipeline_id",
+                "runs": "run_id",
+                "recurringruns": "recurring_run_id",
+            }[match[1]]
             if method == "GET":
-                return self._list(match[1], {"recurringruns": "recurringRuns"}.get(match[1], match[1]), request)
+                return self._list(
+                    match[1], {"recurringruns": "recurringRuns"}.get(match[1], match[1]), request
+                )
             made = {**request.body, key: f"{match[1]}-{len(self.things[match[1]]) + 1}"}
             if match[1] == "recurringruns":
                 made["status"] = "ENABLED"
@@ -209,5 +275,13 @@ class FakeKubeflow(FakeApi):
 
     def _list(self, kind: str, key: str, request: Request) -> Answer:
         wanted = json.loads(request.query.get("filter") or "{}").get("predicates", [])
-        names = {predicate.get("stringValue", predicate.get("string_value")) for predicate in wanted}
-        return Answer({key: [each for each in self.things[kind] if not names or each["display_name"] in names]})
+        names = {
+            predicate.get("stringValue", predicate.get("string_value")) for predicate in wanted
+        }
+        return Answer(
+            {
+                key: [
+                    each for each in self.things[kind] if not names or each["display_name"] in names
+                ]
+            }
+        )

@@ -20,7 +20,11 @@ class Scripted(KubeflowRunner):
     """A runner whose looks are written down: a run, or the outage that comes instead."""
 
     def __init__(self, *looks: CloudRun | Away) -> None:
-        super().__init__(KubeflowSettings(pipeline_root="", service_account="", poll_seconds=0, host="http://127.0.0.1:1"))
+        super().__init__(
+            KubeflowSettings(
+                pipeline_root="", service_account="", poll_seconds=0, host="http://127.0.0.1:1"
+            )
+        )
         self.looks = list(looks)
         self.signed_in = 0
 
@@ -35,7 +39,12 @@ class Scripted(KubeflowRunner):
 
 
 def run(history: Path, state: str, **tasks: TaskState) -> CloudRun:
-    return CloudRun(run_id="r1", state=state, history=str(history), tasks=tuple(Task(step=step, state=each) for step, each in tasks.items()))  # type: ignore[arg-type]
+    return CloudRun(
+        run_id="r1",
+        state=state,
+        history=str(history),
+        tasks=tuple(Task(step=step, state=each) for step, each in tasks.items()),
+    )  # type: ignore[arg-type]
 
 
 def told(*looks: CloudRun | Away) -> list[tuple[str, str, str]]:
@@ -53,30 +62,59 @@ def test_each_change_is_told_once(tmp_path: Path) -> None:
         running,
         running,
         run(tmp_path, "succeeded", resolve="done", quantize="done", promote="skipped"),
-    ) == [("resolve", "started", ""), ("resolve", "finished", ""), ("quantize", "started", ""), ("quantize", "finished", "")]
+    ) == [
+        ("resolve", "started", ""),
+        ("resolve", "finished", ""),
+        ("quantize", "started", ""),
+        ("quantize", "finished", ""),
+    ]
 
 
-def test_the_candidates_of_a_sweep_are_told_as_one_step_with_the_figure_of_each(tmp_path: Path) -> None:
-    builds = [PlannedCandidate(method=method, bits=4, build=f"builds/abc/{method}-4") for method in ("bnb", "gptq")]
-    found = Resolution(verdict="new", reason="", source="x", commit="c", fingerprint="f", candidates=builds)
+def test_the_candidates_of_a_sweep_are_told_as_one_step_with_the_figure_of_each(
+    tmp_path: Path,
+) -> None:
+    builds = [
+        PlannedCandidate(method=method, bits=4, build=f"builds/abc/{method}-4")
+        for method in ("bnb", "gptq")
+    ]
+    found = Resolution(
+        verdict="new", reason="", source="x", commit="c", fingerprint="f", candidates=builds
+    )
     RunFactory(tmp_path, "r1").write("resolve", found)
     for each, figure in zip(builds, ("4.0 MB", ""), strict=True):
-        said = StepEvent(time="", run=each.build, step="quantize", candidate=each.name, event="finished", figure=figure)
+        said = StepEvent(
+            time="",
+            run=each.build,
+            step="quantize",
+            candidate=each.name,
+            event="finished",
+            figure=figure,
+        )
         (tmp_path / each.build).mkdir(parents=True)
         (tmp_path / each.build / "quantize.event.json").write_text(said.model_dump_json())
-    done, failed = Task(step="quantize", state="done"), Task(step="quantize", state="failed", message="gone")
+    done, failed = (
+        Task(step="quantize", state="done"),
+        Task(step="quantize", state="failed", message="gone"),
+    )
     assert told(run(tmp_path, "succeeded").model_copy(update={"tasks": merged([done, done])})) == [
         ("quantize", "started", ""),
         ("quantize", "finished", "bnb:4 4.0 MB, gptq:4 left out"),
     ]
-    assert merged([done, Task(step="quantize", state="waiting")]) == (Task(step="quantize", state="running"),)
-    assert merged([failed, done, Task(step="gate", state="waiting")]) == (failed, Task(step="gate", state="waiting"))
+    assert merged([done, Task(step="quantize", state="waiting")]) == (
+        Task(step="quantize", state="running"),
+    )
+    assert merged([failed, done, Task(step="gate", state="waiting")]) == (
+        failed,
+        Task(step="gate", state="waiting"),
+    )
     assert merged([Task(step="quantize", state=state) for state in ("reused", "done")]) == (done,)
 
 
 def test_a_step_that_is_tried_again_is_told_twice(tmp_path: Path) -> None:
     RunFactory(tmp_path, "r1").failed("benchmark", "its node went away")
-    looks = [run(tmp_path, "running", benchmark=state) for state in ("running", "failed", "running")]
+    looks = [
+        run(tmp_path, "running", benchmark=state) for state in ("running", "failed", "running")
+    ]
     assert told(*looks, run(tmp_path, "succeeded", benchmark="done")) == [
         ("benchmark", "started", ""),
         ("benchmark", "failed", "its node went away"),
@@ -88,12 +126,19 @@ def test_a_step_that_is_tried_again_is_told_twice(tmp_path: Path) -> None:
 def test_records_that_cannot_be_read_do_not_end_the_following(tmp_path: Path) -> None:
     (tmp_path / "r1").mkdir()
     (tmp_path / "r1" / "gate.event.json").write_text("{")
-    assert told(run(tmp_path, "succeeded", gate="done", quantize="done"))[-1] == ("quantize", "finished", "")
+    assert told(run(tmp_path, "succeeded", gate="done", quantize="done"))[-1] == (
+        "quantize",
+        "finished",
+        "",
+    )
 
 
 def test_an_outage_is_waited_out_with_a_new_sign_in(tmp_path: Path) -> None:
     runner = Scripted(Away("expired"), Away("503"), run(tmp_path, "succeeded"))
-    assert follow(runner, "r1", lambda event: None, NOT_PATIENT, 0.0, lambda words: None).state == "succeeded"
+    assert (
+        follow(runner, "r1", lambda event: None, NOT_PATIENT, 0.0, lambda words: None).state
+        == "succeeded"
+    )
     assert runner.signed_in == 2
 
 

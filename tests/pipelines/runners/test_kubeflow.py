@@ -33,10 +33,17 @@ def runner(kubeflow: FakeKubeflow, spec: str) -> KubeflowRunner:
     return KubeflowRunner(kubeflow_settings(kubeflow_options(kubeflow)), spec)
 
 
-def test_the_requests_of_a_submission(runner: KubeflowRunner, kubeflow: FakeKubeflow, spec: str) -> None:
+def test_the_requests_of_a_submission(
+    runner: KubeflowRunner, kubeflow: FakeKubeflow, spec: str
+) -> None:
     assert runner.submit(parameters(), RUN) == "runs-1"
     sent = [(request.method, request.path.removeprefix(ROOT)) for request in kubeflow.requests]
-    assert [path for method, path in sent if method == "POST"] == ["/experiments", "/pipelines/upload", "/pipelines/upload_version", "/runs"]
+    assert [path for method, path in sent if method == "POST"] == [
+        "/experiments",
+        "/pipelines/upload",
+        "/pipelines/upload_version",
+        "/runs",
+    ]
     experiment, upload, version, run = kubeflow.sent("POST", ".*")
     assert experiment.body == {"display_name": "greenlight"}
     assert upload.query["name"] == "greenlight-promotion" and spec in upload.body
@@ -57,7 +64,9 @@ def test_the_same_pipeline_is_uploaded_once(runner: KubeflowRunner, kubeflow: Fa
 
 
 @pytest.mark.parametrize("fault", [LOST, DROPPED, 429, 503, 401])
-def test_a_submission_that_was_not_answered_starts_one_run(runner: KubeflowRunner, kubeflow: FakeKubeflow, fault: int | str) -> None:
+def test_a_submission_that_was_not_answered_starts_one_run(
+    runner: KubeflowRunner, kubeflow: FakeKubeflow, fault: int | str
+) -> None:
     kubeflow.faults = [(POST_RUN, fault)]
     assert patiently(runner, lambda: runner.submit(parameters(), RUN), QUICK, print) == "runs-1"
     assert len(kubeflow.things["runs"]) == 1
@@ -74,11 +83,16 @@ def test_a_refusal_is_not_tried_again(runner: KubeflowRunner, kubeflow: FakeKube
 def test_a_token_is_read_anew(kubeflow: FakeKubeflow, spec: str, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("first\n")
-    runner = KubeflowRunner(kubeflow_settings(kubeflow_options(kubeflow, kfp_token_file=str(token))), spec)
+    runner = KubeflowRunner(
+        kubeflow_settings(kubeflow_options(kubeflow, kfp_token_file=str(token))), spec
+    )
     run_id = runner.submit(parameters(), RUN)
     token.write_text("second\n")
     runner.look(run_id)
-    assert (kubeflow.requests[0].authorization, kubeflow.requests[-1].authorization) == ("Bearer first", "Bearer second")
+    assert (kubeflow.requests[0].authorization, kubeflow.requests[-1].authorization) == (
+        "Bearer first",
+        "Bearer second",
+    )
 
 
 def test_looking_and_cancelling(runner: KubeflowRunner, kubeflow: FakeKubeflow) -> None:
@@ -94,31 +108,54 @@ def test_looking_and_cancelling(runner: KubeflowRunner, kubeflow: FakeKubeflow) 
         ("promote", "SKIPPED", None),
         ("gate", "PENDING", None),
     ]
-    tasks = [{"display_name": name, "state": state, "error": error} for name, state, error in details]
+    tasks = [
+        {"display_name": name, "state": state, "error": error} for name, state, error in details
+    ]
     kubeflow.script = [{"state": "RUNNING", "run_details": {"task_details": tasks}}]
     run = runner.look(run_id)
     assert (run.state, run.history) == ("running", "gs://models/greenlight")
     assert {task.step: task.state for task in run.tasks} == {
-        "resolve": "done", "download": "running", "deploy_green": "failed", "promote": "skipped", "gate": "waiting",
-    }  # fmt: skip
+        "resolve": "done",
+        "download": "running",
+        "deploy_green": "failed",
+        "promote": "skipped",
+        "gate": "waiting",
+    }
     runner.cancel(run_id)
-    assert (kubeflow.requests[-1].method, kubeflow.requests[-1].path) == ("POST", f"{ROOT}/runs/{run_id}:terminate")
+    assert (kubeflow.requests[-1].method, kubeflow.requests[-1].path) == (
+        "POST",
+        f"{ROOT}/runs/{run_id}:terminate",
+    )
     with pytest.raises(InputError, match="run: 'x'"):
         runner.look("x")
 
 
-def test_a_run_that_was_started_with_the_defaults_tells_its_history(runner: KubeflowRunner, kubeflow: FakeKubeflow) -> None:
+def test_a_run_that_was_started_with_the_defaults_tells_its_history(
+    runner: KubeflowRunner, kubeflow: FakeKubeflow
+) -> None:
     run_id = runner.submit(parameters(), RUN)
     kubeflow.things["runs"][0]["runtime_config"] = {"parameters": {"bits": 4}}
     spec, platform = yaml.safe_load_all(runner.spec)
-    kubeflow.things["versions"][0]["pipeline_spec"] = {"pipeline_spec": spec, "platform_spec": platform}
+    kubeflow.things["versions"][0]["pipeline_spec"] = {
+        "pipeline_spec": spec,
+        "platform_spec": platform,
+    }
     assert runner.look(run_id).history == "gs://models/greenlight"
 
 
 def test_the_requests_of_a_recurring_run(runner: KubeflowRunner, kubeflow: FakeKubeflow) -> None:
-    times = Timetable(cron="0 3 * * 1", start=datetime(2027, 1, 1, tzinfo=UTC), end=datetime(2028, 1, 1, tzinfo=UTC))
+    times = Timetable(
+        cron="0 3 * * 1",
+        start=datetime(2027, 1, 1, tzinfo=UTC),
+        end=datetime(2028, 1, 1, tzinfo=UTC),
+    )
     made = runner.create_schedule("weekly", parameters(), times)
-    assert (made.name, made.state, made.cron, made.max_concurrent_runs) == ("weekly", "active", "0 3 * * 1", 1)
+    assert (made.name, made.state, made.cron, made.max_concurrent_runs) == (
+        "weekly",
+        "active",
+        "0 3 * * 1",
+        1,
+    )
     (request,) = kubeflow.sent("POST", f"{ROOT}/recurringruns")
     assert request.body == {
         "experiment_id": "experiments-1",
@@ -129,9 +166,18 @@ def test_the_requests_of_a_recurring_run(runner: KubeflowRunner, kubeflow: FakeK
         "service_account": "greenlight-pipeline",
         "max_concurrency": "1",
         "no_catchup": True,
-        "trigger": {"cron_schedule": {"cron": "0 0 3 * * 1", "start_time": "2027-01-01T00:00:00+00:00", "end_time": "2028-01-01T00:00:00+00:00"}},
+        "trigger": {
+            "cron_schedule": {
+                "cron": "0 0 3 * * 1",
+                "start_time": "2027-01-01T00:00:00+00:00",
+                "end_time": "2028-01-01T00:00:00+00:00",
+            }
+        },
     }
-    for verb, state, call in (("disable", "paused", runner.pause_schedule), ("enable", "active", runner.resume_schedule)):
+    for verb, state, call in (
+        ("disable", "paused", runner.pause_schedule),
+        ("enable", "active", runner.resume_schedule),
+    ):
         call("weekly")
         assert kubeflow.requests[-1].path == f"{ROOT}/recurringruns/recurringruns-1:{verb}"
         assert [schedule.state for schedule in runner.schedules()] == [state]
@@ -141,9 +187,16 @@ def test_the_requests_of_a_recurring_run(runner: KubeflowRunner, kubeflow: FakeK
     assert kubeflow.requests[-1].method == "DELETE" and runner.schedules() == []
 
 
-def test_a_recurring_run_whose_answer_was_lost_is_made_once(runner: KubeflowRunner, kubeflow: FakeKubeflow) -> None:
+def test_a_recurring_run_whose_answer_was_lost_is_made_once(
+    runner: KubeflowRunner, kubeflow: FakeKubeflow
+) -> None:
     kubeflow.faults = [("POST .*/recurringruns", LOST)]
-    patiently(runner, lambda: runner.create_schedule("weekly", parameters(), Timetable(cron="0 3 * * 1")), QUICK, print)
+    patiently(
+        runner,
+        lambda: runner.create_schedule("weekly", parameters(), Timetable(cron="0 3 * * 1")),
+        QUICK,
+        print,
+    )
     assert len(kubeflow.things["recurringruns"]) == 1
 
 
@@ -156,7 +209,9 @@ def test_a_time_zone_is_refused(runner: KubeflowRunner, kubeflow: FakeKubeflow) 
 def test_names_are_asked_for_by_filter(runner: KubeflowRunner, kubeflow: FakeKubeflow) -> None:
     runner.submit(parameters(), RUN)
     (listing,) = kubeflow.sent("GET", f"{ROOT}/runs")
-    assert json.loads(listing.query["filter"]) == {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": RUN}]}
+    assert json.loads(listing.query["filter"]) == {
+        "predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": RUN}]
+    }
 
 
 def test_the_links(runner: KubeflowRunner, kubeflow: FakeKubeflow) -> None:

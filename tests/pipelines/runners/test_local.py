@@ -30,14 +30,20 @@ def test_a_cache_hit_is_a_reused_step() -> None:
 
 
 def test_a_step_that_died_silently_has_failed() -> None:
-    line = "19:13:53.523 - ERROR - Task \x1b[96m'quantize'\x1b[0m finished with status \x1b[91mFAILURE\x1b[0m\n"
+    line = (
+        "19:13:53.523 - ERROR - Task \x1b[96m'quantize'\x1b[0m finished with status"
+        " \x1b[91mFAILURE\x1b[0m\n"
+    )
     heard = events(STARTED, "    Killed\n", line)
     assert [event.event for event in heard] == ["started", "failed"]
     assert "Killed" in heard[-1].message
 
 
 def test_a_step_that_said_why_is_not_reported_twice() -> None:
-    line = "19:13:53.523 - ERROR - Task \x1b[96m'quantize'\x1b[0m finished with status \x1b[91mFAILURE\x1b[0m\n"
+    line = (
+        "19:13:53.523 - ERROR - Task \x1b[96m'quantize'\x1b[0m finished with status"
+        " \x1b[91mFAILURE\x1b[0m\n"
+    )
     assert [event.message for event in events(FAILED, line)] == ["disk full"]
 
 
@@ -47,6 +53,11 @@ def test_json_of_a_library_is_not_an_event() -> None:
 
 def test_loops_take_one_item_after_the_other() -> None:
     spec = yaml.safe_load(one_at_a_time(compile_promotion()))
-    loops = [task for component in spec["components"].values() for task in component.get("dag", {}).get("tasks", {}).values() if "parameterIterator" in task]
+    loops = [
+        task
+        for component in spec["components"].values()
+        for task in component.get("dag", {}).get("tasks", {}).values()
+        if "parameterIterator" in task
+    ]
     assert [loop["iteratorPolicy"] for loop in loops] == [{"parallelismLimit": 1}]
     assert "iteratorPolicy" not in compile_promotion()  # in a cloud each has a machine of its own

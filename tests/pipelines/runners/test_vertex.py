@@ -30,7 +30,12 @@ def spec() -> str:
 
 @pytest.fixture
 def runner(vertex: FakeVertex, spec: str) -> VertexRunner:
-    return VertexRunner(vertex_settings(vertex_options(vertex, labels="team=ml,cost=42", kms_key=KEY, network=NETWORK)), spec)
+    return VertexRunner(
+        vertex_settings(
+            vertex_options(vertex, labels="team=ml,cost=42", kms_key=KEY, network=NETWORK)
+        ),
+        spec,
+    )
 
 
 def job_body(spec: str, name: str, **changes: object) -> dict[str, object]:
@@ -51,20 +56,35 @@ def job_body(spec: str, name: str, **changes: object) -> dict[str, object]:
 
 def plain(body: dict[str, object]) -> dict[str, object]:
     """Without the enum's number, which the REST transport sends instead of its name."""
-    return {**body, "runtimeConfig": {**body["runtimeConfig"], "failurePolicy": "PIPELINE_FAILURE_POLICY_FAIL_SLOW"}}  # type: ignore[dict-item]
+    return {
+        **body,
+        "runtimeConfig": {
+            **body["runtimeConfig"],
+            "failurePolicy": "PIPELINE_FAILURE_POLICY_FAIL_SLOW",
+        },
+    }  # type: ignore[dict-item]
 
 
 def test_the_request_of_a_submission(runner: VertexRunner, vertex: FakeVertex, spec: str) -> None:
     assert runner.submit(parameters(bits=4), RUN) == RUN
     (request,) = vertex.requests
-    assert (request.method, request.path, request.query["pipelineJobId"]) == ("POST", f"{vertex.PARENT}/pipelineJobs", RUN)
+    assert (request.method, request.path, request.query["pipelineJobId"]) == (
+        "POST",
+        f"{vertex.PARENT}/pipelineJobs",
+        RUN,
+    )
     assert request.authorization.startswith("Bearer ")
-    assert request.body["runtimeConfig"]["failurePolicy"] in (1, "PIPELINE_FAILURE_POLICY_FAIL_SLOW")
+    assert request.body["runtimeConfig"]["failurePolicy"] in (
+        1,
+        "PIPELINE_FAILURE_POLICY_FAIL_SLOW",
+    )
     assert plain(request.body) == job_body(spec, RUN, bits=4)
 
 
 @pytest.mark.parametrize("fault", [LOST, DROPPED, 429, 503, 401])
-def test_a_submission_that_was_not_answered_starts_one_run(runner: VertexRunner, vertex: FakeVertex, fault: int | str) -> None:
+def test_a_submission_that_was_not_answered_starts_one_run(
+    runner: VertexRunner, vertex: FakeVertex, fault: int | str
+) -> None:
     vertex.faults = [(POST_JOB, fault)]
     assert patiently(runner, lambda: runner.submit(parameters(), RUN), QUICK, print) == RUN
     assert list(vertex.jobs) == [RUN]
@@ -80,26 +100,52 @@ def test_a_refusal_is_not_tried_again(runner: VertexRunner, vertex: FakeVertex) 
 
 def test_looking_and_cancelling(runner: VertexRunner, vertex: FakeVertex) -> None:
     runner.submit(parameters(), RUN)
-    details = [("deploy-green", "RUNNING"), ("download", "SKIPPED"), ("promote", "NOT_TRIGGERED"), ("resolve", "SUCCEEDED")]
-    vertex.script = [{"state": "PIPELINE_STATE_RUNNING", "jobDetail": {"taskDetails": [{"taskName": name, "state": state} for name, state in details]}}]
+    details = [
+        ("deploy-green", "RUNNING"),
+        ("download", "SKIPPED"),
+        ("promote", "NOT_TRIGGERED"),
+        ("resolve", "SUCCEEDED"),
+    ]
+    vertex.script = [
+        {
+            "state": "PIPELINE_STATE_RUNNING",
+            "jobDetail": {
+                "taskDetails": [{"taskName": name, "state": state} for name, state in details]
+            },
+        }
+    ]
     run = runner.look(RUN)
     assert (run.state, run.history) == ("running", "gs://models/greenlight")
-    assert [(task.step, task.state) for task in run.tasks] == [("deploy_green", "running"), ("download", "reused"), ("promote", "skipped"), ("resolve", "done")]
+    assert [(task.step, task.state) for task in run.tasks] == [
+        ("deploy_green", "running"),
+        ("download", "reused"),
+        ("promote", "skipped"),
+        ("resolve", "done"),
+    ]
     runner.cancel(RUN)
     assert vertex.requests[-1].path == f"{vertex.PARENT}/pipelineJobs/{RUN}:cancel"
     with pytest.raises(InputError, match="run: 'promotion-x'"):
         runner.look("promotion-x")
 
 
-def test_a_scheduled_run_with_defaults_tells_its_history(runner: VertexRunner, vertex: FakeVertex) -> None:
-    """A run that a person started in the console gives only the parameters that differ from the defaults."""
+def test_a_scheduled_run_with_defaults_tells_its_history(
+    runner: VertexRunner, vertex: FakeVertex
+) -> None:
+    """A run that a person started in the console gives only the parameters that differ from the
+    defaults.
+    """
     runner.submit(parameters(), RUN)
     vertex.jobs[RUN]["runtimeConfig"]["parameterValues"] = {"bits": 4}
     assert runner.look(RUN).history == "gs://models/greenlight"
 
 
 def test_the_requests_of_a_schedule(runner: VertexRunner, vertex: FakeVertex, spec: str) -> None:
-    times = Timetable(cron="TZ=Europe/Zurich 0 3 * * 1", max_concurrent_runs=1, start=datetime(2027, 1, 1, tzinfo=UTC), end=datetime(2028, 1, 1, tzinfo=UTC))
+    times = Timetable(
+        cron="TZ=Europe/Zurich 0 3 * * 1",
+        max_concurrent_runs=1,
+        start=datetime(2027, 1, 1, tzinfo=UTC),
+        end=datetime(2028, 1, 1, tzinfo=UTC),
+    )
     made = runner.create_schedule("weekly", parameters(), times)
     assert (made.name, made.state, made.cron) == ("weekly", "active", times.cron)
     (request,) = vertex.sent("POST", ".*/schedules")
@@ -114,9 +160,14 @@ def test_the_requests_of_a_schedule(runner: VertexRunner, vertex: FakeVertex, sp
     assert wanted["parent"] == "projects/proj-1/locations/us-central1"
     assert plain(wanted["pipelineJob"]) == job_body(spec, "weekly")
 
-    vertex.schedules["projects/proj-1/locations/us-central1/schedules/1"]["createPipelineJobRequest"] = wanted
+    vertex.schedules["projects/proj-1/locations/us-central1/schedules/1"][
+        "createPipelineJobRequest"
+    ] = wanted
     runner.pause_schedule("weekly")
-    assert (vertex.requests[-1].path, runner.schedules()[0].state) == (f"{vertex.PARENT}/schedules/1:pause", "paused")
+    assert (vertex.requests[-1].path, runner.schedules()[0].state) == (
+        f"{vertex.PARENT}/schedules/1:pause",
+        "paused",
+    )
     runner.resume_schedule("weekly")
     (request,) = vertex.sent("POST", ".*:resume")
     assert request.body.get("catchUp", False) is False
@@ -127,31 +178,49 @@ def test_the_requests_of_a_schedule(runner: VertexRunner, vertex: FakeVertex, sp
     runner.update_schedule("weekly", parameters(bits=4), Timetable(cron="0 5 * * *"))
     request = vertex.requests[-1]
     assert request.query["updateMask"] == "cron,maxConcurrentRunCount,createPipelineJobRequest"
-    assert plain(request.body["createPipelineJobRequest"]["pipelineJob"]) == job_body(spec, "weekly", bits=4)
+    assert plain(request.body["createPipelineJobRequest"]["pipelineJob"]) == job_body(
+        spec, "weekly", bits=4
+    )
     runner.delete_schedule("weekly")
     assert vertex.schedules == {}
     with pytest.raises(InputError, match="no such schedule"):
         runner.pause_schedule("weekly")
 
 
-def test_a_schedule_whose_answer_was_lost_is_made_once(runner: VertexRunner, vertex: FakeVertex) -> None:
+def test_a_schedule_whose_answer_was_lost_is_made_once(
+    runner: VertexRunner, vertex: FakeVertex
+) -> None:
     vertex.faults = [("POST .*/schedules", LOST)]
     times = Timetable(cron="0 3 * * 1")
-    assert patiently(runner, lambda: runner.create_schedule("weekly", parameters(), times), QUICK, print).name == "weekly"
+    assert (
+        patiently(
+            runner, lambda: runner.create_schedule("weekly", parameters(), times), QUICK, print
+        ).name
+        == "weekly"
+    )
     assert len(vertex.schedules) == 1
 
 
 def test_schedules_of_others_are_left_alone(runner: VertexRunner, vertex: FakeVertex) -> None:
-    vertex.schedules["x"] = {"name": "x", "displayName": "weekly", "cron": "* * * * *", "state": "ACTIVE"}
+    vertex.schedules["x"] = {
+        "name": "x",
+        "displayName": "weekly",
+        "cron": "* * * * *",
+        "state": "ACTIVE",
+    }
     assert runner.schedules() == []
     with pytest.raises(InputError, match="no such schedule"):
         runner.delete_schedule("weekly")
 
 
-def test_the_request_of_a_template(runner: VertexRunner, vertex: FakeVertex, spec: str, tmp_path: Path) -> None:
+def test_the_request_of_a_template(
+    runner: VertexRunner, vertex: FakeVertex, spec: str, tmp_path: Path
+) -> None:
     file = tmp_path / "promotion.yaml"
     file.write_text(spec)
-    assert runner.push_template(str(file), ["latest", "v1"]).endswith("/pipelines/proj-1/templates/promotion/sha256:0123")
+    assert runner.push_template(str(file), ["latest", "v1"]).endswith(
+        "/pipelines/proj-1/templates/promotion/sha256:0123"
+    )
     (request,) = vertex.sent("POST", "/pipelines.*")
     assert request.authorization == "Bearer token-1"
     assert 'name="tags"\r\n\r\nlatest,v1\r\n' in request.body
@@ -159,4 +228,7 @@ def test_the_request_of_a_template(runner: VertexRunner, vertex: FakeVertex, spe
 
 
 def test_the_console_link(runner: VertexRunner) -> None:
-    assert runner.link(RUN) == f"https://console.cloud.google.com/vertex-ai/locations/us-central1/pipelines/runs/{RUN}?project=proj-1"
+    assert (
+        runner.link(RUN)
+        == f"https://console.cloud.google.com/vertex-ai/locations/us-central1/pipelines/runs/{RUN}?project=proj-1"
+    )

@@ -1,4 +1,6 @@
-"""The state in an annotation and the lease, against an API server in memory that checks resourceVersions as the real one does."""
+"""The state in an annotation and the lease, against an API server in memory that checks
+resourceVersions as the real one does.
+"""
 
 import copy
 import threading
@@ -19,16 +21,30 @@ LEASE = "/apis/coordination.k8s.io/v1/namespaces/ns/leases/llm-rollout"
 
 
 class Memory(Connection):
-    """Objects by path. `before` is called ahead of each write, as somebody else who is a little faster."""
+    """Objects by path. `before` is called ahead of each write, as somebody else who is a little
+    faster.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.objects: dict[str, Json] = {SERVICE: {"metadata": {"resourceVersion": "1", "uid": "u"}, "spec": {"selector": {"app": "llm"}}}}
+        self.objects: dict[str, Json] = {
+            SERVICE: {
+                "metadata": {"resourceVersion": "1", "uid": "u"},
+                "spec": {"selector": {"app": "llm"}},
+            }
+        }
         self.before = lambda: None
         self.events: list[Json] = []
         self.lose_answers = 0
 
-    def call(self, method: str, path: str, body: Any = None, content_type: str = "", query: dict[str, str] | None = None) -> Json:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        content_type: str = "",
+        query: dict[str, str] | None = None,
+    ) -> Json:
         if path.endswith("/events"):
             self.events.append(body)
             return body
@@ -71,7 +87,16 @@ def merge(into: Json, patch: Json) -> None:
 
 
 def release(color: str, name: str) -> Release:
-    what = {"service": "llm", "model_uri": "gs://b/m", "digest": "d", "source": "s", "commit": "c", "method": "none", "bits": 16, "engine": "e"}
+    what = {
+        "service": "llm",
+        "model_uri": "gs://b/m",
+        "digest": "d",
+        "source": "s",
+        "commit": "c",
+        "method": "none",
+        "bits": 16,
+        "engine": "e",
+    }
     return Release.model_validate({"release_id": name, "color": color, **what})
 
 
@@ -87,10 +112,17 @@ def store(memory: Memory) -> Store:
 
 @pytest.fixture
 def live(store: Store) -> ServiceState:
-    return store.commit(store.read().filled(release("blue", "one")).filled(release("green", "two")).having(live="blue"))
+    return store.commit(
+        store.read()
+        .filled(release("blue", "one"))
+        .filled(release("green", "two"))
+        .having(live="blue")
+    )
 
 
-def test_one_write_moves_the_selector_and_the_state(store: Store, memory: Memory, live: ServiceState) -> None:
+def test_one_write_moves_the_selector_and_the_state(
+    store: Store, memory: Memory, live: ServiceState
+) -> None:
     service = memory.objects[SERVICE]
     assert service["spec"]["selector"] == {"app": "llm", "version": "blue"}
     assert service["metadata"]["annotations"]["greenlight.dev/live-release"] == "one"
@@ -109,8 +141,12 @@ def test_a_write_on_what_was_read_before_is_refused(store: Store, live: ServiceS
     assert store.read().live == "green"
 
 
-def test_what_others_write_to_the_service_is_no_conflict(store: Store, memory: Memory, live: ServiceState) -> None:
-    memory.before = lambda: memory.write(SERVICE, {"metadata": {"annotations": {"cloud.google.com/neg-status": "{}"}}})  # type: ignore[assignment]
+def test_what_others_write_to_the_service_is_no_conflict(
+    store: Store, memory: Memory, live: ServiceState
+) -> None:
+    memory.before = lambda: memory.write(
+        SERVICE, {"metadata": {"annotations": {"cloud.google.com/neg-status": "{}"}}}
+    )  # type: ignore[assignment]
     assert store.commit(live.having(live="green")).live == "green"
     assert memory.objects[SERVICE]["metadata"]["annotations"]["cloud.google.com/neg-status"] == "{}"
 
@@ -123,7 +159,9 @@ def test_another_run_that_is_faster_wins(store: Store, memory: Memory, live: Ser
     assert store.read().live == "blue"
 
 
-def test_a_write_whose_answer_was_lost_counts(store: Store, memory: Memory, live: ServiceState) -> None:
+def test_a_write_whose_answer_was_lost_counts(
+    store: Store, memory: Memory, live: ServiceState
+) -> None:
     memory.lose_answers = 1
     assert store.commit(live.having(live="green")).version == "2"
     assert store.read().live == "green"
@@ -142,7 +180,11 @@ def test_a_switch_by_hand_is_what_is_live(store: Store, memory: Memory, live: Se
 def test_history_is_told_as_events(store: Store, memory: Memory, live: ServiceState) -> None:
     store.commit(live.noting("promoted", release("green", "two"), "run-1", "d1"))
     (event,) = memory.events
-    assert (event["reason"], event["type"], event["involvedObject"]["name"]) == ("Promoted", "Normal", "llm")
+    assert (event["reason"], event["type"], event["involvedObject"]["name"]) == (
+        "Promoted",
+        "Normal",
+        "llm",
+    )
     assert "two on green, run run-1, decision d1" in event["message"]
 
 
@@ -176,10 +218,19 @@ class TestLease:
             pass
 
     def held(self, memory: Memory, holder: Holder) -> None:
-        spec = {"holderIdentity": "somebody", "leaseDurationSeconds": 1, "renewTime": "2026-01-01T00:00:00.000000Z"}
-        memory.objects[LEASE] = {"metadata": {"resourceVersion": "1", "annotations": {HOLDER: holder.model_dump_json()}}, "spec": spec}
+        spec = {
+            "holderIdentity": "somebody",
+            "leaseDurationSeconds": 1,
+            "renewTime": "2026-01-01T00:00:00.000000Z",
+        }
+        memory.objects[LEASE] = {
+            "metadata": {"resourceVersion": "1", "annotations": {HOLDER: holder.model_dump_json()}},
+            "spec": spec,
+        }
 
-    def test_of_a_process_that_died_here_is_free_at_once(self, store: Store, memory: Memory) -> None:
+    def test_of_a_process_that_died_here_is_free_at_once(
+        self, store: Store, memory: Memory
+    ) -> None:
         self.held(memory, Holder(run_id="dead", action="promote", who=who(), pid=2**22 - 7))
         began = time.monotonic()
         with store.lease("run-2", "promote"):
@@ -192,7 +243,9 @@ class TestLease:
             assert 1 <= time.monotonic() - began < 3
         assert memory.objects[LEASE]["spec"]["leaseTransitions"] == 2
 
-    def test_that_somebody_took_stops_every_write(self, store: Store, memory: Memory, live: ServiceState) -> None:
+    def test_that_somebody_took_stops_every_write(
+        self, store: Store, memory: Memory, live: ServiceState
+    ) -> None:
         lost = threading.Event()
         with store.lease("run-1", "promote"):
             memory.write(LEASE, {"spec": {"holderIdentity": "another"}})
@@ -201,4 +254,6 @@ class TestLease:
                 store.commit(live.having(live="green"))
             lost.set()
         assert lost.is_set() and store.read().live == "blue"
-        assert memory.objects[LEASE]["spec"]["holderIdentity"] == "another", "it is not taken away from whoever has it now"
+        assert memory.objects[LEASE]["spec"]["holderIdentity"] == "another", (
+            "it is not taken away from whoever has it now"
+        )
