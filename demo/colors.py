@@ -68,7 +68,7 @@ def find_colors() -> Colors:
 
 def _of_target() -> Colors:
     from greenlight.rollout import bluegreen
-    from greenlight.rollout.target import open_target
+    from greenlight.rollout.targets import open_target
 
     home = str(Path(os.environ.get("GREENLIGHT_HOME", ".greenlight")).absolute())
     service, namespace = (

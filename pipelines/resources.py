@@ -138,10 +138,11 @@ def load_resources(path: str = "") -> dict[str, StepResources]:
             f"steps.{unknown[0]}: there is no such step; the steps are {', '.join(ALL_STEPS)}",
         )
     found = {}
+    # the defaults by themselves first, so that a mistake there is named there
     for step in (
         "",
         *ALL_STEPS,
-    ):  # the defaults by themselves first, so that a mistake there is named there
+    ):
         own = read.steps.get(step) or {}
         try:
             found[step] = StepResources.model_validate({**read.defaults, **own})

@@ -160,9 +160,8 @@ class Service:
         """
         if not self._keys:
             return
-        given = _digest(
-            authorization.removeprefix("Bearer ").encode("latin-1")
-        )  # the bytes of the header
+        # the bytes of the header
+        given = _digest(authorization.removeprefix("Bearer ").encode("latin-1"))
         if not sum([hmac.compare_digest(given, key) for key in self._keys]):
             raise ApiError(
                 401,

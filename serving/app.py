@@ -27,7 +27,7 @@ from greenlight.serving.api import (
     VersionResponse,
     parse,
 )
-from greenlight.serving.generation import Abandoned, Generation
+from greenlight.serving.generation import AbandonedError, Generation
 from greenlight.serving.logs import log
 from greenlight.serving.openai import ChatEvents, ChatRequest, CompletionEvents, CompletionRequest
 
@@ -73,7 +73,7 @@ class TextResponse(Response):
         status = 200
         try:
             await (self._events(send) if self.stream else self._whole(send))
-        except Abandoned:
+        except AbandonedError:
             status = 499  # nginx's number for a client that closed the request
             service.metrics.failed("client_gone")
         except ApiError as error:  # before the first byte

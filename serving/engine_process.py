@@ -25,11 +25,11 @@ ANSWER_SECONDS = (
 )
 
 
-class EngineFault(Exception):
+class EngineFailedError(Exception):
     """The engine failed; nothing more is to be had from it."""
 
 
-class RequestRefused(Exception):
+class RequestRefusedError(Exception):
     """The engine could not take or finish this one request."""
 
 
@@ -58,7 +58,7 @@ class TokenStream:
 
     async def get(self) -> tuple[list[int], str | None]:
         """Tokens since the last call and, with the last of them, `stop` or `length`. Raises
-        EngineFault or RequestRefused.
+        EngineFailedError or RequestRefusedError.
         """
         if not self._tokens and self._finish is None:
             self._waiter = asyncio.get_running_loop().create_future()
@@ -188,7 +188,9 @@ class EngineProcess(asyncio.Protocol):
                 stream.put(tokens, None)
                 continue
             del streams[number]
-            stream.put(tokens, finish if finish in ("stop", "length") else RequestRefused(finish))
+            stream.put(
+                tokens, finish if finish in ("stop", "length") else RequestRefusedError(finish)
+            )
 
     def _event(self, kind: str, content: list[Any]) -> None:
         if kind == "pong":
@@ -199,7 +201,7 @@ class EngineProcess(asyncio.Protocol):
         elif kind == "refused":
             number, why = content
             if stream := self._streams.pop(number, None):
-                stream.put([], RequestRefused(why))
+                stream.put([], RequestRefusedError(why))
         elif kind == "fault":
             self._fail(*content)
 
@@ -211,7 +213,7 @@ class EngineProcess(asyncio.Protocol):
         log.critical("engine_failed", extra={"fields": fields})
         streams, self._streams = self._streams, {}
         for stream in streams.values():
-            stream.put([], EngineFault(reason))
+            stream.put([], EngineFailedError(reason))
         self.on_fault(reason)
 
 

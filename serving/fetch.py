@@ -57,7 +57,7 @@ def fetch(model: str, revision: str, folder: Path) -> Model:
         ArtifactSource,  # half a second, that a folder need not wait for
     )
     from greenlight.models.download import download_artifact, download_model
-    from greenlight.models.source import parse_source
+    from greenlight.models.open_source import parse_source
 
     log.info("fetching", extra={"fields": {"model": model, "folder": str(folder)}})
     source = parse_source(model, revision)

@@ -6,15 +6,15 @@ from collections.abc import AsyncGenerator
 from greenlight.serving.api import ApiError, Chunk
 from greenlight.serving.detokenizer import TextStream
 from greenlight.serving.engine_process import (
-    EngineFault,
+    EngineFailedError,
     EngineProcess,
-    RequestRefused,
+    RequestRefusedError,
     TokenStream,
 )
 from greenlight.serving.metrics import Metrics
 
 
-class Abandoned(Exception):
+class AbandonedError(Exception):
     """Nobody waits for this text any more."""
 
 
@@ -46,7 +46,7 @@ class Generation:
         Raises:
             ApiError: the engine failed, refused the request, or the server has to end before it is
                 done.
-            Abandoned: the client is gone.
+            AbandonedError: the client is gone.
         """
         stream, text, itl = self._stream, self.text, self._metrics.itl
         before, latest = 0, 0.0
@@ -69,14 +69,14 @@ class Generation:
                     yield Chunk(new + rest, count, "stop" if text.stopped else finish)
                     return
                 yield Chunk(new, count)
-        except EngineFault as fault:
+        except EngineFailedError as fault:
             raise ApiError(
                 500,
                 f"The engine failed while it generated: {fault}",
                 "engine_error",
                 code="engine_failed",
             ) from None
-        except RequestRefused as refusal:
+        except RequestRefusedError as refusal:
             raise ApiError(
                 500,
                 f"The engine could not finish this request: {refusal}",
@@ -97,7 +97,7 @@ class Generation:
 
     def abandon(self) -> None:
         """The client is gone: free the request's place now."""
-        self._end(Abandoned())
+        self._end(AbandonedError())
 
     def cut(self, reason: str) -> None:
         """End with an error that the client is told."""

@@ -102,9 +102,8 @@ class Lifecycle:
 
     def _engine_failed(self, reason: str) -> None:
         self.exit_code = 1
-        asyncio.get_running_loop().call_later(
-            0.1, self._end
-        )  # the answers of the requests in flight are being written
+        # the answers of the requests in flight are being written
+        asyncio.get_running_loop().call_later(0.1, self._end)
 
     def _terminate(self) -> None:
         if self._drain is not None:

@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 from greenlight.serving.admission import Service
 from greenlight.serving.logs import log
 
+# between two looks: a live server must notice fast, one that was never live may take its time
 LIVE_SECONDS, IDLE_SECONDS = (
     0.1,
     0.5,
-)  # between two looks: a live server must notice fast, one that was never live may take its time
+)
 ANSWER_SECONDS = 2.0
 
 

@@ -123,10 +123,11 @@ def die_with(parent: int) -> None:
 
 def main(fd: int, parent: int, config: EngineConfig) -> int:
     die_with(parent)
+    # sent to the whole group by terminals; the HTTP process says when to end
     for number in (
         signal.SIGTERM,
         signal.SIGINT,
-    ):  # sent to the whole group by terminals; the HTTP process says when to end
+    ):
         signal.signal(number, signal.SIG_IGN)
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -134,9 +135,8 @@ def main(fd: int, parent: int, config: EngineConfig) -> int:
     link = socket.socket(fileno=fd)
     try:
         started = time.monotonic()
-        with contextlib.redirect_stderr(
-            io.StringIO()
-        ):  # progress bars; what a crash prints goes around it
+        # progress bars; what a crash prints goes around it
+        with contextlib.redirect_stderr(io.StringIO()):
             engine = load(config)
             warm_up(engine)
         send(link, ["ready", {"load_seconds": round(time.monotonic() - started, 3)}])

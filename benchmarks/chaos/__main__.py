@@ -109,9 +109,8 @@ def world() -> Iterator[World]:
 def load(stage: Stage, users: int, tokens: int, output: Path) -> Iterator[None]:
     """A constant load of streams on the stable Service, from inside the cluster's network."""
     url = f"http://{stage.cluster.service_ip(stage.namespace, SERVICE)}"
-    wait_until(
-        lambda: answers(url), "the stable Service", 30
-    )  # the node's rules follow the first switch of a new Service a moment later
+    # the node's rules follow the first switch of a new Service a moment later
+    wait_until(lambda: answers(url), "the stable Service", 30)
     process = subprocess.Popen(
         [
             sys.executable,

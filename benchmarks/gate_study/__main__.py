@@ -55,9 +55,8 @@ def study_gate(looks: int = 0) -> Gate:
     gate = load_gate("default")
     objectives = [each for each in gate.objectives if each.kind.source in ("requests", "errors")]
     size = gate.benchmark.model_copy(update={"looks": looks or gate.benchmark.looks})
-    return gate.model_copy(
-        update={"objectives": objectives, "benchmark": size, "bake": Bake()}
-    )  # what is not studied does not tell one study from another
+    # what is not studied does not tell one study from another
+    return gate.model_copy(update={"objectives": objectives, "benchmark": size, "bake": Bake()})
 
 
 def main(

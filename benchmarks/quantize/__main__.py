@@ -48,9 +48,8 @@ class Bench:
         chosen = Calibration(samples=samples).chosen()
         self.texts.write_text("".join(json.dumps({"text": text}) + "\n" for text in chosen))
         self.tokens = samples * length
-        quiet = {
-            name: value for name, value in SETTINGS.items() if name != "GLIBC_TUNABLES"
-        }  # that is ours
+        # that is ours
+        quiet = {name: value for name, value in SETTINGS.items() if name != "GLIBC_TUNABLES"}
         self.environment = (
             os.environ
             | quiet

@@ -91,10 +91,11 @@ def resident_over(server: MeasuredProcess) -> float:
 
 
 def _end(number: int, _: object) -> NoReturn:
+    # a second one must not interrupt the stopping of the servers
     for again in (
         signal.SIGTERM,
         signal.SIGINT,
-    ):  # a second one must not interrupt the stopping of the servers
+    ):
         signal.signal(again, signal.SIG_IGN)
     sys.exit(128 + number)
 

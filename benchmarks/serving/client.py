@@ -30,7 +30,7 @@ STALL_SECONDS = 60  # a server that sends nothing for so long is stuck
 USAGE = re.compile(rb'"completion_tokens": ?(\d+)')
 
 
-class LoadFailed(GreenlightError):
+class LoadFailedError(GreenlightError):
     """A request was not answered whole."""
 
 
@@ -97,7 +97,7 @@ class Exchange:
 
 
 def drive(job: Job) -> Load:
-    """Run the client in a process of its own. Raises LoadFailed."""
+    """Run the client in a process of its own. Raises LoadFailedError."""
     timeout = job.warmup + job.seconds + 4 * STALL_SECONDS
     done = subprocess.run(
         [sys.executable, "-m", __name__],
@@ -107,7 +107,7 @@ def drive(job: Job) -> Load:
         timeout=timeout,
     )
     if done.returncode:
-        raise LoadFailed(done.stderr.strip())
+        raise LoadFailedError(done.stderr.strip())
     return Load(**json.loads(done.stdout))
 
 
@@ -115,7 +115,7 @@ def main() -> int:
     job = Job(**json.load(sys.stdin))
     try:
         load = measure(job)
-    except (LoadFailed, OSError) as error:
+    except (LoadFailedError, OSError) as error:
         print(f"{job.path}, {job.concurrency} at a time: {error}", file=sys.stderr)
         return 1
     print(json.dumps(asdict(load)))
@@ -141,7 +141,7 @@ def measure(job: Job) -> Load:
         while exchanges:
             ready = poller.poll(STALL_SECONDS)
             if not ready:
-                raise LoadFailed(
+                raise LoadFailedError(
                     f"nothing came for {STALL_SECONDS} s, {len(exchanges)} requests are unanswered"
                 )
             for number, _ in ready:
@@ -149,7 +149,7 @@ def measure(job: Job) -> Load:
                 data = exchange.connection.recv(1 << 16)
                 now = time.perf_counter()
                 if not data:
-                    raise LoadFailed(f"the connection was closed {_quote(exchange.received)}")
+                    raise LoadFailedError(f"the connection was closed {_quote(exchange.received)}")
                 exchange.received += data
                 if events := data.count(b"\n\n"):
                     exchange.arrivals.append((now, events))
@@ -191,11 +191,11 @@ def _whole(received: bytearray, stream: bool) -> bool:
 def _check(received: bytearray, job: Job) -> None:
     usage = USAGE.search(received, max(0, len(received) - 1000))
     if not received.startswith(b"HTTP/1.1 200"):
-        raise LoadFailed(f"the request was refused {_quote(received)}")
+        raise LoadFailedError(f"the request was refused {_quote(received)}")
     if job.done and b"data: [DONE]\n\n" not in received[-100:]:
-        raise LoadFailed(f"a stream ended without [DONE] {_quote(received)}")
+        raise LoadFailedError(f"a stream ended without [DONE] {_quote(received)}")
     if usage is None or int(usage[1]) != job.tokens:
-        raise LoadFailed(
+        raise LoadFailedError(
             f"an answer should have {job.tokens} tokens and has"
             f" {int(usage[1]) if usage else 'an unknown number'} {_quote(received)}"
         )

@@ -154,7 +154,6 @@ def _cpu_of_others(server: float) -> float:
     machine = psutil.cpu_times()
     ours = os.times()
     mine: float = ours.user + ours.system + ours.children_user + ours.children_system
-    total: float = (
-        sum(machine) - machine.idle - machine.iowait - machine.guest - machine.guest_nice
-    )  # guests are part of user
+    # guests are part of user
+    total: float = sum(machine) - machine.idle - machine.iowait - machine.guest - machine.guest_nice
     return total - mine - server

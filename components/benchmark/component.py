@@ -32,7 +32,7 @@ def benchmark(
     from greenlight.gate.looks import Looks
     from greenlight.gate.objectives import load_gate
     from greenlight.rollout.kubernetes.target import KubernetesTarget
-    from greenlight.rollout.target import open_target
+    from greenlight.rollout.targets import open_target
 
     with step("benchmark", run_id, history) as running:
         load, gate = load_workload(workload, prompts), load_gate(gate_file)

@@ -34,7 +34,7 @@ def deploy_green(
     from greenlight.models.upload import in_bucket
     from greenlight.rollout.bluegreen import deploy_green
     from greenlight.rollout.releases import Source
-    from greenlight.rollout.target import open_target
+    from greenlight.rollout.targets import open_target
 
     with step("deploy_green", run_id, history) as running:
         place = open_target(target, service, namespace, home, int(port))
@@ -58,10 +58,11 @@ def deploy_green(
             prompts=load_texts(prompts),
             golden=Evaluation.load(evaluation.path).golden,
         )
+        # cached steps do not know the run
         for made_by, artifact in (
             ("download", baseline),
             ("quantize", candidate),
-        ):  # cached steps do not know the run
+        ):
             running.publish(
                 f"{made_by}.json", Model.load(artifact.path).model_dump_json(indent=2).encode()
             )

@@ -17,7 +17,7 @@ def download(
     """Fetch the baseline at an exact commit. HF_TOKEN comes from the environment."""
     from greenlight.core.step import step
     from greenlight.models.download import download_model
-    from greenlight.models.source import parse_source
+    from greenlight.models.open_source import parse_source
 
     with step("download", build, history) as running:
         place = parse_source(source)  # the commit says all that a revision could

@@ -38,13 +38,15 @@ def gate(
             auto_promote,
             code_version,
         )
+        # for a replay
         record = judged.model_copy(
             update={"evaluation_uri": evaluation.uri, "benchmark_uri": result.uri}
-        )  # for a replay
+        )
         with contextlib.suppress(IntegrityError):  # a broken record has been judged as no evidence
+            # a cached step does not know the run
             running.publish(
                 "evaluate.json", Evaluation.load(evaluation.path).model_dump_json(indent=2).encode()
-            )  # a cached step does not know the run
+            )
         passed = sum(objective.status == "pass" for objective in record.objectives)
         running.finish(
             record,

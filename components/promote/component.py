@@ -21,7 +21,7 @@ def promote(
     from greenlight.core.records import Decision
     from greenlight.core.step import step
     from greenlight.rollout.bluegreen import promote
-    from greenlight.rollout.target import open_target
+    from greenlight.rollout.targets import open_target
 
     with step("promote", run_id, history) as running:
         record = promote(
@@ -56,7 +56,7 @@ def retire(
     from greenlight.core.records import Decision
     from greenlight.core.step import step
     from greenlight.rollout.bluegreen import retire
-    from greenlight.rollout.target import open_target
+    from greenlight.rollout.targets import open_target
 
     with step("retire", run_id, history) as running:
         record = retire(

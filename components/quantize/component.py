@@ -31,9 +31,8 @@ def quantize(
 
     name = recipe_name(method, int(bits))
     with step("quantize", build, history, *((name, candidate.path) if sweep else ())) as running:
-        data = Calibration(
-            calibration, int(calibration_samples), int(calibration_length)
-        )  # numbers travel as doubles
+        # numbers travel as doubles
+        data = Calibration(calibration, int(calibration_samples), int(calibration_length))
         record = quantize_model(
             baseline.path,
             candidate.path,

@@ -138,7 +138,7 @@ def gate_file() -> str:
     metrics_table = _table(
         ("metric", "what", "unit", "scopes", "against live as", "statistics"), rows
     )
-    parts = [
+    parts: list[tuple[str, type[BaseModel]]] = [
         ("The file", Gate),
         ("An objective", Objective),
         ("`benchmark:`", Plan),
@@ -162,7 +162,7 @@ def gate_file() -> str:
 def workload_file() -> str:
     from greenlight.benchmark.workload import Lengths, Prices, Slo, Stage, Workload
 
-    parts = [
+    parts: list[tuple[str, type[BaseModel]]] = [
         ("The file", Workload),
         ("`input_tokens:`, `output_tokens:`", Lengths),
         ("A stage", Stage),

@@ -6,20 +6,25 @@ import itertools
 import random
 from collections.abc import Iterator, Sequence
 
-from greenlight.benchmark.planned_requests import Ask
+from greenlight.benchmark.planned_requests import PlannedRequest
 from greenlight.benchmark.workload import Workload
 
 
-def due_times(workload: Workload, asks: Sequence[Ask], source: random.Random) -> Iterator[float]:
+def due_times(
+    workload: Workload, planned: Sequence[PlannedRequest], source: random.Random
+) -> Iterator[float]:
     """Seconds after the begin of the pairs, rising, without end. A trace that has ended begins
     again.
     """
     if workload.arrivals == "trace":
-        last = asks[-1].at or 0.0
-        lap = (
-            last * len(asks) / max(1, len(asks) - 1) or 1.0
-        )  # one mean gap between its end and its next begin
-        yield from (round_ * lap + (ask.at or 0.0) for round_ in itertools.count() for ask in asks)
+        last = planned[-1].at or 0.0
+        # one mean gap between its end and its next begin
+        lap = last * len(planned) / max(1, len(planned) - 1) or 1.0
+        yield from (
+            round_ * lap + (request.at or 0.0)
+            for round_ in itertools.count()
+            for request in planned
+        )
     begin = 0.0
     for number, stage in enumerate(workload.rated, 1):
         assert stage.rate is not None

@@ -14,7 +14,7 @@ AHEAD_SECONDS = 0.5
 """Between the last one's arrival and the begin: time for all to read it."""
 
 
-class Meeting:
+class Barrier:
     """Where `workers` workers wait for each other. One alone waits for nobody.
 
     Args:

@@ -12,7 +12,7 @@ from typing import Self
 
 from pydantic import BaseModel, Field
 
-from greenlight.benchmark.planned_requests import Ask
+from greenlight.benchmark.planned_requests import PlannedRequest
 from greenlight.benchmark.samples import (
     BLOCK_LINES,
     LOOP_LAGS,
@@ -35,7 +35,7 @@ class Job(BaseModel):
     plan: Plan
     workload: Workload
     sides: list[Side]
-    asks: list[Ask]
+    planned: list[PlannedRequest]
     folder: Path = Field(
         description="Where it leaves requests.jsonl, blocks.jsonl and loop-lags.f32."
     )
@@ -43,7 +43,7 @@ class Job(BaseModel):
     users: int = Field(description="That it has ready, whatever the phases need.")
     worker: int = Field(0, description="Which of the workers it is.")
     workers: int = 1
-    meeting: str = Field("", description="Folder or prefix where workers wait for each other.")
+    barrier: str = Field("", description="Folder or prefix where workers wait for each other.")
 
     @classmethod
     def load(cls, path: str) -> Self:

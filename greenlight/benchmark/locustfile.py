@@ -29,12 +29,12 @@ from locust import User, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
-from greenlight.benchmark.barrier import Meeting
+from greenlight.benchmark.barrier import Barrier
 from greenlight.benchmark.client import Reply
 from greenlight.benchmark.generator import Job
-from greenlight.benchmark.planned_requests import Ask
+from greenlight.benchmark.planned_requests import PlannedRequest
 from greenlight.benchmark.prompts import load_prompts
-from greenlight.benchmark.scheduler import Caller, Conductor, Recorder
+from greenlight.benchmark.scheduler import Caller, Recorder, Scheduler
 from greenlight.benchmark.workload import ROLES, Plan, Side, Workload
 from greenlight.core.errors import InputError
 
@@ -89,7 +89,7 @@ def add_options(parser: LocustArgumentParser, **_: object) -> None:
 class ColorUser(User):
     """One user. What it sends next is the conductor's business."""
 
-    conductor: Conductor
+    conductor: Scheduler
 
     def on_start(self) -> None:
         self.caller = Caller(self.conductor.plan.timeout)
@@ -121,15 +121,15 @@ def start(environment: Environment, **_: object) -> None:
     options = environment.parsed_options
     if options.job:
         job = Job.load(options.job)
-        meeting = Meeting(job.meeting, job.worker, job.workers)
-        ColorUser.conductor = Conductor(
+        barrier = Barrier(job.barrier, job.worker, job.workers)
+        ColorUser.conductor = Scheduler(
             job.plan,
             job.workload,
             job.sides,
-            job.asks,
+            job.planned,
             _report(environment),
             Recorder(job.folder),
-            meeting,
+            barrier,
         )
         gevent.spawn(_conduct, environment, ColorUser.conductor, job.parent)
     else:
@@ -137,9 +137,12 @@ def start(environment: Environment, **_: object) -> None:
         sides = [
             Side(role=role, endpoints=tuple(urls[role].split(","))) for role in ROLES if urls[role]
         ]
-        asks = [Ask.of(prompt, options.max_length) for prompt in load_prompts(options.prompts)]
-        ColorUser.conductor = Conductor(
-            ByHand(max_tokens=options.max_length), Workload(), sides, asks, _report(environment)
+        planned = [
+            PlannedRequest.of(prompt, options.max_length)
+            for prompt in load_prompts(options.prompts)
+        ]
+        ColorUser.conductor = Scheduler(
+            ByHand(max_tokens=options.max_length), Workload(), sides, planned, _report(environment)
         )
         gevent.spawn(ColorUser.conductor.run_pairs)
 
@@ -168,7 +171,7 @@ def _report(environment: Environment) -> Callable[[Side, Reply], None]:
     return report
 
 
-def _conduct(environment: Environment, conductor: Conductor, parent: int) -> None:
+def _conduct(environment: Environment, conductor: Scheduler, parent: int) -> None:
     """Conduct a benchmark and end Locust with exit code 0 when all of it was done. Ends early when
     the step that started it is gone.
     """

@@ -23,7 +23,7 @@ SPARE = 16
 """Tokens of a model's context left for what a server puts around a text."""
 
 
-class Ask(BaseModel):
+class PlannedRequest(BaseModel):
     """One request as both colors get it."""
 
     text: str = Field("", description="The prompt, unless it is a chat.")
@@ -34,7 +34,7 @@ class Ask(BaseModel):
     )
 
     @classmethod
-    def of(cls, prompt: Prompt, output_tokens: int, at: float | None = None) -> "Ask":
+    def of(cls, prompt: Prompt, output_tokens: int, at: float | None = None) -> "PlannedRequest":
         if isinstance(prompt, str):
             return cls(text=prompt, output_tokens=output_tokens, at=at)
         return cls(messages=prompt, output_tokens=output_tokens, at=at)
@@ -93,8 +93,8 @@ class ServedModel:
         return text if len(offsets) <= tokens else text[: offsets[tokens - 1][1]]
 
 
-def prepare(workload: Workload, plan: Plan, model: ServedModel) -> list[Ask]:
-    """The asks of a benchmark. Pairs take them in turn, in a new order each time round; those of a
+def prepare(workload: Workload, plan: Plan, model: ServedModel) -> list[PlannedRequest]:
+    """The requests that a benchmark plans. Pairs take them in turn, in a new order each time round; those of a
     trace once, as they come.
 
     Raises:
@@ -104,15 +104,15 @@ def prepare(workload: Workload, plan: Plan, model: ServedModel) -> list[Ask]:
     if workload.trace:
         return _trace(workload, plan, prompts, model)
     if workload.input_tokens is None and workload.output_tokens is None:
-        return [Ask.of(prompt, plan.max_tokens) for prompt in prompts]
+        return [PlannedRequest.of(prompt, plan.max_tokens) for prompt in prompts]
     source = random.Random(f"{workload.seed if workload.seed is not None else plan.seed} lengths")
-    asks, deck = [], list[int]()
+    planned, deck = [], list[int]()
     for _ in range(max(len(prompts), VARIETY)):
         deck = deck or source.sample(range(len(prompts)), len(prompts))
         output = workload.output_tokens.draw(source) if workload.output_tokens else plan.max_tokens
         length = workload.input_tokens.draw(source) if workload.input_tokens else None
-        asks.append(_ask(prompts, deck.pop(), length, output, model))
-    return asks
+        planned.append(_ask(prompts, deck.pop(), length, output, model))
+    return planned
 
 
 def _ask(
@@ -122,15 +122,15 @@ def _ask(
     output: int,
     model: ServedModel,
     at: float | None = None,
-) -> Ask:
-    """An ask whose prompt has `length` tokens, made of prompts from number `start` on. Both lengths
+) -> PlannedRequest:
+    """A request whose prompt has `length` tokens, made of prompts from number `start` on. Both lengths
     are cut to what the model's context holds.
     """
     if model.context and output + (length or 0) + SPARE > model.context:
         output = max(1, min(output, model.context // 2))
         length = min(length, max(1, model.context - output - SPARE)) if length else length
     prompt = prompts[start]
-    return Ask.of(
+    return PlannedRequest.of(
         prompt if length is None else _of_length(prompts, start, length, model), output, at
     )
 
@@ -152,11 +152,13 @@ def _of_length(prompts: list[Prompt], start: int, tokens: int, model: ServedMode
     )
 
 
-def _trace(workload: Workload, plan: Plan, prompts: list[Prompt], model: ServedModel) -> list[Ask]:
+def _trace(
+    workload: Workload, plan: Plan, prompts: list[Prompt], model: ServedModel
+) -> list[PlannedRequest]:
     """What was sent once, sent again: when, and how long. Lines without a text or a chat get one of
     the prompts, cut to their length.
     """
-    asks: list[Ask] = []
+    planned: list[PlannedRequest] = []
     for number, line in read_objects("trace", workload.trace, workload.trace):
         if not isinstance(line, dict):
             raise _bad(
@@ -172,7 +174,7 @@ def _trace(workload: Workload, plan: Plan, prompts: list[Prompt], model: ServedM
             raise _bad(workload, number, problem)
         own = line.get("prompt") or line.get("messages")
         length = None if own else int(_number(workload, number, line, "input_tokens", 1, None))
-        asks.append(
+        planned.append(
             _ask(
                 [own] if own else prompts,
                 0 if own else number % len(prompts),
@@ -182,16 +184,19 @@ def _trace(workload: Workload, plan: Plan, prompts: list[Prompt], model: ServedM
                 at,
             )
         )
-    if not asks:
+    if not planned:
         raise InputError(
             "trace",
             workload.trace,
             'holds no request; write one JSON object a line, such as {"timestamp": 0.5,'
             ' "input_tokens": 200}',
         )
-    asks.sort(key=lambda ask: ask.at or 0)
-    begin = asks[0].at or 0
-    return [ask.model_copy(update={"at": ((ask.at or 0) - begin) / workload.speed}) for ask in asks]
+    planned.sort(key=lambda request: request.at or 0)
+    begin = planned[0].at or 0
+    return [
+        request.model_copy(update={"at": ((request.at or 0) - begin) / workload.speed})
+        for request in planned
+    ]
 
 
 def _number(

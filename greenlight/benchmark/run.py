@@ -12,11 +12,11 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from greenlight.benchmark.barrier import Meeting
+from greenlight.benchmark.barrier import Barrier
 from greenlight.benchmark.generator import LOG, Generators, Job
-from greenlight.benchmark.planned_requests import Ask, ServedModel, prepare
+from greenlight.benchmark.planned_requests import PlannedRequest, ServedModel, prepare
 from greenlight.benchmark.samples import (
     BLOCKS,
     REQUESTS,
@@ -36,7 +36,6 @@ from greenlight.benchmark.versions import changed, mismatch, read_versions, unre
 from greenlight.benchmark.workload import Plan, Role, Side, Workload, users_needed, workers_used
 from greenlight.core.errors import InputError
 from greenlight.core.records import RECORD_FILE, BenchmarkResult, Deployment, Release
-from greenlight.gate.looks import Looks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,6 +48,19 @@ POLL_SECONDS = 0.1
 GONE_AFTER = 5
 
 
+class StoppingRule(Protocol):
+    """What may end the pairs before all that were planned are run.
+
+    Attributes:
+        stopped_at: number of pairs after which it ended them; 0 while it has not.
+    """
+
+    stopped_at: int
+
+    def decided(self, requests: Collected, blocks: Sequence[Block]) -> bool:
+        """Whether what was measured until now is enough."""
+
+
 def run_benchmark(
     deployment: Deployment | None,
     endpoints_a: Sequence[str],
@@ -56,9 +68,9 @@ def run_benchmark(
     output_folder: Path | str,
     plan: Plan,
     workload: Workload,
-    looks: Looks | None = None,
-    asks: list[Ask] | None = None,
-    share: Meeting | None = None,
+    looks: StoppingRule | None = None,
+    planned: list[PlannedRequest] | None = None,
+    share: Barrier | None = None,
 ) -> BenchmarkResult:
     """Measure a (the candidate) against b (live), side by side, or a alone.
 
@@ -71,7 +83,7 @@ def run_benchmark(
         endpoints_a: URLs of the candidate; empty: those of the deployment.
         endpoints_b: URLs of live; empty: those of the deployment, or none.
         looks: of the gate, which may end the pairs early.
-        asks: what the workload asks for, where that was prepared already.
+        planned: the requests of the workload, where that was prepared already.
         share: this is one of several pods that measure together; its part is all that it returns.
 
     Returns:
@@ -89,7 +101,7 @@ def run_benchmark(
         {"candidate": deployment.candidate, "live": deployment.live} if deployment else {}
     )
     models = {side.role: ServedModel(releases.get(side.role)) for side in sides}
-    asks = prepare(workload, plan, models["candidate"]) if asks is None else asks
+    planned = prepare(workload, plan, models["candidate"]) if planned is None else planned
     folder = _empty(Path(output_folder))
 
     before = read_versions(sides)
@@ -103,7 +115,7 @@ def run_benchmark(
     requests, blocks, loop_lags = Collected(len(sides)), list[Block](), array.array("f")
     if not reason:
         generator_folder = folder / GENERATOR_FOLDER
-        jobs = _jobs(plan, workload, sides, asks, generator_folder, share)
+        jobs = _jobs(plan, workload, sides, planned, generator_folder, share)
         requests, blocks, loop_lags, log_text, reason = _generate(jobs, looks)
         (folder / LOG).write_bytes(log_text)
         shutil.rmtree(generator_folder)
@@ -111,7 +123,9 @@ def run_benchmark(
         reason = reason or changed(before, after) or _mismatch(sides, releases, after)
     table = requests.table()
     reason = reason or next(
-        filter(None, (token_mismatch(side.role, models[side.role], asks, table) for side in sides)),
+        filter(
+            None, (token_mismatch(side.role, models[side.role], planned, table) for side in sides)
+        ),
         "",
     )
     stopped_at = looks.stopped_at if looks else 0
@@ -186,29 +200,29 @@ def _jobs(
     plan: Plan,
     workload: Workload,
     sides: list[Side],
-    asks: list[Ask],
+    planned: list[PlannedRequest],
     folder: Path,
-    share: Meeting | None,
+    share: Barrier | None,
 ) -> list[Job]:
     """A job for each worker on this machine."""
     users = users_needed(plan, workload)
     if share:
-        workers, meeting = [share.worker], share
+        workers, barrier = [share.worker], share
     else:
         count = workers_used(plan, workload)
-        workers, meeting = list(range(count)), Meeting(str(folder / "meeting"), 0, count)
+        workers, barrier = list(range(count)), Barrier(str(folder / "barrier"), 0, count)
     return [
         Job(
             plan=plan,
             workload=workload,
             sides=sides,
-            asks=asks,
+            planned=planned,
             folder=folder / str(worker),
             parent=os.getpid(),
-            users=-(-users // meeting.workers),
+            users=-(-users // barrier.workers),
             worker=worker,
-            workers=meeting.workers,
-            meeting=meeting.place,
+            workers=barrier.workers,
+            barrier=barrier.place,
         )
         for worker in workers
     ]
@@ -265,7 +279,7 @@ def _mismatch(sides: Sequence[Side], releases: dict[str, Release], versions: dic
 
 
 def _generate(
-    jobs: list[Job], looks: Looks | None
+    jobs: list[Job], looks: StoppingRule | None
 ) -> tuple[Collected, list[Block], "array.array[float]", bytes, str]:
     """Run the generators to their end. Returns requests, blocks, loop lags, their logs, and why it
     is not all that was planned.
@@ -307,7 +321,7 @@ def _generate(
         )
 
 
-def _shortfall(jobs: list[Job], running: Generators, looks: Looks | None) -> str:
+def _shortfall(jobs: list[Job], running: Generators, looks: StoppingRule | None) -> str:
     """What of the plan was not run, though nothing went wrong that is known of; empty when nothing
     is missing.
     """
@@ -332,9 +346,8 @@ def _sigterm() -> Iterator[threading.Event]:
     to be written.
     """
     asked = threading.Event()
-    if (
-        threading.current_thread() is not threading.main_thread()
-    ):  # only the main thread may set handlers
+    # only the main thread may set handlers
+    if threading.current_thread() is not threading.main_thread():
         yield asked
         return
     previous = signal.signal(signal.SIGTERM, lambda *_: asked.set())

@@ -85,9 +85,8 @@ def find_saturation(
     probes: list[Probe] = []
     kept, broken, rate = 0.0, math.inf, min(start, most)
     while broken / max(kept, start / 64) > CLOSE_ENOUGH:
-        for _ in range(
-            TRIES
-        ):  # something else on the generator's machine may have held it up for a moment
+        # something else on the generator's machine may have held it up for a moment
+        for _ in range(TRIES):
             probes.append(probe := _probe(endpoints, workload, rate, seconds))
             if not probe.limited:
                 break

@@ -17,9 +17,9 @@ import gevent
 from gevent.queue import JoinableQueue
 
 from greenlight.benchmark.arrivals import due_times
-from greenlight.benchmark.barrier import Meeting
+from greenlight.benchmark.barrier import Barrier
 from greenlight.benchmark.client import Client, Reply
-from greenlight.benchmark.planned_requests import Ask
+from greenlight.benchmark.planned_requests import PlannedRequest
 from greenlight.benchmark.samples import BLOCK_LINES, LOOP_LAGS, REQUEST_LINES, STOP, Block, Request
 from greenlight.benchmark.workload import Plan, Side, Workload
 
@@ -41,10 +41,10 @@ class Caller:
         self.timeout = timeout
         self.clients: dict[str, Client] = {}
 
-    def generate(self, endpoint: str, ask: Ask, max_tokens: int, seed: int) -> Reply:
+    def generate(self, endpoint: str, request: PlannedRequest, max_tokens: int, seed: int) -> Reply:
         if endpoint not in self.clients:
             self.clients[endpoint] = Client(endpoint, self.timeout)
-        return self.clients[endpoint].generate(ask.messages or ask.text, max_tokens, seed)
+        return self.clients[endpoint].generate(request.messages or request.text, max_tokens, seed)
 
     def close(self) -> None:
         for client in self.clients.values():
@@ -59,7 +59,7 @@ class Pair:
     """`due`: of open loop, on the clock of perf_counter."""
 
     number: int
-    ask: int
+    request: int
     sides: list[Side]
     due: float | None
 
@@ -87,7 +87,7 @@ class Recorder:
         return (self.folder / STOP).exists()
 
 
-class Conductor:
+class Scheduler:
     """Gives jobs to the users and waits for them, phase by phase.
 
     A user takes jobs from `jobs` for as long as it lives. `on_reply` is told of every measured
@@ -100,22 +100,22 @@ class Conductor:
         plan: Plan,
         workload: Workload,
         sides: list[Side],
-        asks: list[Ask],
+        planned: list[PlannedRequest],
         on_reply: Callable[[Side, Reply], None],
         recorder: Recorder | None = None,
-        meeting: Meeting | None = None,
+        barrier: Barrier | None = None,
     ) -> None:
-        self.plan, self.workload, self.sides, self.asks = plan, workload, sides, asks
+        self.plan, self.workload, self.sides, self.planned = plan, workload, sides, planned
         self.on_reply, self.recorder = on_reply, recorder
-        self.meeting = meeting or Meeting("", 0, 1)
+        self.barrier = barrier or Barrier("", 0, 1)
         self.jobs: JoinableQueue[Job] = JoinableQueue()
         seed = plan.seed if workload.seed is None else workload.seed
         self.random, self.arrivals = (
             random.Random(f"{seed} order"),
             random.Random(f"{seed} arrivals"),
         )
-        self.own_random = random.Random(f"{seed} worker {self.meeting.worker}")
-        self.seeds = itertools.count(1 + self.meeting.worker * 10**9)
+        self.own_random = random.Random(f"{seed} worker {self.barrier.worker}")
+        self.seeds = itertools.count(1 + self.barrier.worker * 10**9)
         self.endpoints = {side.role: itertools.cycle(side.endpoints) for side in sides}
         self.loop_lags = array.array("f")
         self._looked, self._stopped = 0.0, False
@@ -146,10 +146,10 @@ class Conductor:
             self.plan.concurrency if self.workload.warm_up is None else self.workload.warm_up
         )
         for side in self.sides:
-            ask = functools.partial(self._ask, side, ask=0, seed=0)
-            self._all(count, functools.partial(ask, max_tokens=self.plan.block_tokens))
+            send = functools.partial(self._ask, side, request=0, seed=0)
+            self._all(count, functools.partial(send, max_tokens=self.plan.block_tokens))
             for _ in range(2):
-                self._all(1, functools.partial(ask, max_tokens=self.asks[0].output_tokens))
+                self._all(1, functools.partial(send, max_tokens=self.planned[0].output_tokens))
 
     def run_blocks(self) -> None:
         numbers = itertools.count()
@@ -171,8 +171,8 @@ class Conductor:
             end = time.perf_counter() + stage.seconds if number < len(stages) else float("inf")
             self._all(
                 self._share(stage.users or 1),
-                lambda caller, end=end: self._send_pairs(caller, pairs, end),
-            )  # type: ignore[misc]
+                lambda caller, end=end: self._send_pairs(caller, pairs, end),  # type: ignore[misc]
+            )
         if not stages:
             self._all(
                 self._share(self.workload.users or self.plan.users),
@@ -180,13 +180,13 @@ class Conductor:
             )
 
     def _plan_pairs(self, begin: float) -> Iterator[Pair]:
-        """The pairs of this worker, in order. Each pass through the asks takes them in a new order;
+        """The pairs of this worker, in order. Each pass through the planned requests takes them in a new order;
         a trace is taken as it is.
         """
         last = begin + (self.workload.seconds or float("inf"))
         trace, deck = self.workload.arrivals == "trace", list[int]()
         times = (
-            due_times(self.workload, self.asks, self.arrivals)
+            due_times(self.workload, self.planned, self.arrivals)
             if self.workload.open_loop
             else itertools.repeat(None)
         )
@@ -194,14 +194,14 @@ class Conductor:
             range(self.plan.pairs) if self.plan.pairs else itertools.count(), times, strict=False
         ):
             deck = deck or (
-                list(range(len(self.asks)))[::-1]
+                list(range(len(self.planned)))[::-1]
                 if trace
-                else self.random.sample(range(len(self.asks)), len(self.asks))
+                else self.random.sample(range(len(self.planned)), len(self.planned))
             )
             pair = Pair(number, deck.pop(), self._shuffled(), None if at is None else begin + at)
             if (pair.due or time.perf_counter()) > last or self._told_to_stop():
                 return
-            if number % self.meeting.workers == self.meeting.worker:
+            if number % self.barrier.workers == self.barrier.worker:
                 yield pair
 
     def _told_to_stop(self) -> bool:
@@ -238,11 +238,14 @@ class Conductor:
         self.jobs.join()
 
     def _measure_pair(self, caller: Caller, pair: Pair, order: int, side: Side, seed: int) -> None:
-        block, tokens = pair.number // self.plan.pairs_per_block, self.asks[pair.ask].output_tokens
+        block, tokens = (
+            pair.number // self.plan.pairs_per_block,
+            self.planned[pair.request].output_tokens,
+        )
         self._measure(
             caller,
             side,
-            pair.ask,
+            pair.request,
             seed,
             tokens,
             pair.due,
@@ -258,11 +261,11 @@ class Conductor:
 
         def load(caller: Caller) -> None:
             while time.perf_counter() < end:
-                ask, seed = self.own_random.randrange(len(self.asks)), next(self.seeds)
+                request, seed = self.own_random.randrange(len(self.planned)), next(self.seeds)
                 self._measure(
                     caller,
                     side,
-                    ask,
+                    request,
                     seed,
                     self.plan.block_tokens,
                     None,
@@ -272,9 +275,8 @@ class Conductor:
                     order=order,
                 )
 
-        self._all(
-            self._share(self.plan.concurrency), load
-        )  # streams in flight at the end are read to their end; the window leaves them out
+        # streams in flight at the end are read to their end; the window leaves them out
+        self._all(self._share(self.plan.concurrency), load)
         if self.recorder:
             self.recorder.block(
                 Block(
@@ -290,15 +292,15 @@ class Conductor:
 
     def _begin(self, name: str) -> float:
         """When a phase begins, on the clock of perf_counter: now, or when all workers are there."""
-        if self.meeting.workers == 1:
+        if self.barrier.workers == 1:
             return time.perf_counter()
-        begin = self.meeting.begin(name) - EPOCH
+        begin = self.barrier.begin(name) - EPOCH
         gevent.sleep(max(0.0, begin - time.perf_counter()))
         return begin
 
     def _share(self, total: int) -> int:
         """This worker's part of the users."""
-        return total // self.meeting.workers + (self.meeting.worker < total % self.meeting.workers)
+        return total // self.barrier.workers + (self.barrier.worker < total % self.barrier.workers)
 
     def _all(self, users: int, job: Job) -> None:
         """Have `users` users do the job at the same time, and wait until all have."""
@@ -316,25 +318,27 @@ class Conductor:
             self.loop_lags.append(max(0.0, time.perf_counter() - due))
 
     def _ask(
-        self, side: Side, caller: Caller, ask: int, seed: int, max_tokens: int
+        self, side: Side, caller: Caller, request: int, seed: int, max_tokens: int
     ) -> tuple[str, Reply]:
         endpoint = next(self.endpoints[side.role])
-        return endpoint, caller.generate(endpoint, self.asks[ask], max_tokens, seed)
+        return endpoint, caller.generate(endpoint, self.planned[request], max_tokens, seed)
 
     def _measure(
         self,
         caller: Caller,
         side: Side,
-        ask: int,
+        request: int,
         seed: int,
         max_tokens: int,
         due: float | None,
         **place: Any,
     ) -> None:
         ready = time.perf_counter()
-        endpoint, reply = self._ask(side, caller, ask, seed, max_tokens)
+        endpoint, reply = self._ask(side, caller, request, seed, max_tokens)
         if self.recorder:
-            self.recorder.request(_row(side, endpoint, ask, max_tokens, ready, due, reply, **place))
+            self.recorder.request(
+                _row(side, endpoint, request, max_tokens, ready, due, reply, **place)
+            )
         self.on_reply(side, reply)
         if reply.error and due is None:
             gevent.sleep(PAUSE_AFTER_ERROR)
@@ -343,7 +347,7 @@ class Conductor:
 def _row(
     side: Side,
     endpoint: str,
-    ask: int,
+    request: int,
     max_tokens: int,
     ready: float,
     due: float | None,
@@ -358,7 +362,7 @@ def _row(
         color=side.color,
         endpoint=endpoint,
         pod=side.pods.get(endpoint, ""),
-        prompt=ask,
+        prompt=request,
         asked=max_tokens,
         intended=EPOCH + (ready if due is None else due),
         lag=0.0 if due is None else max(0.0, ready - due),

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from greenlight.benchmark.planned_requests import Ask, ServedModel
+from greenlight.benchmark.planned_requests import PlannedRequest, ServedModel
 from greenlight.benchmark.samples import CountedBlock, flat_gaps, mean_gaps
 from greenlight.benchmark.workload import Role, Slo, Workload
 from greenlight.core.records import ColorSummary, GeneratorHealth, LatencySummary, Release
@@ -212,7 +212,7 @@ def bottleneck(health: GeneratorHealth) -> str:
 
 
 def token_mismatch(
-    role: Role, model: ServedModel, asks: Sequence[Ask], requests: "pa.Table"
+    role: Role, model: ServedModel, planned: Sequence[PlannedRequest], requests: "pa.Table"
 ) -> str:
     """The first prompt of which the server counts other tokens than the model's own tokenizer;
     empty when there is none, or no tokenizer.
@@ -226,7 +226,7 @@ def token_mismatch(
     )
     seen = dict(zip(own["prompt"].to_pylist(), own["tokens_in"].to_pylist(), strict=True))
     for number, counted in list(seen.items())[:TOKENS_COMPARED]:
-        text = asks[number].text
+        text = planned[number].text
         if text and counted not in (possible := model.count(text)):
             return (
                 f"{role} says that prompt {number} has {counted} tokens, and its tokenizer makes"

@@ -60,9 +60,8 @@ def _version(endpoint: str) -> dict[str, Any] | str:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
             version = json.load(response)
     except urllib.error.HTTPError as error:
-        return (
-            {} if error.code == 404 else f"{url} answers {error.code}"
-        )  # a server of another make has no versions: then there is nothing to compare
+        # a server of another make has no versions: then there is nothing to compare
+        return {} if error.code == 404 else f"{url} answers {error.code}"
     except (OSError, ValueError) as error:
         return f"{url} does not answer: {getattr(error, 'reason', error)}"
     return (

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from greenlight.cli.options import takes
 from greenlight.core.errors import InputError
-from greenlight.pipelines.runners.interface import Away, CloudRun, CloudRunner
+from greenlight.pipelines.runners.interface import CloudRun, CloudRunner, UnavailableError
 from greenlight.pipelines.runners.settings import (
     CloudOptions,
     check_runner,
@@ -150,7 +150,7 @@ def run_in_cloud(parameters: Parameters, options: CloudOptions, wait: bool, as_j
             Patience(first=options.poll_seconds / 10),
             _say,
         )
-    except (Away, KeyboardInterrupt) as error:
+    except (UnavailableError, KeyboardInterrupt) as error:
         _say(
             f"whether {wanted} was started is not known; look for it in the cloud's console before"
             " you start another"
@@ -196,7 +196,7 @@ def follow_in_cloud(runner: CloudRunner, options: CloudOptions, run_id: str, as_
             f" cancel {run_id} {again}` ends it"
         )
         return EXIT_INTERRUPTED
-    except Away as error:
+    except UnavailableError as error:
         raise type(error)(
             f"{error}. The run goes on: `greenlight follow {run_id} {_same_cloud(options)}` shows"
             " it again"
@@ -375,9 +375,8 @@ def push_template(parameters: Parameters, options: CloudOptions, tag: TagOption 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "promotion.yaml"
         file.write_text(compiled(options, defaults))
-        print(
-            _patiently(runner, options, lambda: runner.push_template(str(file), ["latest", *tag]))
-        )  # type: ignore[attr-defined]
+        push = runner.push_template  # type: ignore[attr-defined]
+        print(_patiently(runner, options, lambda: push(str(file), ["latest", *tag])))
 
 
 def with_texts(parameters: Parameters) -> Parameters:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from greenlight.cli.display import STYLES, objectives_table
 from greenlight.core import storage
-from greenlight.core.errors import GreenlightError, InputError, Rejected
+from greenlight.core.errors import GreenlightError, InputError, RejectedError
 from greenlight.core.history import RunRecords, load_run, runs
 from greenlight.core.records import Decision, Promotion, utc_now
 from greenlight.report.overview import line_of
@@ -54,8 +54,12 @@ def show_outcome(
     console.print(f"log        {log}", soft_wrap=True)
     if as_json:
         print(line_of(run).model_dump_json(indent=2))
-    for kind in (InputError, Rejected):
-        if run.outcome == "failed" and any(error.error == kind.__name__ for error in run.errors):
+    # Releases before the package called the second one Rejected; histories keep that.
+    for kind, names in (
+        (InputError, ("InputError",)),
+        (RejectedError, ("RejectedError", "Rejected")),
+    ):
+        if run.outcome == "failed" and any(error.error in names for error in run.errors):
             return kind.exit_code
     return EXIT_CODES.get(run.outcome, 1)
 
@@ -151,9 +155,10 @@ def show_status(console: Console, status: ServiceStatus, details: bool = False) 
         )
     table = Table(box=None, pad_edge=False)
     for heading in ("color", "", "release", "model", "engine", "ready", "deployed"):
+        # the one that may be long gives way
         table.add_column(
             heading, no_wrap=heading != "model", overflow="fold", min_width=len(heading)
-        )  # the one that may be long gives way
+        )
     for color in status.colors:
         release = color.release
         ready = f"{sum(instance.ready for instance in color.instances)}/{release.replicas if release else 0}"

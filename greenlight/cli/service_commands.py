@@ -275,7 +275,7 @@ def down(
 
 
 def open_service(target: str, service: str, namespace: str, home: Path, port: int = 0):
-    from greenlight.rollout.target import open_target
+    from greenlight.rollout.targets import open_target
 
     return open_target(target, service, namespace, str(home.absolute()), port)
 

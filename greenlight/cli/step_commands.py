@@ -70,7 +70,7 @@ def download(
 ) -> None:
     """Fetch a model: parallel, resumed, verified, safetensors only. HF_TOKEN is used when set."""
     from greenlight.models.download import download_model
-    from greenlight.models.source import check_source, parse_source
+    from greenlight.models.open_source import check_source, parse_source
 
     log_to_terminal()
     check_source(model_id, revision)

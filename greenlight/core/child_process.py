@@ -53,7 +53,7 @@ SETTINGS = {
 }
 
 
-class ChildFailed(GreenlightError):
+class ChildFailedError(GreenlightError):
     """The process of a method failed. `output` is the end of what it printed."""
 
     def __init__(self, message: str, output: str) -> None:
@@ -97,7 +97,7 @@ def run_python(
         Its peak memory in bytes, children included.
 
     Raises:
-        ChildFailed: it ended with anything but 0.
+        ChildFailedError: it ended with anything but 0.
     """
     output, told = scratch / "output.log", scratch / PEAK_FILE
     told.unlink(missing_ok=True)
@@ -120,7 +120,7 @@ def run_python(
             .splitlines()[-TAIL_LINES:]
         )
         log.error("the end of what %s printed:\n%s", label, tail)
-        raise ChildFailed(_reason(label, process.returncode, tail), tail)
+        raise ChildFailedError(_reason(label, process.returncode, tail), tail)
     return int(told.read_text()) if told.is_file() else peak
 
 

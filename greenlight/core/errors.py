@@ -36,7 +36,7 @@ class ConflictError(GreenlightError):
     """Somebody else changed, or is changing, what this step wanted to change. Nothing was done."""
 
 
-class Rejected(GreenlightError):
+class RejectedError(GreenlightError):
     """No candidate is good enough to be deployed. Exit code 3, as that of a run whose gate says
     no.
     """

@@ -75,9 +75,10 @@ def quantity(value: float | None, unit: str) -> str:
     if unit == "points":
         return f"{100 * value:+.2f}{NBSP}points"
     if unit in ("x", "x live"):
+        # plain ratios lie close to 1
         return f"{number(value, 3 if unit == 'x live' else 5)} {unit.replace('x', '×')}".replace(
             " ", NBSP
-        )  # plain ratios lie close to 1
+        )
     return f"{number(value)} {unit}".rstrip().replace(" ", NBSP)
 
 

@@ -259,9 +259,8 @@ def _chosen_build(resolution: Resolution, selection: Record | None) -> str:
     if len(builds) == 1:
         return builds[0]
     chosen = selection.chosen if isinstance(selection, Selection) else ""
-    return next(
-        (each.build for each in resolution.candidates if each.name == chosen), ""
-    )  # by name: a backend may collect a loop's results in any order
+    # by name: a backend may collect a loop's results in any order
+    return next((each.build for each in resolution.candidates if each.name == chosen), "")
 
 
 def calibration_file(history: str, service: str) -> str:

@@ -48,9 +48,8 @@ def _read(secret: str, endpoint: str) -> str | None:
         credentials, project = google.auth.default(
             scopes=["https://www.googleapis.com/auth/cloud-platform"]
         )
-        project = (
-            os.environ.get(OWN_PROJECT) or project
-        )  # on Vertex the default one is that of Google's machines
+        # on Vertex the default one is that of Google's machines
+        project = os.environ.get(OWN_PROJECT) or project
         full = secret if secret.startswith("projects/") else f"projects/{project}/secrets/{secret}"
         full = full if "/versions/" in full else f"{full}/versions/latest"
         answer = AuthorizedSession(credentials).get(f"{endpoint}/v1/{full}:access", timeout=SECONDS)
@@ -61,9 +60,8 @@ def _read(secret: str, endpoint: str) -> str | None:
     if answer.status_code == 404:
         log.info("there is no secret %s; going on without it", secret)
         return None
-    if (
-        answer.status_code == 403
-    ):  # also of a secret that is not there, which whoever may not read it is not told
+    # also of a secret that is not there, which whoever may not read it is not told
+    if answer.status_code == 403:
         log.warning(
             "there is no secret %s, or the pipeline's account has no"
             " roles/secretmanager.secretAccessor on it; going on without it",

@@ -65,9 +65,8 @@ class Step:
             record.save(folder)
         self.publish(f"{self.name}.json", record.model_dump_json(indent=2).encode())
         event = self.event("finished", figure=figure)
-        self.publish(
-            f"{self.name}.event.json", event.model_dump_json().encode()
-        )  # for who follows from afar, where stdout is not at hand
+        # for who follows from afar, where stdout is not at hand
+        self.publish(f"{self.name}.event.json", event.model_dump_json().encode())
         self._print(event)
 
     def publish(self, name: str, data: bytes) -> str:
@@ -113,9 +112,8 @@ class Step:
         backend loses the text.
         """
         self.emit("failed", message=message, severity="ERROR")
-        with contextlib.suppress(
-            Exception
-        ):  # the message was printed; an unreachable history must not hide it
+        # the message was printed; an unreachable history must not hide it
+        with contextlib.suppress(Exception):
             self.publish(
                 f"{self.name}.error.json",
                 json.dumps({"step": self.name, "error": error, "message": message}).encode(),
@@ -155,9 +153,8 @@ def step(
     _end_in_time(running)
     running.emit("started")
     try:
-        storage.delete(
-            storage.join(history, run_id, f"{name}.error.json")
-        )  # of an earlier attempt: builds are shared by runs
+        # of an earlier attempt: builds are shared by runs
+        storage.delete(storage.join(history, run_id, f"{name}.error.json"))
         read_secrets()
         yield running
     except Exception as error:

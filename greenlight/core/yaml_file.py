@@ -96,9 +96,8 @@ def check(field: str, shown: str, content: Any, model: type[Model]) -> Model:
 
 def _explain(error: ValidationError, content: Any, model: type[BaseModel]) -> str:
     """The first problem: which key, which value, what to write."""
-    first = min(
-        error.errors(), key=lambda each: each["type"] != "extra_forbidden"
-    )  # a misspelt key explains why another is missing
+    # a misspelt key explains why another is missing
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     place = first["loc"]
     where = ".".join(str(part) if isinstance(part, str) else f"{part + 1}" for part in place)
     # "objectives.3" alone would have to be counted: what it is of is said too.

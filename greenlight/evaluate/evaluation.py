@@ -16,6 +16,7 @@ from greenlight.core.records import RECORD_FILE, Evaluation, Metric, ScoredCandi
 from greenlight.evaluate.answers import Answered, compared, read_answers, write_both
 from greenlight.evaluate.compare import TAIL, Sums, compare
 from greenlight.evaluate.golden import golden_set
+from greenlight.evaluate.load_tasks import load_tasks
 from greenlight.evaluate.reference import OpenReference, open_reference
 from greenlight.evaluate.scorers import Scorer, load_scorer, silence
 from greenlight.evaluate.windows import check_tokenizer
@@ -56,13 +57,12 @@ def evaluate_model(
         GreenlightError: the candidate cannot be loaded, or gives logits that are not finite.
     """
     started = time.monotonic()
-    (Path(output_folder) / RECORD_FILE).unlink(
-        missing_ok=True
-    )  # what a killed attempt left is nobody's artifact
+    # what a killed attempt left is nobody's artifact
+    (Path(output_folder) / RECORD_FILE).unlink(missing_ok=True)
     candidate = open_checkpoint("candidate", Path(candidate_folder))
     reference = open_reference(reference_folder)
     check_tokenizer(candidate.folder, reference.encoded)
-    tasks = reference.tasks.load()
+    tasks = load_tasks(reference.tasks)
 
     log.info("loading the candidate (%s)", candidate.record.format)
     with silence():

@@ -62,9 +62,8 @@ class LoadedTasks:
             for name, task in self._tasks.items():
                 _check(name, task)
                 if isinstance(task, ConfigurableTask) and not callable(task.config.process_results):
-                    task.override_metric(
-                        METRIC
-                    )  # the others are not used, and some take more packages or twice the time
+                    # the others are not used, and some take more packages or twice the time
+                    task.override_metric(METRIC)
                 if task.get_config("num_fewshot") != 0:  # 0: its prompts hold examples already
                     task.set_config("num_fewshot", tasks.few_shot)
 
@@ -181,12 +180,10 @@ class ScorerLM(TemplateLM):
                     f"A choice is {size} tokens long, and the model reads 1 to"
                     f" {self._reader.context}: {text[:60]!r}. Leave it out."
                 )
-            ids = [*context, *continuation][-(self._reader.context + 1) :][
-                :-1
-            ]  # what is too long loses its beginning
-            if (
-                logits is None or ids != before or len(logits) < size
-            ):  # choices of one token follow the same text
+            # what is too long loses its beginning
+            ids = [*context, *continuation][-(self._reader.context + 1) :][:-1]
+            # choices of one token follow the same text
+            if logits is None or ids != before or len(logits) < size:
                 logits = self._scorer.logits(ids, size)
             before = ids
             score, greedy = 0.0, True

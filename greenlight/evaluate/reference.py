@@ -23,6 +23,7 @@ from greenlight.core.errors import IntegrityError
 from greenlight.core.records import RECORD_FILE, Reference
 from greenlight.evaluate.answers import write_answers
 from greenlight.evaluate.compare import Predicted, predict
+from greenlight.evaluate.load_tasks import load_tasks
 from greenlight.evaluate.scorers import load_scorer, silence
 from greenlight.evaluate.tasks import NO_TASKS, Tasks
 from greenlight.evaluate.text_files import BUILTIN, load_text, text_digest
@@ -130,10 +131,9 @@ def make_reference(
     baseline = open_checkpoint("baseline", Path(baseline_folder))
     if made := _made_before(folder, baseline.record.digest, digest, tasks.digest()):
         return made
-    loaded = tasks.load()
-    (folder / RECORD_FILE).unlink(
-        missing_ok=True
-    )  # what a killed attempt left is nobody's artifact
+    loaded = load_tasks(tasks)
+    # what a killed attempt left is nobody's artifact
+    (folder / RECORD_FILE).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     reader = Reader(baseline)
     documents = [reader.read(each) for each in texts]

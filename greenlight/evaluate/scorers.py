@@ -106,9 +106,8 @@ class TorchScorer:
 
         with torch.inference_mode():
             inputs = torch.tensor([ids], device=self._device)
-            few = (
-                {"logits_to_keep": last} if last and self._can_keep_few else {}
-            )  # a large vocabulary makes those of a long text large
+            # a large vocabulary makes those of a long text large
+            few = {"logits_to_keep": last} if last and self._can_keep_few else {}
             return self._model(input_ids=inputs, use_cache=False, **few).logits[0][-last:].cpu()
 
 

@@ -15,13 +15,10 @@ import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from greenlight.core.errors import GreenlightError, InputError
 from greenlight.evaluate.text_files import read_rows
-
-if TYPE_CHECKING:
-    from greenlight.evaluate.lm_eval_harness import LoadedTasks
 
 COLUMNS = ("question", "choices", "answer")
 EXAMPLE = '{"question": "…", "choices": ["…", "…"], "answer": 0}'
@@ -119,21 +116,6 @@ class Tasks:
             path = folder / f"{task_name(file)}.jsonl"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(json.dumps(vars(item)) + "\n" for item in load_items(file)))
-
-    def load(self) -> "LoadedTasks | None":
-        """Ready to be asked. None where there are none.
-
-        Raises:
-            InputError: lm-eval has no such task, cannot get its data, or its items are not right or
-                wrong.
-            GreenlightError: lm-eval is not here.
-        """
-        if not self:
-            return None
-        check_installed()
-        from greenlight.evaluate.lm_eval_harness import LoadedTasks
-
-        return LoadedTasks(self)
 
     def digest(self) -> str:
         """Of all that decides what is asked, whatever the folders of the files are called. Empty

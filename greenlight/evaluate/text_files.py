@@ -98,9 +98,8 @@ def read_rows(
 
 def _lines(data: bytes, given: str, field: str) -> list[Row]:
     try:
-        lines = data.decode().split(
-            "\n"
-        )  # not splitlines: JSON may hold other line ends, like U+2028
+        # not splitlines: JSON may hold other line ends, like U+2028
+        lines = data.decode().split("\n")
     except UnicodeDecodeError as error:
         raise InputError(
             field, given, f"is not UTF-8 (byte {error.start}); save it as UTF-8"

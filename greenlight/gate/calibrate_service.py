@@ -46,9 +46,8 @@ def calibrate_service(
     """
     judged_by(gate)  # a gate of which this says nothing is refused before an hour of load
     live, newest = _undisturbed(target)
-    size = gate.benchmark.model_copy(
-        update={"pairs": pairs or gate.benchmark.pairs, "looks": 1}
-    )  # all of them: an early end would say less
+    # all of them: an early end would say less
+    size = gate.benchmark.model_copy(update={"pairs": pairs or gate.benchmark.pairs, "looks": 1})
     itself, began = Deployment(candidate=live, live=live), f"{utc_now():%Y%m%d-%H%M%S}"
     samples = []
     with tempfile.TemporaryDirectory() as temporary:

@@ -18,7 +18,7 @@ import numpy as np
 from greenlight.core.errors import GreenlightError
 from greenlight.core.records import CalibratedObjective, Calibration
 from greenlight.gate.catalogue import QUALITY
-from greenlight.gate.evidence import NoEvidence, Pairs
+from greenlight.gate.evidence import NoEvidenceError, Pairs
 from greenlight.gate.measurements import Samples
 from greenlight.gate.objectives import Gate, Objective
 from greenlight.gate.power import MISSED, MOST, Need, plan, planned
@@ -132,7 +132,7 @@ def _noise(objective: Objective, samples: Samples) -> float:
         measure = measured(objective, samples, objective.confidence)
         assert isinstance(measure, QuantileRatio | Mean | ShareDifference)
         return measure.noise(objective.confidence, objective.limit)
-    except NoEvidence:
+    except NoEvidenceError:
         return math.inf
 
 
@@ -234,7 +234,7 @@ def calibrate(
 
     Raises:
         GreenlightError: the gate compares nothing with live.
-        NoEvidence: there are no samples.
+        NoEvidenceError: there are no samples.
     """
     asked, samples = judged_by(gate), pooled(runs)
     found = noises(samples, asked)

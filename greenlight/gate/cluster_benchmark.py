@@ -1,7 +1,7 @@
 """A benchmark inside the cluster: pods are only reached there. The runner may be anywhere; what
 passes between the two lies in the bucket.
 
-    <store>/order.json     what to measure, and what to ask
+    <store>/order.json     what to measure, and what to request
     <store>/evaluation/    what the gate's planned looks need beside it
     <store>/<worker>/      record.json, requests.parquet, blocks.parquet, locust.log: what each pod
                            measured
@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from greenlight.benchmark.barrier import Meeting
+from greenlight.benchmark.barrier import Barrier
 from greenlight.benchmark.generator import LOG
-from greenlight.benchmark.planned_requests import Ask, ServedModel, prepare
+from greenlight.benchmark.planned_requests import PlannedRequest, ServedModel, prepare
 from greenlight.benchmark.run import assemble, run_benchmark, sides_of
 from greenlight.benchmark.samples import BLOCKS, REQUESTS, Block
 from greenlight.benchmark.workload import Workload, workers_used
@@ -51,7 +51,7 @@ class JobOrder(BaseModel):
     deployment: Deployment
     gate: Gate
     workload: Workload
-    asks: list[Ask]
+    planned: list[PlannedRequest]
     evaluated: bool
 
 
@@ -73,7 +73,7 @@ def run_in_cluster(
     Raises:
         DeployError: the Job failed. Holds the last lines of its log.
     """
-    asks = prepare(workload, gate.benchmark, ServedModel(deployment.candidate))
+    planned = prepare(workload, gate.benchmark, ServedModel(deployment.candidate))
     evaluated = (
         {path.name: path.read_bytes() for path in Path(evaluation).iterdir() if path.is_file()}
         if evaluation
@@ -84,7 +84,7 @@ def run_in_cluster(
             deployment=deployment,
             gate=gate,
             workload=workload,
-            asks=asks,
+            planned=planned,
             evaluated=bool(evaluated),
         )
         .model_dump_json()
@@ -169,7 +169,7 @@ def main(store: str, worker: int, pods: int, attempt: str) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         order = JobOrder.model_validate_json(storage.read_bytes(storage.join(store, ORDER)))
-        share = Meeting(storage.join(store, "meeting", attempt), worker, pods) if pods > 1 else None
+        share = Barrier(storage.join(store, "barrier", attempt), worker, pods) if pods > 1 else None
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "result"
             looks = (
@@ -187,7 +187,7 @@ def main(store: str, worker: int, pods: int, attempt: str) -> int:
                 order.gate.benchmark,
                 order.workload,
                 looks,
-                order.asks,
+                order.planned,
                 share,
             )
             for name in MEASURED:

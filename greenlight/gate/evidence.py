@@ -31,7 +31,7 @@ they do not belong together.
 LATENCIES = ("ttft", "itl", "longest_gap", "e2e")
 
 
-class NoEvidence(GreenlightError):
+class NoEvidenceError(GreenlightError):
     """Samples from which nothing can be concluded. The message is the reason of every objective
     that needs them.
     """
@@ -91,16 +91,16 @@ def record_digest(folder: Path) -> str:
 
 
 def check_evaluation(evaluation: Evaluation, deployment: Deployment) -> None:
-    """Raises NoEvidence when it is about another model than the one deployed."""
+    """Raises NoEvidenceError when it is about another model than the one deployed."""
     if evaluation.candidate_digest != deployment.candidate.digest:
-        raise NoEvidence(
+        raise NoEvidenceError(
             f"the evaluation is of model {evaluation.candidate_digest[:12]}, not of"
             f" {deployment.candidate.digest[:12]}, which is deployed"
         )
 
 
 def check_benchmark(result: BenchmarkResult, deployment: Deployment) -> None:
-    """Raises NoEvidence when it measured other releases than those deployed."""
+    """Raises NoEvidenceError when it measured other releases than those deployed."""
     for role, summary, release in (
         ("candidate", result.candidate, deployment.candidate),
         ("live", result.live, deployment.live),
@@ -110,7 +110,7 @@ def check_benchmark(result: BenchmarkResult, deployment: Deployment) -> None:
                 f"{found.release_id or 'an unnamed release'} ({found.digest[:12]})"
                 for found in (summary, release)
             )
-            raise NoEvidence(
+            raise NoEvidenceError(
                 f"the benchmark measured {measured} as {role}, not {wanted}, which is deployed"
             )
 
@@ -123,20 +123,20 @@ def read_documents(folder: Path, evaluation: Evaluation) -> Documents:
     )
     count, tokens = len(documents), documents.tokens.sum()
     if (count, tokens) != (evaluation.documents, evaluation.tokens):
-        raise NoEvidence(
+        raise NoEvidenceError(
             f"{DOCUMENTS} holds {count} documents with {tokens:.0f} tokens, its record says"
             f" {evaluation.documents} with {evaluation.tokens}"
         )
     for name, values in columns.items():
         if not np.isfinite(values).all():
-            raise NoEvidence(f"{DOCUMENTS} holds values in {name} that are not finite")
+            raise NoEvidenceError(f"{DOCUMENTS} holds values in {name} that are not finite")
     if (
         (documents.tokens <= 0).any()
         or (documents.bytes <= 0).any()
         or (documents.top1_agree < 0).any()
         or (documents.top1_agree > documents.tokens).any()
     ):
-        raise NoEvidence(f"{DOCUMENTS} holds counts that cannot be")
+        raise NoEvidenceError(f"{DOCUMENTS} holds counts that cannot be")
     return _with_tokens(folder, documents)
 
 
@@ -147,7 +147,7 @@ def _with_tokens(folder: Path, documents: Documents) -> Documents:
     table = _read(folder / TOKENS, "")
     kl, document = _floats(table, "kl"), _floats(table, "document").astype(int)
     if len(kl) != documents.tokens.sum() or not np.isfinite(kl).all():
-        raise NoEvidence(
+        raise NoEvidenceError(
             f"{TOKENS} holds {len(kl)} tokens, {DOCUMENTS} {documents.tokens.sum():.0f}, or values"
             " that are not finite"
         )
@@ -156,11 +156,11 @@ def _with_tokens(folder: Path, documents: Documents) -> Documents:
         or (document >= len(documents)).any()
         or (np.bincount(document, minlength=len(documents)) != documents.tokens).any()
     ):
-        raise NoEvidence(f"{TOKENS} and {DOCUMENTS} do not hold the same documents")
+        raise NoEvidenceError(f"{TOKENS} and {DOCUMENTS} do not hold the same documents")
     if not np.allclose(
         np.bincount(document, kl, minlength=len(documents)), documents.kl_sum, rtol=1e-4, atol=1e-6
     ):
-        raise NoEvidence(f"the divergences in {TOKENS} do not add up to those in {DOCUMENTS}")
+        raise NoEvidenceError(f"the divergences in {TOKENS} do not add up to those in {DOCUMENTS}")
     return replace(documents, token_kl=kl, token_document=document)
 
 
@@ -174,7 +174,7 @@ def read_flips(folder: Path, evaluation: Evaluation) -> Floats | None:
     names = np.array(_columns(table, ["task"])["task"])
     baseline, candidate = (_floats(table, role) for role in ("baseline", "candidate"))
     if not (np.isin(baseline, (0, 1)).all() and np.isin(candidate, (0, 1)).all()):
-        raise NoEvidence(f"{ANSWERS_FILE} holds answers that are neither right nor wrong")
+        raise NoEvidenceError(f"{ANSWERS_FILE} holds answers that are neither right nor wrong")
     flips = baseline - candidate
     for task in evaluation.tasks:
         own = flips[names == task.name]
@@ -183,12 +183,12 @@ def read_flips(folder: Path, evaluation: Evaluation) -> Floats | None:
             (task.items, task.right_to_wrong, task.wrong_to_right),
         )
         if found != said:
-            raise NoEvidence(
+            raise NoEvidenceError(
                 f"{ANSWERS_FILE} holds {found[0]} items of {task.name} with {found[1]} and"
                 f" {found[2]} flips, its record says {said}"
             )
     if len(flips) != sum(task.items for task in evaluation.tasks):
-        raise NoEvidence(f"{ANSWERS_FILE} holds items of tasks that its record does not name")
+        raise NoEvidenceError(f"{ANSWERS_FILE} holds items of tasks that its record does not name")
     return flips
 
 
@@ -201,12 +201,12 @@ def read_pairs(folder: Path, result: BenchmarkResult) -> tuple[Pairs, Counts]:
     )
     for role, summary in (("candidate", result.candidate), ("live", result.live)):
         if summary and counts.get(role, (0, 0)) != (summary.errors, summary.requests):
-            raise NoEvidence(
+            raise NoEvidenceError(
                 f"{REQUESTS} holds {counts.get(role, (0, 0))[1]} requests to {role}, its record"
                 f" says {summary.requests}, or their failures differ"
             )
     if len(pairs) != result.pairs:
-        raise NoEvidence(
+        raise NoEvidenceError(
             f"{REQUESTS} holds {len(pairs)} whole pairs, its record says {result.pairs}"
         )
     return pairs, counts
@@ -237,28 +237,30 @@ def pairs_of(requests: pa.Table, against_live: bool) -> tuple[Pairs, Counts]:
         zip(rows["phase"], rows["pair"], rows["role"], strict=True)
     ):
         if role not in roles:
-            raise NoEvidence(
+            raise NoEvidenceError(
                 f"{REQUESTS} holds requests to {role!r}, of which the record knows nothing"
             )
         errors, trials = counts.get(role, (0, 0))
         counts[role] = (errors + bool(rows["error"][index]), trials + 1)
         if phase == "pairs":
             if role in pairs.setdefault(pair, {}):
-                raise NoEvidence(f"{REQUESTS} holds two requests to {role} of pair {pair}")
+                raise NoEvidenceError(f"{REQUESTS} holds two requests to {role} of pair {pair}")
             pairs[pair][role] = index
     full = sorted(pair for pair, members in pairs.items() if len(members) == len(roles))
     if not full:
-        raise NoEvidence(f"{REQUESTS} holds no whole pair")
+        raise NoEvidenceError(f"{REQUESTS} holds no whole pair")
     for pair in full:
         for name, wanted in (("prompt", 1), ("asked", 1), ("order", len(roles))):
             if len({rows[name][index] for index in pairs[pair].values()}) != wanted:
-                raise NoEvidence(f"{REQUESTS}: the requests of pair {pair} do not belong together")
+                raise NoEvidenceError(
+                    f"{REQUESTS}: the requests of pair {pair} do not belong together"
+                )
         times = [
             rows["intended"][index]
             for index in sorted(pairs[pair].values(), key=lambda index: rows["order"][index])
         ]
         if not (all(map(math.isfinite, times)) and times == sorted(times)):
-            raise NoEvidence(
+            raise NoEvidenceError(
                 f"{REQUESTS}: the second request of pair {pair} was sent before the first; the"
                 " clock went backwards"
             )
@@ -292,12 +294,12 @@ def rates_of(blocks: pa.Table, against_live: bool) -> dict[str, Floats]:
             and tokens >= 0
             and math.isclose(rate, tokens / seconds, rel_tol=TOLERANCE)
         ):
-            raise NoEvidence(
+            raise NoEvidenceError(
                 f"{BLOCKS} holds a block of {tokens} tokens in {seconds} s that gives {rate}"
                 " tokens/s, which cannot be"
             )
         if (pair, role) in found:
-            raise NoEvidence(f"{BLOCKS} holds two blocks of {role} in pair {pair}")
+            raise NoEvidenceError(f"{BLOCKS} holds two blocks of {role} in pair {pair}")
         found[pair, role] = rate
     roles = ["candidate", "live"] if against_live else ["candidate"]
     whole = sorted({pair for pair, _ in found if all((pair, role) in found for role in roles)})
@@ -314,12 +316,12 @@ def _latencies(rows: dict[str, list[Any]], index: int) -> Sequence[float]:
     if not (math.isfinite(ttft) and math.isfinite(e2e) and 0 < ttft <= e2e) or not all(
         math.isfinite(gap) and gap >= 0 for gap in itls
     ):
-        raise NoEvidence(
+        raise NoEvidenceError(
             f"{REQUESTS} holds a request with TTFT {ttft} s and E2E {e2e} s, or with gaps, that"
             " cannot be"
         )
     if tokens != asked or len(itls) != tokens - 1:
-        raise NoEvidence(
+        raise NoEvidenceError(
             f"{REQUESTS} holds a request with {tokens} tokens and {len(itls)} gaps; {asked} tokens"
             " were asked for, and it has no error"
         )
@@ -329,15 +331,15 @@ def _latencies(rows: dict[str, list[Any]], index: int) -> Sequence[float]:
 def _read(path: Path, digest: str) -> pa.Table:
     try:
         if digest and file_digest(path) != digest:
-            raise NoEvidence(
+            raise NoEvidenceError(
                 f"{path.name} is not the file that its record was made from: it was changed or"
                 " cut off"
             )
         return pq.read_table(path)
     except FileNotFoundError:
-        raise NoEvidence(f"{path.name} is missing") from None
+        raise NoEvidenceError(f"{path.name} is missing") from None
     except (OSError, pa.ArrowException) as error:
-        raise NoEvidence(
+        raise NoEvidenceError(
             f"{path.name} cannot be read: {str(error).splitlines()[0][:120]}"
         ) from None
 
@@ -345,11 +347,11 @@ def _read(path: Path, digest: str) -> pa.Table:
 def _columns(table: pa.Table, names: Sequence[str]) -> dict[str, list[Any]]:
     missing = [name for name in names if name not in table.column_names]
     if missing:
-        raise NoEvidence(f"the column {missing[0]} is missing")
+        raise NoEvidenceError(f"the column {missing[0]} is missing")
     columns = {name: table[name].to_pylist() for name in names}
     for name, values in columns.items():
         if any(value is None for value in values):
-            raise NoEvidence(f"the column {name} has gaps")
+            raise NoEvidenceError(f"the column {name} has gaps")
     return columns
 
 
@@ -357,4 +359,4 @@ def _floats(table: pa.Table, name: str) -> Floats:
     try:
         return np.array(_columns(table, [name])[name], dtype=np.float64)
     except (TypeError, ValueError):
-        raise NoEvidence(f"the column {name} does not hold numbers") from None
+        raise NoEvidenceError(f"the column {name} does not hold numbers") from None

@@ -18,7 +18,7 @@ from greenlight.gate.catalogue import QUALITY
 from greenlight.gate.evidence import (
     Counts,
     Documents,
-    NoEvidence,
+    NoEvidenceError,
     Pairs,
     check_benchmark,
     check_evaluation,
@@ -55,7 +55,7 @@ class Samples:
     counts: Counts | None = None
     rates: dict[str, Floats] | None = None
     prices: dict[str, float] | None = None
-    missing: dict[str, NoEvidence] = field(default_factory=dict)
+    missing: dict[str, NoEvidenceError] = field(default_factory=dict)
     doubt: str = ""
     flips: Floats | None = None
 
@@ -67,11 +67,11 @@ class Samples:
         return next((str(reason) for reason in self.missing.values()), self.doubt)
 
     def need(self, source: str, value: Value | None) -> Value:
-        """The value of a source. Raises NoEvidence with the reason when there is none."""
+        """The value of a source. Raises NoEvidenceError with the reason when there is none."""
         if source in self.missing:
             raise self.missing[source]
         if value is None:
-            raise NoEvidence("there are no such samples")
+            raise NoEvidenceError("there are no such samples")
         return value
 
     def first(self, pairs: int) -> "Samples":
@@ -103,7 +103,7 @@ def read_samples(
     """Everything that the artifacts hold. Never raises: what cannot be read is missing, with the
     reason.
     """
-    missing: dict[str, NoEvidence] = {}
+    missing: dict[str, NoEvidenceError] = {}
     documents, flips = _quality(evaluation_folder, deployment, missing)
     pairs, counts, rates, prices, doubt, stopped_at = None, None, None, None, "", 0
     with _source(missing, "requests", "errors", "blocks"):
@@ -116,14 +116,13 @@ def read_samples(
             rates = read_rates(benchmark_folder, result)
             doubt = doubt or _missing_blocks(len(rates["candidate"]), gate)
     samples = Samples(documents, pairs, counts, rates, prices, missing, doubt, flips)
-    return (
-        samples.first(stopped_at) if stopped_at else samples
-    )  # pairs that were under way when a look had decided are not those of another look
+    # pairs that were under way when a look had decided are not those of another look
+    return samples.first(stopped_at) if stopped_at else samples
 
 
 def read_quality(evaluation_folder: Path) -> Samples:
     """What an evaluation holds, before anything is deployed. Never raises."""
-    missing: dict[str, NoEvidence] = {}
+    missing: dict[str, NoEvidenceError] = {}
     documents, flips = _quality(evaluation_folder, None, missing)
     return Samples(documents=documents, missing=missing, flips=flips)
 
@@ -138,7 +137,7 @@ def samples_so_far(
     """The same while the benchmark runs, from the tables that it has filled until now. Never
     raises.
     """
-    missing: dict[str, NoEvidence] = {}
+    missing: dict[str, NoEvidenceError] = {}
     documents, flips = _quality(evaluation_folder, deployment, missing)
     pairs, counts, rates, doubt = None, None, None, ""
     with _source(missing, "requests", "errors"):
@@ -150,7 +149,7 @@ def samples_so_far(
 
 
 def _quality(
-    folder: Path, deployment: Deployment | None, missing: dict[str, NoEvidence]
+    folder: Path, deployment: Deployment | None, missing: dict[str, NoEvidenceError]
 ) -> tuple[Documents | None, Floats | None]:
     documents, flips = None, None
     with _source(missing, *QUALITY):
@@ -165,7 +164,7 @@ def _quality(
 
 
 @contextlib.contextmanager
-def _source(missing: dict[str, NoEvidence], *names: str) -> Iterator[None]:
+def _source(missing: dict[str, NoEvidenceError], *names: str) -> Iterator[None]:
     """What goes wrong inside is why these sources are missing, whatever it is: unforeseen damage to
     a file must not end in a promotion or a crash.
     """
@@ -177,7 +176,7 @@ def _source(missing: dict[str, NoEvidence], *names: str) -> Iterator[None]:
             if isinstance(error, GreenlightError)
             else f"the samples cannot be understood ({type(error).__name__}: {error})"
         )
-        missing |= {name: NoEvidence(reason) for name in names}
+        missing |= {name: NoEvidenceError(reason) for name in names}
 
 
 def _doubt(result: BenchmarkResult, gate: Gate) -> str:

@@ -200,9 +200,8 @@ def _errors(
     while pairs < MOST and not shown(objective.limit, pairs):
         pairs *= 2
     low = pairs // 2
-    while pairs < MOST and pairs - low > max(
-        1, pairs // 500
-    ):  # not quite monotone, as counts are whole: near enough
+    # not quite monotone, as counts are whole: near enough
+    while pairs < MOST and pairs - low > max(1, pairs // 500):
         middle = (low + pairs) // 2
         low, pairs = (low, middle) if shown(objective.limit, middle) else (middle, pairs)
     return min(pairs, MOST), _smallest(lambda limit: shown(limit, budget))

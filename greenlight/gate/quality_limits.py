@@ -45,11 +45,12 @@ def gate_of(limits: str) -> Gate:
     for entry in limits.split(","):
         try:
             metric, side, limit, _, confidence = entry.split()
+            # the gate had names for them
             named = (
                 {"name": entry.strip()}
                 if any(each["metric"] == metric for each in objectives)
                 else {}
-            )  # the gate had names for them
+            )
             objectives.append(
                 {"metric": metric, side: float(limit), "confidence": float(confidence)} | named
             )

@@ -22,7 +22,7 @@ from greenlight.core.records import Look, ObjectiveResult, Verdict
 from greenlight.evaluate.compare import TAIL
 from greenlight.gate import sentences
 from greenlight.gate.catalogue import PERCENTILES, QUALITY
-from greenlight.gate.evidence import MIN_DOCUMENTS, TOLERANCE, Documents, NoEvidence, Pairs
+from greenlight.gate.evidence import MIN_DOCUMENTS, TOLERANCE, Documents, NoEvidenceError, Pairs
 from greenlight.gate.measurements import Samples, Value
 from greenlight.gate.objectives import MIN_BLOCK_PAIRS, MIN_ITEMS, MIN_TAIL_PAIRS, Gate, Objective
 from greenlight.stats import estimates, latencies
@@ -87,13 +87,12 @@ def decide(samples: Samples, gate: Gate) -> Decided:
         fractions: tuple[float, ...] = (1.0,)
     else:
         sizes = tuple(pairs for pairs in planned if pairs <= have)
-        if (
-            sizes[-1:]
-            not in (
-                planned[-1:],
-                (have,),
-            )
-        ):  # what a run that was cut short has beyond its last look may still speak against the candidate
+        # what a run that was cut short has beyond its last look may still speak against the
+        # candidate
+        if sizes[-1:] not in (
+            planned[-1:],
+            (have,),
+        ):
             sizes = (*sizes, max(have, 1))
         fractions = tuple(size / planned[-1] for size in sizes)
     looks: list[Look] = []
@@ -154,8 +153,8 @@ def _judge(
     try:
         measure = measured(objective, samples, confidence)
         if math.isnan(measure.value):
-            raise NoEvidence("the samples give no number")
-    except NoEvidence as problem:
+            raise NoEvidenceError("the samples give no number")
+    except NoEvidenceError as problem:
         return _Judged(objective, None, str(problem), False, confidence)
     keeps = _shows(measure, objective.limit, objective.at_most, confidence)
     doubted = keeps and samples.doubt and objective.kind.source not in QUALITY
@@ -273,7 +272,7 @@ def _result(judged: _Judged, look: str) -> ObjectiveResult:
 
 
 def measured(objective: Objective, samples: Samples, confidence: float) -> Measure:
-    """What an objective is judged by. Raises NoEvidence when there is nothing to measure from."""
+    """What an objective is judged by. Raises NoEvidenceError when there is nothing to measure from."""
     source, against_live = objective.kind.source, objective.scope == "vs_live"
     if source == "documents":
         documents = samples.need(source, samples.documents)
@@ -285,7 +284,7 @@ def measured(objective: Objective, samples: Samples, confidence: float) -> Measu
     if source == "errors":
         counts = samples.need(source, samples.counts)
         if not all(trials for _, trials in counts.values()):
-            raise NoEvidence("there is no request yet")
+            raise NoEvidenceError("there is no request yet")
         if against_live:
             live_counts = _live(counts)
             return Interval(
@@ -295,7 +294,7 @@ def measured(objective: Objective, samples: Samples, confidence: float) -> Measu
         return Interval(lambda at: estimates.proportion(*counts["candidate"], at), confidence)
     rates = samples.need(source, samples.rates)
     if len(rates["candidate"]) < MIN_BLOCK_PAIRS:
-        raise NoEvidence(
+        raise NoEvidenceError(
             f"there are {len(rates['candidate'])} throughput blocks, and {MIN_BLOCK_PAIRS} are"
             " needed"
         )
@@ -305,7 +304,7 @@ def measured(objective: Objective, samples: Samples, confidence: float) -> Measu
         return Interval(lambda at: estimates.rate(rates["candidate"], at), confidence)
     live = _live(rates)
     if (live <= 0).any():
-        raise NoEvidence(
+        raise NoEvidenceError(
             "live gave no output in a throughput block: there is nothing to compare with"
         )
     return Interval(lambda at: estimates.rate_ratio(rates["candidate"], live, at), confidence)
@@ -316,9 +315,9 @@ def _costs(
 ) -> dict[str, estimates.Floats]:
     """USD for a million output tokens, by role and block."""
     if prices is None:
-        raise NoEvidence("the workload names no price_per_hour")
+        raise NoEvidenceError("the workload names no price_per_hour")
     if any((values <= 0).any() for values in rates.values()):
-        raise NoEvidence("a color gave no output in a throughput block: that has no price")
+        raise NoEvidenceError("a color gave no output in a throughput block: that has no price")
     return {role: prices[role] / (3600 * values) * 1e6 for role, values in rates.items()}
 
 
@@ -327,13 +326,13 @@ def _latency(objective: Objective, pairs: Pairs) -> Measure:
     share = PERCENTILES[objective.statistic] / 100 if objective.statistic in PERCENTILES else None
     beyond = len(pairs) * (1 - share) if share else len(pairs)
     if beyond < MIN_TAIL_PAIRS - 1e-9:
-        raise NoEvidence(
+        raise NoEvidenceError(
             f"{len(pairs)} pairs leave {beyond:.3g} requests beyond {objective.statistic or 'it'},"
             f" and {MIN_TAIL_PAIRS} are needed"
         )
     candidate = values["candidate"]
     if any(np.isnan(each).any() for each in values.values()):
-        raise NoEvidence("single tokens have no gaps between them")
+        raise NoEvidenceError("single tokens have no gaps between them")
     if objective.statistic == "over_slo":
         if objective.scope == "vs_live":
             return latencies.share_over(candidate, _live(values), pairs.blocks, objective.slo or 0)
@@ -345,7 +344,7 @@ def _latency(objective: Objective, pairs: Pairs) -> Measure:
         return latencies.latency(candidate, pairs.blocks, share)
     measure = latencies.latency_ratio(candidate, _live(values), pairs.blocks, share)
     if math.isnan(measure.value):
-        raise NoEvidence(
+        raise NoEvidenceError(
             f"live has no {objective.phrase} to compare with ({pairs.failed['live']} of its"
             f" {len(pairs)} requests failed)"
         )
@@ -354,7 +353,7 @@ def _latency(objective: Objective, pairs: Pairs) -> Measure:
 
 def _quality(metric: str, documents: Documents, confidence: float) -> Estimate:
     if len(documents) < MIN_DOCUMENTS:
-        raise NoEvidence(
+        raise NoEvidenceError(
             f"{len(documents)} documents are too few to tell how far it would vary with other"
             f" texts; evaluate on {MIN_DOCUMENTS} or more"
         )
@@ -371,7 +370,9 @@ def _quality(metric: str, documents: Documents, confidence: float) -> Estimate:
     if recorded is None or not math.isclose(
         recorded, estimate.value, rel_tol=TOLERANCE, abs_tol=1e-12
     ):
-        raise NoEvidence(f"its samples give {estimate.value:.6g}, and its record says {recorded}")
+        raise NoEvidenceError(
+            f"its samples give {estimate.value:.6g}, and its record says {recorded}"
+        )
     return estimate
 
 
@@ -380,10 +381,10 @@ def _accuracy_drop(samples: Samples) -> Measure:
     own.
     """
     if samples.flips is None and "tasks" not in samples.missing:
-        raise NoEvidence("the candidate was asked no tasks; name some by the parameter tasks")
+        raise NoEvidenceError("the candidate was asked no tasks; name some by the parameter tasks")
     flips = samples.need("tasks", samples.flips)
     if len(flips) < MIN_ITEMS:
-        raise NoEvidence(
+        raise NoEvidenceError(
             f"{len(flips)} items are too few to tell how far it would vary with others; ask"
             f" {MIN_ITEMS} or more"
         )
@@ -392,7 +393,7 @@ def _accuracy_drop(samples: Samples) -> Measure:
 
 def _tail(documents: Documents, confidence: float) -> tuple[float, float, float]:
     if documents.token_kl is None or documents.token_document is None:
-        raise NoEvidence("the evaluation kept no divergences of single tokens; evaluate again")
+        raise NoEvidenceError("the evaluation kept no divergences of single tokens; evaluate again")
     return quantile_of_clusters(documents.token_kl, documents.token_document, TAIL, confidence)
 
 
@@ -413,5 +414,7 @@ def _ratio(metric: str, documents: Documents, confidence: float) -> tuple[float,
 
 def _live(by_role: dict[str, Value]) -> Value:
     if "live" not in by_role:
-        raise NoEvidence("only one endpoint was measured: there is no live color to compare with")
+        raise NoEvidenceError(
+            "only one endpoint was measured: there is no live color to compare with"
+        )
     return by_role["live"]

@@ -97,9 +97,8 @@ class BucketSource(Source):
 
     def list_files(self, commit: str) -> list[SourceFile]:
         for listing in self._candidates():
-            with contextlib.suppress(
-                InputError
-            ):  # one that is being written now is not what was resolved
+            # one that is being written now is not what was resolved
+            with contextlib.suppress(InputError):
                 checkpoint = self._chosen(listing)
                 if checkpoint.commit == commit:
                     self.place = checkpoint.prefix
@@ -223,9 +222,8 @@ class BucketSource(Source):
                 fields="items(name,size,generation,crc32c,timeCreated),prefixes,nextPageToken",
                 timeout=LISTING_SECONDS,
             )
-            blobs = {
-                blob.name.removeprefix(prefix): blob for blob in pages if blob.name != prefix
-            }  # a console's folder is an object of that name
+            # a console's folder is an object of that name
+            blobs = {blob.name.removeprefix(prefix): blob for blob in pages if blob.name != prefix}
             return Listing(prefix, blobs, sorted(pages.prefixes))
 
     @cached_property

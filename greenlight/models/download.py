@@ -177,16 +177,16 @@ class _Download:
             found = {CONFIG: self._bring(config)}
             check()
             pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch")
+            # the longest first
             rest = sorted(
                 (file for file in self.files if file is not config), key=lambda file: -file.size
-            )  # the longest first
+            )
             futures: dict[str, Future[FileEntry]] = {
                 file.path: pool.submit(self._bring, file) for file in rest
             }
             wait(futures.values(), return_when=FIRST_EXCEPTION)
-            pool.shutdown(
-                cancel_futures=True
-            )  # after an error: let those under way finish, start no more
+            # after an error: let those under way finish, start no more
+            pool.shutdown(cancel_futures=True)
         found |= {
             path: future.result() for path, future in futures.items() if not future.cancelled()
         }
@@ -267,9 +267,8 @@ def _new_hash(file: SourceFile, size: int) -> Any:
         import google_crc32c
 
         return google_crc32c.Checksum()
-    if (
-        file.algorithm == "git-sha1"
-    ):  # the name of a blob: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
+    # the name of a blob: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
+    if file.algorithm == "git-sha1":
         return hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
     return None  # sha256 is computed anyway
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from greenlight.core.child_process import ChildFailed, own_peak_memory
+from greenlight.core.child_process import ChildFailedError, own_peak_memory
 from greenlight.core.errors import GreenlightError, InputError, IntegrityError
 from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, Model, recipe_name
 from greenlight.gate.quality_limits import gate_of
@@ -157,9 +157,8 @@ def _workspace(output: Path, needed: int) -> Iterator[Path]:
     """
     workspace = output.parent / f".{output.name}.partial"
     shutil.rmtree(workspace, ignore_errors=True)
-    (output / RECORD_FILE).unlink(
-        missing_ok=True
-    )  # first: from here on the output is nobody's artifact
+    # first: from here on the output is nobody's artifact
+    (output / RECORD_FILE).unlink(missing_ok=True)
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     free = shutil.disk_usage(output.parent).free
@@ -169,7 +168,7 @@ def _workspace(output: Path, needed: int) -> Iterator[Path]:
     try:
         yield workspace
     except Exception as error:
-        printed = error.output if isinstance(error, ChildFailed) else str(error)
+        printed = error.output if isinstance(error, ChildFailedError) else str(error)
         if any(phrase in printed for phrase in NO_SPACE_LEFT):
             raise _disk_full(needed, shutil.disk_usage(output.parent).free, output.parent) from None
         raise

@@ -85,9 +85,8 @@ def work(name: str, model: str, output: str, bits: str, scratch: str, shard_byte
         if on_gpu
         else _as_saved_from_disk(loaded, _source_dtype(Path(model)))
     ):
-        device = (
-            loaded.device if on_gpu else "cpu"
-        )  # asking costs reading the embeddings where they are on disk
+        # asking costs reading the embeddings where they are on disk
+        device = loaded.device if on_gpu else "cpu"
         keep(
             lambda ids: loaded(
                 input_ids=torch.tensor([ids], device=device), use_cache=False
@@ -98,12 +97,10 @@ def work(name: str, model: str, output: str, bits: str, scratch: str, shard_byte
     loaded.save_pretrained(output, save_compressed=True, max_shard_size=int(shard_bytes))
     if not on_gpu:
         _restore_dtype(Path(model), Path(output))
-    shutil.rmtree(
-        Path(scratch) / OFFLOADED, ignore_errors=True
-    )  # before the reload check, which needs as much disk
-    (Path(output) / "recipe.yaml").unlink(
-        missing_ok=True
-    )  # config.json says the same, and a recipe may name data
+    # before the reload check, which needs as much disk
+    shutil.rmtree(Path(scratch) / OFFLOADED, ignore_errors=True)
+    # config.json says the same, and a recipe may name data
+    (Path(output) / "recipe.yaml").unlink(missing_ok=True)
 
 
 def _load(model: Path, offload: Path | None) -> Any:
@@ -207,9 +204,8 @@ def _as_saved_on_gpu(model: Any) -> Iterator[None]:
 def _source_dtype(model: Path) -> str:
     """torch's name of the type that a checkpoint is saved in."""
     source = json.loads((model / "config.json").read_bytes())
-    return (
-        source.get("dtype") or source.get("torch_dtype") or "float32"
-    )  # torch_dtype: before transformers 4.56
+    # torch_dtype: before transformers 4.56
+    return source.get("dtype") or source.get("torch_dtype") or "float32"
 
 
 def weights_only(model: Any, bits: int, symmetric: bool = True) -> dict[str, Any]:

@@ -242,9 +242,8 @@ def latency_chart(curves: dict[str, Curve], colors: dict[str, str]) -> Figure:
     ]
     seconds = [second for curve in curves.values() for second in curve.seconds]
     ticks: dict[str, Any] = {"type": "linear"}
-    if (
-        seconds and min(seconds) > 0
-    ):  # 1, 2 and 5 of each decade, or the decades alone where there are many
+    # 1, 2 and 5 of each decade, or the decades alone where there are many
+    if seconds and min(seconds) > 0:
         ticks = {"type": "log", "dtick": "D2" if max(seconds) / min(seconds) < 200 else 1}
     return {
         "data": traces,

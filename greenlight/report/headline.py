@@ -123,9 +123,8 @@ def _traffic(run: RunRecords) -> str:
             if promotion.probes
             else ""
         )
-        if (
-            promotion.bake and promotion.bake.sentence and promotion.outcome == "promoted"
-        ):  # the reason of a rollback says it already
+        # the reason of a rollback says it already
+        if promotion.bake and promotion.bake.sentence and promotion.outcome == "promoted":
             watched += f" {promotion.bake.sentence}"
         return {
             "promoted": f"The traffic moved to {live}{before}{when}.{watched}",

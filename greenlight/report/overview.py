@@ -208,11 +208,12 @@ class Comparison(Part):
 def compare(a: RunRecords, b: RunRecords) -> Comparison:
     """What run `b` differs in from run `a`. What a run did not come to is None."""
     one, other = line_of(a), line_of(b)
+    # the objectives have a list of their own, and the lines say how it ended
     elsewhere = (
         "objective",
         "promoted",
         "verdict_",
-    )  # the objectives have a list of their own, and the lines say how it ended
+    )
     names = [
         name
         for name in dict.fromkeys([*one.figures, *other.figures])
@@ -301,6 +302,7 @@ def _made_of(run: RunRecords) -> dict[str, str]:
         found |= {
             f"library {name}": version for name, version in sorted(run.candidate.libraries.items())
         }
+    # said above, or only about where it ran
     known = {
         *found,
         "gate",
@@ -308,7 +310,7 @@ def _made_of(run: RunRecords) -> dict[str, str]:
         "history",
         "home",
         "code_version",
-    }  # said above, or only about where it ran
+    }
     found |= {
         f"parameter {name}": str(value)
         for name, value in sorted(run.parameters.items())
@@ -324,9 +326,9 @@ def _difference(name: str, a: float | None, b: float | None) -> Difference:
         unit=unit_of(name),
         a=a,
         b=b,
-        difference=b - a if known else None,
-        relative=b / a - 1 if known and a else None,
-    )  # type: ignore[operator]
+        difference=b - a if known else None,  # type: ignore[operator]
+        relative=b / a - 1 if known and a else None,  # type: ignore[operator]
+    )
 
 
 def _objective(

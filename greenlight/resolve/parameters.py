@@ -164,8 +164,8 @@ class Parameters(BaseModel):
         Raises:
             InputError: names the first bad field, its value and the fix.
         """
-        from greenlight.models.source import check_source
-        from greenlight.rollout.target import open_target
+        from greenlight.models.open_source import check_source
+        from greenlight.rollout.targets import open_target
 
         self.check_values()
         target = open_target(self.target, self.service, self.namespace, self.home, self.port)
@@ -241,10 +241,10 @@ class Parameters(BaseModel):
         from greenlight.evaluate.text_files import check_text
         from greenlight.gate.objectives import load_gate
         from greenlight.gate.quality_limits import quality_limits
-        from greenlight.models.source import parse_source
+        from greenlight.models.open_source import parse_source
         from greenlight.quantize.calibration_text import check_calibration
         from greenlight.quantize.methods import check_engine, check_method, methods
-        from greenlight.rollout.target import open_target
+        from greenlight.rollout.targets import open_target
         from greenlight.serving.engines.registry import ENGINES
 
         for method, bits in self.recipes:

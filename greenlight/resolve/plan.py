@@ -14,12 +14,12 @@ from greenlight.evaluate.tasks import Tasks
 from greenlight.evaluate.text_files import text_digest
 from greenlight.gate.objectives import load_gate
 from greenlight.gate.quality_limits import quality_limits
-from greenlight.models.source import parse_source
+from greenlight.models.open_source import parse_source
 from greenlight.quantize.calibration_text import Calibration
 from greenlight.quantize.methods import methods
 from greenlight.resolve.parameters import Parameters
 from greenlight.rollout.bluegreen import recover
-from greenlight.rollout.target import open_target
+from greenlight.rollout.targets import open_target
 
 log = logging.getLogger("greenlight.resolve")
 
@@ -44,9 +44,10 @@ def fingerprint(parameters: Parameters, commit: str, code_version: str) -> str:
             sorted({calibration_digest(parameters, method) for method, _ in parameters.recipes})
         ),
     }
+    # of one gate: the same for all
     if limits := next(
         filter(None, (search_limits(parameters, method) for method, _ in parameters.recipes)), ""
-    ):  # of one gate: the same for all
+    ):
         parts["limits"] = limits
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -104,9 +104,8 @@ def deploy_green(
                     green.color,
                     green.release_id,
                 )
-            started = {
-                release.color: target.start(release) for release in missing
-            }  # both at once: loading overlaps
+            # both at once: loading overlaps
+            started = {release.color: target.start(release) for release in missing}
             reached(
                 "deploy_green.started",
                 "loading %s",
@@ -256,9 +255,9 @@ def promote(target: Target, decision: Decision, run_id: str = "") -> Promotion:
         target.open_endpoint()
         state, _ = _as_measured(target, decision)
         before = compare_before(target, decision, state.prompts)
-        state, candidate = _as_measured(
-            target, decision
-        )  # what is checked from here on is what is flipped: each write names the version that it follows
+        # what is checked from here on is what is flipped: each write names the version that it
+        # follows
+        state, candidate = _as_measured(target, decision)
         reached("promote.checked", "what runs on %s is what was measured", candidate.color)
         candidate = checks.matched(
             target, candidate, decision.deployment.live, state.prompts, decision.deployment.golden

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from greenlight.benchmark.summary import cost_per_million
 from greenlight.benchmark.workload import Workload
-from greenlight.core.errors import GreenlightError, Rejected
+from greenlight.core.errors import GreenlightError, RejectedError
 from greenlight.core.records import Contender, Evaluation, Failure, Selection
 from greenlight.gate.judge import judge_quality
 from greenlight.gate.objectives import Gate
@@ -23,7 +23,7 @@ def select_candidate(folders: Sequence[Path | str], gate: Gate, workload: Worklo
 
     Raises:
         GreenlightError: every candidate failed.
-        Rejected: none that could be scored keeps the gate's objectives on quality.
+        RejectedError: none that could be scored keeps the gate's objectives on quality.
     """
     if len(folders) == 1:
         only = Evaluation.load(folders[0])
@@ -132,7 +132,7 @@ def _nothing_left(contenders: list[Contender]) -> GreenlightError:
         return GreenlightError(
             f"No candidate of the sweep could be made and scored, so nothing was deployed. {told}"
         )
-    return Rejected(
+    return RejectedError(
         "No candidate of the sweep keeps the gate's objectives on quality, so nothing was"
         f" deployed. {told}. Add a method with more bits."
     )

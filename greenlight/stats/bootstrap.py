@@ -70,9 +70,8 @@ def ratio_of_sums(
         return Interval(estimate, -np.inf, np.inf)
     ratios, errors = _resample(top, bottom, resamples, seed)
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.nan_to_num(
-            (ratios - estimate) / errors, nan=0.0, posinf=np.inf, neginf=-np.inf
-        )  # 0 / 0: nothing differs
+        # 0 / 0: nothing differs
+        t = np.nan_to_num((ratios - estimate) / errors, nan=0.0, posinf=np.inf, neginf=-np.inf)
     tail = (1 - confidence) / (2 if side == "both" else 1)
     # The high bound comes from the low tail of t, and the other way round.
     high = np.inf if side == "lower" else _bound(estimate, error, t, ratios, tail, 1 - tail)

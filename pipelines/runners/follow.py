@@ -16,11 +16,11 @@ from greenlight.core.records import Resolution
 from greenlight.core.step import StepEvent
 from greenlight.pipelines.runners.interface import (
     ENDED,
-    Away,
     CloudRun,
     CloudRunner,
     Listener,
     Task,
+    UnavailableError,
 )
 
 log = logging.getLogger("greenlight")
@@ -51,12 +51,12 @@ def patiently(
     """The call, made again with a new sign-in as long as the cloud is away.
 
     Raises:
-        Away: the patience ended first.
+        UnavailableError: the patience ended first.
     """
     for wait in patience.waits():
         try:
             return call()
-        except Away as error:
+        except UnavailableError as error:
             say(f"{error}; trying again in {wait:g} s")
             time.sleep(wait)
             runner.reconnect()
@@ -74,7 +74,7 @@ def follow(
     """Tell the listener what happens until the run has ended. Returns how it ended.
 
     Raises:
-        Away: the cloud was not reached for longer than the patience. The run goes on.
+        UnavailableError: the cloud was not reached for longer than the patience. The run goes on.
         InputError: there is no such run.
     """
     told: dict[str, str] = {}

@@ -21,7 +21,7 @@ TaskState = Literal["waiting", "running", "done", "reused", "failed", "skipped"]
 ENDED: tuple[RunState, ...] = ("succeeded", "failed", "cancelled")
 
 
-class Away(GreenlightError):
+class UnavailableError(GreenlightError):
     """The cloud cannot be reached for now, has too much to do, or wants a new sign-in: the same
     call may work later.
     """
@@ -111,7 +111,7 @@ class Schedule(BaseModel):
 
 
 class CloudRunner(ABC):
-    """The pipeline in a cloud. Every method may raise Away, and may then be called again: none does
+    """The pipeline in a cloud. Every method may raise UnavailableError, and may then be called again: none does
     its work twice.
     """
 

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from greenlight.core.errors import GreenlightError, InputError
 from greenlight.pipelines.resources import ALL_STEPS
 from greenlight.pipelines.runners.interface import (
-    Away,
     CloudRun,
     CloudRunner,
     RunState,
@@ -20,6 +19,7 @@ from greenlight.pipelines.runners.interface import (
     Task,
     TaskState,
     Timetable,
+    UnavailableError,
     merged,
 )
 from greenlight.pipelines.runners.settings import KubeflowSettings
@@ -270,9 +270,8 @@ class KubeflowRunner(CloudRunner):
             )
         )
         spec: Any = version.pipeline_spec or {}
-        root = spec.get("pipeline_spec", spec).get(
-            "root", {}
-        )  # with settings for Kubernetes it is one level deeper
+        # with settings for Kubernetes it is one level deeper
+        root = spec.get("pipeline_spec", spec).get("root", {})
         return str(
             root.get("inputDefinitions", {})
             .get("parameters", {})
@@ -381,12 +380,14 @@ class KubeflowRunner(CloudRunner):
         except ApiException as error:
             status, said = error.status or 0, _message(error)
             if status == 401:
-                raise Away(
+                raise UnavailableError(
                     f"{host} wants a new sign-in: {said}. Write a new token to the file of"
                     " --kfp-token-file"
                 ) from None
             if status in (0, 408, 429) or status >= 500:
-                raise Away(f"{host} cannot answer now ({status or 'no answer'}): {said}") from None
+                raise UnavailableError(
+                    f"{host} cannot answer now ({status or 'no answer'}): {said}"
+                ) from None
             if status == 404 and what:
                 raise InputError(
                     *what, f"there is none on {host}; see its web page, or --kfp-host"
@@ -395,7 +396,7 @@ class KubeflowRunner(CloudRunner):
                 f"{host} refused it ({status}): {said}. See docs/cloud.md for what it needs"
             ) from None
         except (HTTPError, OSError) as error:
-            raise Away(
+            raise UnavailableError(
                 f"{host} cannot be reached:"
                 f" {str(error).splitlines()[0] if str(error) else type(error).__name__}"
             ) from None

@@ -39,9 +39,8 @@ class LocalRunner(Runner):
         warnings.simplefilter("ignore")
         from kfp import components, dsl, local
 
-        spec = one_at_a_time(compile_promotion()).replace(
-            dsl.PIPELINE_JOB_ID_PLACEHOLDER, run_id
-        )  # as a backend does
+        # as a backend does
+        spec = one_at_a_time(compile_promotion()).replace(dsl.PIPELINE_JOB_ID_PLACEHOLDER, run_id)
         local.init(
             runner=local.SubprocessRunner(use_venv=False),
             pipeline_root=str(self.home / "runs"),

@@ -9,7 +9,6 @@ import yaml
 from greenlight.core.errors import GreenlightError, InputError
 from greenlight.pipelines.resources import ALL_STEPS
 from greenlight.pipelines.runners.interface import (
-    Away,
     CloudRun,
     CloudRunner,
     RunState,
@@ -17,6 +16,7 @@ from greenlight.pipelines.runners.interface import (
     Task,
     TaskState,
     Timetable,
+    UnavailableError,
     merged,
 )
 from greenlight.pipelines.runners.settings import VertexSettings
@@ -300,17 +300,17 @@ class VertexRunner(CloudRunner):
         try:
             return call()
         except GoogleAuthError as error:
-            raise Away(
+            raise UnavailableError(
                 f"not signed in to Google Cloud: {_line(error)}. Run `gcloud auth"
                 " application-default login`"
             ) from None
         except api.Unauthorized as error:
-            raise Away(
+            raise UnavailableError(
                 f"the sign-in has expired: {_line(error)}. Run `gcloud auth application-default"
                 " login`"
             ) from None
         except (api.TooManyRequests, api.ServerError, api.RetryError) as error:
-            raise Away(f"Vertex AI cannot answer now: {_line(error)}") from None
+            raise UnavailableError(f"Vertex AI cannot answer now: {_line(error)}") from None
         except api.NotFound as error:
             if what:
                 raise InputError(
@@ -325,13 +325,13 @@ class VertexRunner(CloudRunner):
             raise GreenlightError(f"Vertex AI refused it: {_line(error)}") from None
         except HTTPError as error:  # of the repository of templates
             code = error.response.status_code
-            kind = Away if code in (401, 429) or code >= 500 else GreenlightError
+            kind = UnavailableError if code in (401, 429) or code >= 500 else GreenlightError
             raise kind(
                 f"the repository of templates answers {code}: {error.response.text[:300] or error}."
                 " Check --templates and your role on it"
             ) from None
         except (RequestException, ConnectionError, TimeoutError) as error:
-            raise Away(f"Vertex AI cannot be reached: {_line(error)}") from None
+            raise UnavailableError(f"Vertex AI cannot be reached: {_line(error)}") from None
 
 
 def _shown(schedule: Any) -> Schedule:

@@ -22,9 +22,8 @@ class OpenVINO(Engine):
         scheduler = genai.SchedulerConfig()
         scheduler.max_num_seqs = config.max_running
         scheduler.max_num_batched_tokens = max(TOKENS_A_STEP, config.max_running)
-        scheduler.num_kv_blocks = (
-            -(-config.kv_tokens // BLOCK_TOKENS) + config.max_running
-        )  # each request wastes part of a block
+        # each request wastes part of a block
+        scheduler.num_kv_blocks = -(-config.kv_tokens // BLOCK_TOKENS) + config.max_running
         self._eos = set(config.eos)
         self._pipeline = genai.ContinuousBatchingPipeline(
             config.folder,
@@ -70,9 +69,10 @@ class OpenVINO(Engine):
                     (request_id, output.generated_ids, _FINISH[output.finish_reason.value])
                 )
             elif handle.get_status() != genai.GenerationStatus.RUNNING:
+                # status IGNORED
                 updates.append(
                     (request_id, [], "the request does not fit the KV cache, raise KV_CACHE_MB")
-                )  # status IGNORED
+                )
         for request_id, _, finish in updates:
             if finish is not None:
                 del self._live[request_id]

@@ -27,9 +27,8 @@ class EngineKind:
         return next((module for module in self.modules if find_spec(module) is None), None)
 
 
-OPENVINO = EngineKind(
-    "openvino", ("openvino",), ("openvino_genai",), kv_bytes=1.125
-)  # 8 bits a number, with a scale and a zero point a head
+# 8 bits a number, with a scale and a zero point a head
+OPENVINO = EngineKind("openvino", ("openvino",), ("openvino_genai",), kv_bytes=1.125)
 TRANSFORMERS = EngineKind(
     "transformers",
     ("safetensors", "bitsandbytes", "compressed-tensors"),
@@ -47,6 +46,5 @@ def by_preference(nvidia_gpu: bool) -> dict[str, EngineKind]:
     return {kind.name: kind for kind in kinds}
 
 
-ENGINES = by_preference(
-    nvidia_gpu=os.path.exists("/dev/nvidiactl")
-)  # the driver's device, which a container has when it was given a GPU
+# the driver's device, which a container has when it was given a GPU
+ENGINES = by_preference(nvidia_gpu=os.path.exists("/dev/nvidiactl"))

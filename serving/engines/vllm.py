@@ -47,9 +47,8 @@ class VLLM(Engine):
 
     @property
     def busy(self) -> bool:
-        return (
-            bool(self._live) or self._llm.errored
-        )  # the step after vLLM's process has died says so, be there requests or not
+        # the step after vLLM's process has died says so, be there requests or not
+        return bool(self._live) or self._llm.errored
 
     def add(self, request: Request) -> None:
         self._live[request.id] = asyncio.run_coroutine_threadsafe(
@@ -128,14 +127,12 @@ def engine_args(config: EngineConfig) -> AsyncEngineArgs:
             check_kernels(quantization)
         args.dtype = "auto" if quantization else "float32"
         args.block_size = BLOCK_TOKENS
-        args.num_gpu_blocks_override = (
-            -(-config.kv_tokens // BLOCK_TOKENS) + config.max_running + 1
-        )  # each request wastes part of one, vLLM keeps one
+        # each request wastes part of one, vLLM keeps one
+        args.num_gpu_blocks_override = -(-config.kv_tokens // BLOCK_TOKENS) + config.max_running + 1
         # the blocks are counted above; without it vLLM insists on nearly all memory of the machine
         args.kv_cache_memory_bytes = 1
-        args.enforce_eager = not shutil.which(
-            os.environ.get("CXX", "g++")
-        )  # with one, torch compiles the model: half a minute, and half the time a token
+        # with one, torch compiles the model: half a minute, and half the time a token
+        args.enforce_eager = not shutil.which(os.environ.get("CXX", "g++"))
     return args
 
 

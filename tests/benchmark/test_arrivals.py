@@ -5,14 +5,14 @@ import statistics
 import pytest
 
 from greenlight.benchmark.arrivals import due_times
-from greenlight.benchmark.planned_requests import Ask
+from greenlight.benchmark.planned_requests import PlannedRequest
 from greenlight.benchmark.workload import Stage, Workload
 
 
 def times(
-    workload: Workload, count: int, asks: list[Ask] | None = None, seed: int = 1
+    workload: Workload, count: int, planned: list[PlannedRequest] | None = None, seed: int = 1
 ) -> list[float]:
-    return list(itertools.islice(due_times(workload, asks or [], random.Random(seed)), count))
+    return list(itertools.islice(due_times(workload, planned or [], random.Random(seed)), count))
 
 
 def gaps(due: list[float]) -> list[float]:
@@ -41,6 +41,6 @@ def test_stages_change_the_rate_and_the_last_one_lasts() -> None:
 
 
 def test_a_trace_begins_again_when_it_has_ended() -> None:
-    asks = [Ask(text="a", output_tokens=1, at=at) for at in (0.0, 1.0, 4.0)]
-    assert times(Workload(arrivals="trace", trace="t"), 7, asks) == [0, 1, 4, 6, 7, 10, 12]
-    assert times(Workload(arrivals="trace", trace="t"), 3, asks[:1]) == [0, 1, 2]
+    planned = [PlannedRequest(text="a", output_tokens=1, at=at) for at in (0.0, 1.0, 4.0)]
+    assert times(Workload(arrivals="trace", trace="t"), 7, planned) == [0, 1, 4, 6, 7, 10, 12]
+    assert times(Workload(arrivals="trace", trace="t"), 3, planned[:1]) == [0, 1, 2]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from greenlight.benchmark import planned_requests as asks
+from greenlight.benchmark import planned_requests
 from greenlight.benchmark.planned_requests import ServedModel, prepare
 from greenlight.benchmark.workload import Plan, Workload
 from greenlight.core.errors import InputError
@@ -42,7 +42,7 @@ def test_prompts_have_the_wanted_tokens(model: ServedModel) -> None:
         output_tokens={"distribution": "normal", "mean": 40, "sd": 10, "min": 8, "max": 80},
     )  # type: ignore[arg-type]
     prepared = prepare(workload, PLAN, model)
-    assert len(prepared) == asks.VARIETY
+    assert len(prepared) == planned_requests.VARIETY
     counts = [min(model.count(ask.text)) for ask in prepared]
     assert min(counts) >= 19 and max(counts) <= 61, (
         "cutting in the middle of a word may make another token of it"

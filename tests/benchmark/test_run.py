@@ -211,9 +211,8 @@ def test_a_server_killed_half_way(
     deployed: tuple[Deployment, Stub, Stub], start_stub: StartStub, prompts: str, tmp_path: Path
 ) -> None:
     _, _, live = deployed
-    dying = start_stub(
-        release="new", digest="sha-new", die_after=6 + 8
-    )  # in its eighth request after the warm-up
+    # in its eighth request after the warm-up
+    dying = start_stub(release="new", digest="sha-new", die_after=6 + 8)
     result = run_benchmark(
         deployment_of(dying, live), [], [], tmp_path / "result", *load(prompts, throughput_blocks=0)
     )

@@ -89,9 +89,8 @@ def test_the_truth_of_a_model_is_what_its_name_says(model: Model) -> None:
         for metric, roles in found.pairs.latencies.items()
         for share in (0.5, 0.95)
     }
-    extra = (
-        0.01 if model.failing else 0.0
-    )  # a failed request is infinitely slow, which moves the tail
+    # a failed request is infinitely slow, which moves the tail
+    extra = 0.01 if model.failing else 0.0
     assert ratios["ttft", 0.5] == pytest.approx(model.ttft * model.everything, abs=0.01 + extra)
     assert ratios["itl", 0.5] == pytest.approx(model.everything, abs=0.01 + extra)
     assert ratios["itl", 0.95] == pytest.approx(model.tail * model.everything, abs=0.02 + 8 * extra)

@@ -149,9 +149,10 @@ def test_the_goal_is_the_largest_thing_in_hand_and_the_constant() -> None:
         goal(Cell("gptq:4", "0.1", largest_file=1), shape, 32, 10, 5 * MB)
         == int(1.3 * (layer + 4 * 10 * 1000)) + 5 * MB
     )
+    # the embeddings
     assert goal(Cell("gptq:4", "0.1", largest_file=1), shape, 32_000, 0, 0) == int(
         1.3 * 4 * 32_000 * 1000
-    )  # the embeddings
+    )
     assert goal(cell("0.1", 1.0), SHAPES["1.5"], 32_000, 1024, 0) < SHARD_BYTES
 
 

@@ -19,7 +19,7 @@ def shown(factory: RunFactory) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("step", "error", "code"),
     [
-        ("select", "Rejected", 3),
+        ("select", "RejectedError", 3),
         ("select", "GreenlightError", 1),
         ("resolve", "InputError", 2),
         ("benchmark", "Timeout", 1),

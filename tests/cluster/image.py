@@ -66,10 +66,11 @@ def write_image(
         "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
     }
     layers = [blob(layer.getvalue(), "layer.v1.tar")]
+    # the layer is not compressed, so its digest is its diff id
     rootfs = {
         "type": "layers",
         "diff_ids": [layers[0]["digest"]],
-    }  # the layer is not compressed, so its digest is its diff id
+    }
     configuration = blob(
         document({**machine, "config": config or {}, "rootfs": rootfs}), "config.v1+json"
     )

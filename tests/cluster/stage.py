@@ -30,10 +30,11 @@ SERVICE = "llm-inference"
 TIMINGS = Timings(ready=240, progress=2, poll=0.2, drain=60, ask=30, switched=20)
 PROMPTS = ["The import statement", "What is await?"]
 SETTINGS = {"MAX_RUNNING": "32", "GRACE_SECONDS": "40", "NUM_THREADS": "1", "LOG_LEVEL": "info"}
+# the namespace is the test's own, and GKE's kinds are unknown here
 NOT_HERE = (
     "Namespace",
     "PodMonitoring",
-)  # the namespace is the test's own, and GKE's kinds are unknown here
+)
 
 
 class Stage:
@@ -57,9 +58,8 @@ class Stage:
             volumes,
         )
         self.admin = Connection()
-        self.admin.find(
-            f"/api/v1/namespaces/{namespace}"
-        )  # connects, as the administrator that KUBECONFIG names now
+        # connects, as the administrator that KUBECONFIG names now
+        self.admin.find(f"/api/v1/namespaces/{namespace}")
         self.kubeconfig = Path(tempfile.mkdtemp(prefix="greenlight-account-")) / "kubeconfig"
         self.target = KubernetesTarget(SERVICE, namespace, "", TIMINGS)
         self.history = f"gs://{bucket.name}/history"
@@ -102,9 +102,8 @@ class Stage:
             {"name": user["name"], "user": {"token": token}} for user in config["users"]
         ]
         self.kubeconfig.write_text(yaml.safe_dump(config))
-        os.environ["KUBECONFIG"] = str(
-            self.kubeconfig
-        )  # until the test leaves the cluster's network, which puts back what was there
+        # until the test leaves the cluster's network, which puts back what was there
+        os.environ["KUBECONFIG"] = str(self.kubeconfig)
 
     def _fitted(self, item: dict[str, Any]) -> dict[str, Any]:
         item = copy.deepcopy(item)

@@ -23,7 +23,7 @@ def test_it_fetches_and_serves(
     bucket: Any,
     openvino_model: Path,
     tmp_path: Path,
-) -> None:  # noqa: F811
+) -> None:
     archive = tmp_path / "image.tar"
     subprocess.run(
         ["buildah", "push", "--quiet", IMAGE, f"docker-archive:{archive}:{BUILT}"],

@@ -21,7 +21,7 @@ def live_color(stage: Stage) -> str:
 
 def test_a_release_goes_live_is_promoted_and_rolled_back(
     stage: Stage, openvino_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # noqa: F811
+) -> None:
     target = stage.target
     target.check()
     baseline, candidate = (
@@ -77,7 +77,7 @@ def test_a_release_goes_live_is_promoted_and_rolled_back(
 
 def test_pods_that_were_replaced_are_validated_and_those_of_another_build_are_not_promoted(
     stage: Stage, openvino_model: Path
-) -> None:  # noqa: F811
+) -> None:
     target = stage.target
     deployment = stage.deploy(
         stage.artifact(openvino_model, "two"), stage.artifact(openvino_model, "one", "baseline")
@@ -133,7 +133,7 @@ def test_pods_that_were_replaced_are_validated_and_those_of_another_build_are_no
 
 def test_a_release_that_does_not_come_up_is_named_with_its_reason_and_leaves_live_alone(
     stage: Stage, openvino_model: Path
-) -> None:  # noqa: F811
+) -> None:
     good = stage.artifact(openvino_model, "one", "baseline")
     stage.deploy(stage.artifact(openvino_model, "two"), good)
     broken = stage.artifact(openvino_model, "broken")
@@ -183,7 +183,7 @@ def test_one_works_at_a_time(stage: Stage) -> None:
 
 def test_applying_the_manifests_again_moves_and_restarts_nothing(
     stage: Stage, openvino_model: Path
-) -> None:  # noqa: F811
+) -> None:
     deployment = stage.deploy(
         stage.artifact(openvino_model, "two"), stage.artifact(openvino_model, "one", "baseline")
     )
@@ -227,7 +227,7 @@ def test_the_pipelines_account_may_do_nothing_else(stage: Stage) -> None:
 
 def test_the_schedule_in_the_cluster_finishes_a_dead_run_and_scales_down_the_old_color(
     stage: Stage, openvino_model: Path
-) -> None:  # noqa: F811
+) -> None:
     """The CronJob `recover`, as a pod with its own account and token."""
     target = stage.target
     deployment = stage.deploy(

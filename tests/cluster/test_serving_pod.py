@@ -59,9 +59,8 @@ def test_serving_pod_generates_behind_its_service(
     )
 
     host = inside.service_ip(namespace, "server")
-    wait_until(
-        lambda: accepts(host), "kube-proxy to lead to the server", timeout=30
-    )  # it learns a little later that the pod is ready
+    # it learns a little later that the pod is ready
+    wait_until(lambda: accepts(host), "kube-proxy to lead to the server", timeout=30)
     address = f"http://{host}"
     body = {"prompt": "The import statement", "max_length": 8, "temperature": 0, "stream": False}
     request = urllib.request.Request(

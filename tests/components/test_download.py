@@ -7,7 +7,7 @@ from kfp import dsl, local
 from greenlight.components.download.component import download
 from greenlight.core.records import MODEL_FOLDER, Model
 from greenlight.models.integrity import verify_model
-from greenlight.models.source import parse_source
+from greenlight.models.open_source import parse_source
 
 
 def test_the_door_brings_the_model_and_publishes_its_record(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_in_a_sweep_the_failure_of_a_candidate_is_handed_on(tmp_path: Path) -> N
     failure = Failure(
         candidate="gptq:4",
         step="quantize",
-        error="ChildFailed",
+        error="ChildFailedError",
         message="llm-compressor was killed",
     )
     failure.save(tmp_path / "candidate")

@@ -74,9 +74,8 @@ def test_in_a_sweep_a_method_that_fails_leaves_its_failure_where_the_candidate_w
     assert failure.message == last["message"] and "use one of" in failure.message
     build = tmp_path / "history/builds/abc"
     assert not (build / "quantize.error.json").exists()
-    assert (
-        last_failure(str(build)) > "2026"
-    )  # the next run hands this to the step, which no cache knows then
+    # the next run hands this to the step, which no cache knows then
+    assert last_failure(str(build)) > "2026"
 
 
 def test_in_a_sweep_a_method_that_works_leaves_a_candidate(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from greenlight.core.child_process import ChildFailed, run_python
+from greenlight.core.child_process import ChildFailedError, run_python
 
 PYTHON = Path(sys.executable)
 
@@ -35,7 +35,7 @@ def test_failure_shows_the_end_of_the_output(
     with (
         caplog.at_level(logging.ERROR),
         pytest.raises(
-            ChildFailed, match="the library failed with exit code 1: ValueError: too small"
+            ChildFailedError, match="the library failed with exit code 1: ValueError: too small"
         ),
     ):
         run_python(
@@ -45,7 +45,7 @@ def test_failure_shows_the_end_of_the_output(
 
 
 def test_killed_child_is_said_to_be_out_of_memory(tmp_path: Path) -> None:
-    with pytest.raises(ChildFailed, match=r"signal 9.*more memory"):
+    with pytest.raises(ChildFailedError, match=r"signal 9.*more memory"):
         run_python(PYTHON, "os.kill(os.getpid(), signal.SIGKILL)", [], tmp_path, "the library")
 
 

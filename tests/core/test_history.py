@@ -107,9 +107,8 @@ def test_a_folder_where_a_record_should_be(tmp_path: Path) -> None:
 def test_runs_are_ordered_by_their_records_and_not_by_their_names(tmp_path: Path) -> None:
     for days, run_id in enumerate(["zebra", "3f0c-uuid", "promotion-2020-01-01-00-00-00-000001"]):
         RunFactory(tmp_path, run_id, began=START + timedelta(days=days)).resolve()
-    RunFactory(tmp_path, "20261123-192002-beef").failed(
-        "resolve"
-    )  # one second after START; only its name knows
+    # one second after START; only its name knows
+    RunFactory(tmp_path, "20261123-192002-beef").failed("resolve")
     RunFactory(tmp_path, "nobody-knows").failed("resolve")
     RunFactory(tmp_path, "zebra").download()  # makes the folder of builds, which is no run
     expected = [
@@ -170,13 +169,11 @@ def test_of_a_sweep_the_records_are_those_of_the_chosen_candidate(tmp_path: Path
     factory.write("resolve", sweep)
     (factory.folder / "select.json").unlink()
     assert load_run(str(tmp_path), factory.run_id).candidate is None  # nothing is chosen yet
-    factory.write(
-        "select", run.selection
-    )  # whose index is 0: the loop's results may come in another order
+    # whose index is 0: the loop's results may come in another order
+    factory.write("select", run.selection)
     assert (found := load_run(str(tmp_path), factory.run_id)).candidate and found.evaluation
-    factory.write(
-        "select", run.selection.model_copy(update={"chosen": "bnb:4"})
-    )  # whose build left nothing
+    # whose build left nothing
+    factory.write("select", run.selection.model_copy(update={"chosen": "bnb:4"}))
     assert load_run(str(tmp_path), factory.run_id).candidate is None
 
 

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -18,10 +19,10 @@ from tests.pipelines.runners.fake_api import Answer, FakeApi, Request, refusal
 
 
 class FakeSecretManager(FakeApi):
-    secrets = {
+    secrets: ClassVar = {
         "projects/proj-1/secrets/hf-token/versions/latest": "hf_abc",
         "projects/other/secrets/key/versions/3": "k",
-    }  # noqa: RUF012
+    }
 
     def answer(self, request: Request) -> Answer:
         if request.path == "/token":

@@ -30,7 +30,7 @@ IDLE = "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState =
 
 
 @pytest.fixture
-def stubs(start_stub: StartStub) -> tuple[Stub, Stub]:  # noqa: F811
+def stubs(start_stub: StartStub) -> tuple[Stub, Stub]:
     return start_stub(ttft=0.4, itl=0.02), start_stub(ttft=0.1, itl=0.005)
 
 
@@ -152,7 +152,7 @@ def test_an_answer_with_its_times(stubs: tuple[Stub, Stub]) -> None:
     )
 
 
-def test_what_a_server_refuses_is_told(start_stub: StartStub) -> None:  # noqa: F811
+def test_what_a_server_refuses_is_told(start_stub: StartStub) -> None:
     refusing, breaking = start_stub(fail_every=1), start_stub(cut_every=1)
     with pytest.raises(GreenlightError, match=r"answered 500: .*asked to fail"):
         list(answer(refusing.url, [{"role": "user", "content": "Hi"}], 4, Times()))

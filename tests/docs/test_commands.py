@@ -76,9 +76,8 @@ REFUSED = {
 
 
 def here(line: str) -> bool:
-    wrong = (
-        line in REFUSED and line != "rollback"
-    )  # which one page shows going wrong, and others going right
+    # which one page shows going wrong, and others going right
+    wrong = line in REFUSED and line != "rollback"
     return (
         not wrong
         and "--watch" not in line
@@ -186,15 +185,14 @@ def test_it_runs(greenlight: Callable[[str], Result], line: str) -> None:
         line = re.sub(r"\bRUN\b", name, line, count=1)
     line = line.replace("DECISION", ".greenlight/history/20261125-101500-9f01/gate.json")
     assert ran(greenlight(line), line).output
-    if (
-        line.split()[0] not in ("report", "download") and "--json" not in line
-    ):  # which print a path, and JSON
+    # which print a path, and JSON
+    if line.split()[0] not in ("report", "download") and "--json" not in line:
         json.loads(ran(greenlight(f"{line} --json"), line).stdout)
 
 
 def test_a_history_in_a_bucket(
     greenlight: Callable[[str], Result], folder: Path, bucket: Any
-) -> None:  # noqa: F811
+) -> None:
     history = folder / ".greenlight/history"
     for path in history.rglob("*.json"):
         bucket.blob(f"greenlight/{path.relative_to(history)}").upload_from_filename(str(path))

@@ -58,9 +58,8 @@ def test_unquantized_is_the_same(
     (tmp_path / "record.json").write_text("{}")  # what a killed attempt left
     record = evaluate_model(reference_of(TINY), candidates.make("none", 16), tmp_path)
     assert set(record.metrics) == METRICS
-    assert (
-        0 <= record.metrics["kl_mean"].value <= record.metrics["kl_mean"].high < 1e-6
-    )  # what 16 bits of the baseline lose
+    # what 16 bits of the baseline lose
+    assert 0 <= record.metrics["kl_mean"].value <= record.metrics["kl_mean"].high < 1e-6
     assert record.metrics["top1_agreement"].low == record.metrics["perplexity_ratio"].value == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "documents.parquet",

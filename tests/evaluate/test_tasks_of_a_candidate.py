@@ -108,9 +108,8 @@ def test_is_made_anew_of_other_tasks_only(
     asked: Path, candidates: Candidates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     same = open_reference(asked).tasks
-    monkeypatch.setattr(
-        reference_module, "load_scorer", None
-    )  # whoever loads the model again, fails
+    # whoever loads the model again, fails
+    monkeypatch.setattr(reference_module, "load_scorer", None)
     assert make_reference(TINY, asked, str(candidates.heldout), same) == Reference.load(asked)
     other = write_questions(tmp_path / "endings.jsonl", ITEMS - 1)
     with pytest.raises(TypeError):

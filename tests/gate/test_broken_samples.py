@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenlight.gate.evidence import NoEvidence, Pairs
+from greenlight.gate.evidence import NoEvidenceError, Pairs
 from greenlight.gate.measurements import Samples
 from greenlight.gate.objectives import Gate, load_gate
 from greenlight.gate.verdict import judge_samples
@@ -84,7 +84,7 @@ def cut_short(found: Samples, draw: Any) -> Samples:
 
 def missing(found: Samples, draw: Any) -> Samples:
     source = draw(st.sampled_from(["documents", "requests", "errors", "blocks"]))
-    return replace(found, missing={source: NoEvidence("it is gone")})
+    return replace(found, missing={source: NoEvidenceError("it is gone")})
 
 
 def failing(found: Samples, draw: Any) -> Samples:

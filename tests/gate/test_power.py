@@ -112,9 +112,8 @@ def test_throughput_is_planned_in_blocks() -> None:
     assert (need.unit, need.budget, need.enough) == ("throughput blocks", 12, True)
     random = np.random.default_rng(3)
     ratios = random.normal(0, 0.03, (2000, need.needed))
-    low = ratios.mean(axis=1) - 1.895 * ratios.std(axis=1, ddof=1) / math.sqrt(
-        need.needed
-    )  # Student's t, 7 degrees of freedom at most
+    # Student's t, 7 degrees of freedom at most
+    low = ratios.mean(axis=1) - 1.895 * ratios.std(axis=1, ddof=1) / math.sqrt(need.needed)
     assert (low >= math.log(0.95)).mean() >= 0.94
 
 

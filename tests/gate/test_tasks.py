@@ -129,9 +129,8 @@ def test_without_tasks_there_is_no_evidence_and_no_flaw(tmp_path: Path) -> None:
         result.status == "inconclusive"
         and "was asked no tasks; name some by the parameter tasks" in result.reason
     )
-    assert (
-        judge(evaluation, benchmark, DEPLOYMENT, lenient_gate()).verdict == "promote"
-    )  # a gate that asks for none does not miss them
+    # a gate that asks for none does not miss them
+    assert judge(evaluation, benchmark, DEPLOYMENT, lenient_gate()).verdict == "promote"
     ask(evaluation, 1, 0, 12)
     assert "12 items are too few" in judged(evaluation, 0.5).reason
 
@@ -161,9 +160,8 @@ def test_answers_that_are_not_those_of_the_record_are_no_evidence(tmp_path: Path
         assert result.status == "inconclusive" and why in result.reason
     (evaluation / "tasks.parquet").unlink()
     assert "tasks.parquet is missing" in judged(evaluation, 0.05).reason
-    assert (
-        judge(evaluation, benchmark, DEPLOYMENT, lenient_gate()).verdict == "inconclusive"
-    )  # something of the evaluation is wrong
+    # something of the evaluation is wrong
+    assert judge(evaluation, benchmark, DEPLOYMENT, lenient_gate()).verdict == "inconclusive"
 
 
 def test_it_is_a_matter_of_quality() -> None:

@@ -23,6 +23,7 @@ from greenlight.serving.settings import Settings
 Object = dict[str, Any]
 
 ROOT = Path(str(files("k8s")))
+# GKE in November 2026: Extended from 1.31, Rapid up to 1.37
 MINORS = [
     "1.31",
     "1.32",
@@ -31,7 +32,7 @@ MINORS = [
     "1.35",
     "1.36",
     "1.37",
-]  # GKE in November 2026: Extended from 1.31, Rapid up to 1.37
+]
 COMPONENTS = ["gcs-fuse", "gateway", "load-balancer", "queue-depth-hpa"]
 RENDERED = [
     "base",
@@ -77,9 +78,8 @@ def render(name: str) -> list[Object]:
     if not component:
         return kustomize(ROOT / folder)
     with tempfile.TemporaryDirectory() as scratch:
-        above = os.path.relpath(
-            ROOT, os.path.realpath(scratch)
-        )  # kustomize takes relative paths only
+        # kustomize takes relative paths only
+        above = os.path.relpath(ROOT, os.path.realpath(scratch))
         document = {
             "resources": [f"{above}/{folder}"],
             "components": [f"{above}/components/{component}"],
@@ -155,11 +155,12 @@ def test_base_parses_and_lists_every_file() -> None:
 def test_every_object_is_valid_in_every_kubernetes_that_gke_offers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # or seconds a minor
     monkeypatch.setattr(
         kubernetes_validate.utils,
         "schema_contents",
         functools.cache(kubernetes_validate.utils.schema_contents),
-    )  # or seconds a minor
+    )
     distinct = {
         json.dumps(item, sort_keys=True): item for name in RENDERED for item in render(name)
     }
@@ -211,9 +212,8 @@ def test_services_select_what_they_are_named_for() -> None:
         ("llm-inference-green-svc", "green"),
     ]:
         spec = only(services, "Service", service)["spec"]
-        version = (
-            {} if service == "llm-inference" else {"version": color}
-        )  # the rollout's own: in the file, it would move the traffic when applied again
+        # the rollout's own: in the file, it would move the traffic when applied again
+        version = {} if service == "llm-inference" else {"version": color}
         assert spec["selector"] == {"app.kubernetes.io/name": "llm-inference"} | version
         assert spec["selector"].items() <= labels[color].items()
         assert [(port["name"], port["port"], port["targetPort"]) for port in spec["ports"]] == [
@@ -228,9 +228,8 @@ def test_pods_are_restricted(name: str) -> None:
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     for owner, template in templates(objects).items():
         pod = template["spec"]
-        assert pod["automountServiceAccountToken"] is (
-            owner == "llm-inference-recover"
-        )  # which alone talks to the Kubernetes API
+        # which alone talks to the Kubernetes API
+        assert pod["automountServiceAccountToken"] is (owner == "llm-inference-recover")
         context = pod["securityContext"]
         assert (
             context["runAsNonRoot"]

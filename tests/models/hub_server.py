@@ -28,12 +28,10 @@ class HubServer:
     files: dict[str, bytes]
     token: str = ""  # when set, nothing without it
     gated: bool = False
-    cut_after: dict[str, list[int]] = field(
-        default_factory=dict
-    )  # bytes after which the next answers for a file are cut
-    spoil: dict[str, int] = field(
-        default_factory=dict
-    )  # how many of the next answers for a file have a wrong byte
+    # bytes after which the next answers for a file are cut
+    cut_after: dict[str, list[int]] = field(default_factory=dict)
+    # how many of the next answers for a file have a wrong byte
+    spoil: dict[str, int] = field(default_factory=dict)
     bytes_per_second: float = 0  # of each answer; 0: as fast as it goes
     ignore_ranges: bool = False
     asked: list[Asked] = field(default_factory=list)

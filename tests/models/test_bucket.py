@@ -14,7 +14,7 @@ from greenlight.core.records import Model
 from greenlight.models.bucket import BucketSource
 from greenlight.models.download import download_model
 from greenlight.models.integrity import verify_model
-from greenlight.models.source import check_source, parse_source
+from greenlight.models.open_source import check_source, parse_source
 from tests.gcs import bucket, gcs_server  # noqa: F401  fixtures
 from tests.models.conftest import TAKEN
 from tests.models.hub_server import folder_files
@@ -24,7 +24,7 @@ SHARD = "model-00002-of-00003.safetensors"
 
 
 @pytest.fixture
-def model(bucket, sharded: dict[str, bytes]) -> str:  # noqa: F811
+def model(bucket, sharded: dict[str, bytes]) -> str:
     for name, data in sharded.items():
         bucket.blob(f"models/tiny/{name}").upload_from_string(data)
     return f"gs://{bucket.name}/models/tiny"
@@ -49,7 +49,7 @@ def test_a_model_in_a_bucket(
     assert verify_model(tmp_path) == record
 
 
-def test_the_commit_is_that_of_the_files_that_would_be_taken(model: str, bucket) -> None:  # noqa: F811
+def test_the_commit_is_that_of_the_files_that_would_be_taken(model: str, bucket) -> None:
     commit = parse_source(model).resolve()
     assert len(commit) == 64
     bucket.blob("models/tiny/notes.txt").upload_from_string("not part of the model")
@@ -60,7 +60,7 @@ def test_the_commit_is_that_of_the_files_that_would_be_taken(model: str, bucket)
 
 def test_a_change_since_the_model_was_resolved_is_refused(
     model: str, bucket, tmp_path: Path
-) -> None:  # noqa: F811
+) -> None:
     source = parse_source(model)
     commit = source.resolve()
     bucket.blob("models/tiny/tokenizer.json").upload_from_string("[]")
@@ -68,13 +68,13 @@ def test_a_change_since_the_model_was_resolved_is_refused(
         download_model(source, commit, tmp_path)
 
 
-def test_a_model_at_the_top_of_a_bucket(bucket, sharded: dict[str, bytes], tmp_path: Path) -> None:  # noqa: F811
+def test_a_model_at_the_top_of_a_bucket(bucket, sharded: dict[str, bytes], tmp_path: Path) -> None:
     for name in TAKEN:
         bucket.blob(name).upload_from_string(sharded[name])
     assert set(bring(f"gs://{bucket.name}", tmp_path).files) == TAKEN
 
 
-def test_what_holds_no_model_is_refused(model: str, bucket) -> None:  # noqa: F811
+def test_what_holds_no_model_is_refused(model: str, bucket) -> None:
     with pytest.raises(InputError, match="no such bucket") as caught:
         check_source("gs://there-is-none/x")
     assert caught.value.field == "model"
@@ -85,7 +85,7 @@ def test_what_holds_no_model_is_refused(model: str, bucket) -> None:  # noqa: F8
         check_source(model)
 
 
-def test_pickles_are_refused(bucket) -> None:  # noqa: F811
+def test_pickles_are_refused(bucket) -> None:
     for name in ("config.json", "tokenizer.json", "pytorch_model.bin"):
         bucket.blob(f"p/{name}").upload_from_string("{}")
     with pytest.raises(InputError, match="pickled"):
@@ -106,7 +106,7 @@ def test_a_killed_download_goes_on_where_it_was(
     program = """
 import sys, time
 from greenlight.models import bucket
-from greenlight.models.source import parse_source
+from greenlight.models.open_source import parse_source
 from greenlight.models.download import download_model
 bucket.CHUNK = 2000
 source = parse_source(sys.argv[1])
@@ -143,7 +143,7 @@ download_model(source, source.resolve(), sys.argv[2])
 class Training:
     """Checkpoints below one prefix, as a training run leaves them."""
 
-    def __init__(self, bucket, sharded: dict[str, bytes]) -> None:  # noqa: F811
+    def __init__(self, bucket, sharded: dict[str, bytes]) -> None:
         self.bucket, self.sharded = bucket, sharded
         self.name = f"gs://{bucket.name}/training-runs"
 
@@ -158,7 +158,7 @@ class Training:
 
 
 @pytest.fixture
-def training(bucket, sharded: dict[str, bytes]) -> Training:  # noqa: F811
+def training(bucket, sharded: dict[str, bytes]) -> Training:
     return Training(bucket, sharded)
 
 
@@ -167,9 +167,8 @@ def test_the_newest_of_several_checkpoints(training: Training, tmp_path: Path, s
     """By time: a training that began anew counts from 0 again."""
     training.write("step-900")
     newest = training.write("step-100")
-    training.bucket.blob("training-runs/").upload_from_string(
-        ""
-    )  # a folder that was made in the console
+    # a folder that was made in the console
+    training.bucket.blob("training-runs/").upload_from_string("")
     training.bucket.blob("training-runs/trainer_state.json").upload_from_string("{}")
     check_source(training.name + slash)
     source = parse_source(training.name + slash)

@@ -42,9 +42,8 @@ def test_most_held_out_documents_are_not_in_the_training_text() -> None:
     train, heldout = split()
     assert heldout == lines(HELDOUT, "text")
     trained = "".join(train.values())
-    assert (
-        sum(text in trained for text in heldout) == 21
-    )  # the reference repeats itself; `split` says what that does to the perplexity
+    # the reference repeats itself; `split` says what that does to the perplexity
+    assert sum(text in trained for text in heldout) == 21
 
 
 def test_the_text_files_are_made_again_as_they_are() -> None:

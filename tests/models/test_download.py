@@ -19,7 +19,7 @@ from greenlight.core.records import Model
 from greenlight.models.download import download_model
 from greenlight.models.folder import FolderSource
 from greenlight.models.integrity import verify_model
-from greenlight.models.source import parse_source
+from greenlight.models.open_source import parse_source
 from tests.models.conftest import TAKEN, safetensors
 from tests.models.hub_server import COMMIT, HubServer, folder_files
 
@@ -196,7 +196,7 @@ def test_progress_is_logged(
 
 PROGRAM = """
 import sys; from huggingface_hub import constants; constants.DOWNLOAD_CHUNK_SIZE = 16384
-from greenlight.models.source import parse_source; from greenlight.models.download import download_model
+from greenlight.models.open_source import parse_source; from greenlight.models.download import download_model
 source = parse_source(sys.argv[1]); download_model(source, source.resolve(), sys.argv[2]).save(sys.argv[2])
 """
 

@@ -17,7 +17,7 @@ from greenlight.models.builtin import TINY
 from greenlight.models.folder import FolderSource
 from greenlight.models.hub import HubSource
 from greenlight.models.integrity import content_digest, describe_files
-from greenlight.models.source import check_source, parse_source
+from greenlight.models.open_source import check_source, parse_source
 from tests.models.conftest import TAKEN, safetensors
 from tests.models.hub_server import COMMIT, HubServer
 
@@ -193,7 +193,7 @@ def test_a_local_check_is_quick_and_imports_nothing_heavy() -> None:
         "kfp",
     )
     program = (
-        "import sys; from greenlight.models.source import check_source, parse_source\n"
+        "import sys; from greenlight.models.open_source import check_source, parse_source\n"
         "check_source('builtin:tiny'); parse_source('builtin:tiny').resolve()\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )

@@ -21,7 +21,7 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def history(bucket) -> str:  # noqa: F811
+def history(bucket) -> str:
     return f"gs://{bucket.name}/history"
 
 

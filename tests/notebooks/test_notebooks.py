@@ -56,7 +56,7 @@ def check_history(done: Executed) -> None:
     ], done.text
 
 
-def test_on_a_local_run(tmp_path: Path, start_stub: StartStub, prompts: str) -> None:  # noqa: F811
+def test_on_a_local_run(tmp_path: Path, start_stub: StartStub, prompts: str) -> None:
     history = make_runs(tmp_path, LOCAL, str(tmp_path), start_stub, prompts)
     check_benchmarks(Executed("benchmarks", history=history))
     check_history(Executed("history", history=history, gate="quick"))
@@ -64,7 +64,7 @@ def test_on_a_local_run(tmp_path: Path, start_stub: StartStub, prompts: str) -> 
 
 def test_on_a_run_of_vertex_in_a_bucket(
     tmp_path: Path, bucket, start_stub: StartStub, prompts: str
-) -> None:  # noqa: F811
+) -> None:
     history = make_runs(tmp_path, VERTEX, f"gs://{bucket.name}", start_stub, prompts)
     for path in tmp_path.rglob("*"):
         if path.is_file() and path.parent != tmp_path:

@@ -222,10 +222,11 @@ class Backend:
         said = json.loads((self.gcs / place / "executor_output.json").read_text())
         for key, listed in said.get("artifacts", {}).items():
             (artifact,) = listed["artifacts"]
+            # a step may pass on what another wrote, by its URI
             made[key] |= {
                 "uri": artifact["uri"],
                 "metadata": artifact["metadata"],
-            }  # a step may pass on what another wrote, by its URI
+            }
             written = self.bucket.list_blobs(
                 prefix=artifact["uri"].removeprefix(f"gs://{self.bucket.name}/"), max_results=1
             )

@@ -23,9 +23,8 @@ from tests.serving.test_image import BASE, ROOT, output
 
 IMAGE = "localhost/greenlight-components:test"
 DOCKERFILE = ROOT / "Dockerfile.components"
-ENVIRONMENTS = (
-    Path.home() / ".cache/greenlight/components-image"
-)  # on uv's disk, for links; away from checkouts, which people copy
+# on uv's disk, for links; away from checkouts, which people copy
+ENVIRONMENTS = Path.home() / ".cache/greenlight/components-image"
 UNUSED_DAYS = 7
 BYTECODE = "bytecode"
 # The commands of the Dockerfile that fill an environment.

@@ -16,12 +16,13 @@ import yaml
 
 Json = dict[str, Any]
 
+# the steps that do nothing but write their outputs
 CACHED = {
     "download",
     "reference",
     "quantize",
     "evaluate",
-}  # the steps that do nothing but write their outputs
+}
 VERDICTS = {"gate"}
 RUN_PLACEHOLDERS = re.compile(r"\{\{\$\.(pipeline_job|pipeline_task)")
 COMPARISON = r"inputs\.parameter_values\['([^']+)'\] [=!]= '[^'\\\n]*'"
@@ -114,9 +115,8 @@ def untyped_loop(spec: Spec) -> Iterator[str]:
                 continue
             given = loop.component["inputDefinitions"]["parameters"][item]["parameterType"]
             for name, source in task.spec.get("inputs", {}).get("parameters", {}).items():
-                whole = (
-                    "parameterExpressionSelector" not in source
-                )  # else a text or number of a dict, which only a STRUCT can be asked for
+                # else a text or number of a dict, which only a STRUCT can be asked for
+                whole = "parameterExpressionSelector" not in source
                 wanted = (
                     task.component["inputDefinitions"]["parameters"][name]["parameterType"]
                     if whole

@@ -48,10 +48,11 @@ class Cloud:
         self.spec = yaml.safe_load(
             compile_for("vertex", Build(DIGEST, load_resources(), Parameters()))
         )
+        # else a step would ask Secret Manager for them
         secrets = {
             "HF_TOKEN": "none",
             "GREENLIGHT_API_KEY": "",
-        }  # else a step would ask Secret Manager for them
+        }
         machine = {"STORAGE_EMULATOR_HOST": emulator, "OMP_NUM_THREADS": "1", **secrets}
 
         def run_command(command: list[str], variables: dict[str, str]) -> tuple[int, str]:

@@ -33,9 +33,8 @@ def make_checkpoint(family: str, folder: Path) -> Path:
     model = getattr(transformers, f"{FAMILIES[family]}ForCausalLM")(config).to(torch.bfloat16)
     for parameter in model.parameters():
         if parameter.ndim == 2:
-            torch.nn.init.normal_(
-                parameter, std=0.12
-            )  # predictions that differ from uniform, so that damage shows
+            # predictions that differ from uniform, so that damage shows
+            torch.nn.init.normal_(parameter, std=0.12)
     model.save_pretrained(folder)
     for path in TINY.glob("tokenizer*"):
         shutil.copy(path, folder)

@@ -160,12 +160,10 @@ def test_unusable_calibration_is_named(tmp_path: Path, content: str | None, says
 
 
 def test_failed_library_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    quantize_model(
-        TINY, tmp_path / "out", "none", 16
-    )  # what an earlier run made must not be taken for the result
-    monkeypatch.setenv(
-        "GREENLIGHT_OPENVINO_PYTHON", sys.executable
-    )  # an environment without optimum-intel
+    # what an earlier run made must not be taken for the result
+    quantize_model(TINY, tmp_path / "out", "none", 16)
+    # an environment without optimum-intel
+    monkeypatch.setenv("GREENLIGHT_OPENVINO_PYTHON", sys.executable)
     with pytest.raises(GreenlightError, match=r"optimum-intel failed .*ModuleNotFoundError"):
         quantize_model(TINY, tmp_path / "out", "optimum", 8)
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
@@ -236,9 +234,8 @@ def test_too_small_disk_is_seen_before_the_work(small_disk: Path) -> None:
 def test_disk_that_fills_up_leaves_nothing(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    monkeypatch.setattr(
-        type(methods()[method]), "disk", 0.0
-    )  # as if somebody else had filled it since
+    # as if somebody else had filled it since
+    monkeypatch.setattr(type(methods()[method]), "disk", 0.0)
     with pytest.raises(GreenlightError, match="The disk is full"):
         quantize_model(TINY, small_disk / "out", method, 8)
     assert list(small_disk.iterdir()) == [small_disk / "out"]

@@ -89,9 +89,8 @@ def test_every_record_says_how_far_the_reloaded_model_was(
     record, limit = Model.load(candidates.make(method, bits)), methods()[method].tolerance
     assert limit is not None
     assert 0 < record.reload_seconds < record.seconds
-    assert (
-        0 <= record.reload_kl <= limit / 10
-    )  # however deep a model is: what is saved in 16 bits was rounded to them before
+    # however deep a model is: what is saved in 16 bits was rounded to them before
+    assert 0 <= record.reload_kl <= limit / 10
 
 
 @pytest.mark.parametrize("change", [swap_layers, double_one_scale])

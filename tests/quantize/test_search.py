@@ -5,18 +5,20 @@ import pytest
 from greenlight.core.records import Trial
 from greenlight.quantize.search import BUDGET, Scheme, search
 
+# of the scales, as a share of the weights in 4 bits
 OVERHEAD = {
     -1: 0.0,
     128: 0.03,
     64: 0.06,
     32: 0.12,
-}  # of the scales, as a share of the weights in 4 bits
+}
+# of everything in 4 bits, in nats: as of the built-in model
 DAMAGE = {
     -1: 0.021,
     128: 0.018,
     64: 0.015,
     32: 0.012,
-}  # of everything in 4 bits, in nats: as of the built-in model
+}
 
 
 class World:
@@ -61,9 +63,8 @@ def test_mixes_the_next_larger_groups_where_they_are_smaller() -> None:
     path = search(world.attempt)
     assert [trial.group_size for trial in path[:4]] == [-1, 128, 64, 32]
     found = smallest(path)
-    assert (
-        found.group_size == 64
-    )  # .98 of the weights in groups of 64 are smaller than all of them in groups of 32
+    # .98 of the weights in groups of 64 are smaller than all of them in groups of 32
+    assert found.group_size == 64
     assert found.bytes < world.size(Scheme(32, 1.0))
     assert (0.0145 / 0.015) ** 0.5 - found.ratio < 1 / 64
 

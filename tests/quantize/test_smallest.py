@@ -39,9 +39,8 @@ def test_beats_the_smallest_uniform_methods_at_the_same_limit(
     assert any("100.0% int4 a channel" in line for line in caplog.messages)
     assert found.reload_kl == 0.0
 
-    make_reference(TINY, tmp_path / "reference").save(
-        tmp_path / "reference"
-    )  # text that the search has not seen
+    # text that the search has not seen
+    make_reference(TINY, tmp_path / "reference").save(tmp_path / "reference")
     judged = evaluate_model(tmp_path / "reference", tmp_path / "smallest", tmp_path / "evaluation")
     assert judged.metrics["kl_mean"].high < LIMIT
     for method in ("optimum", "gptq"):

@@ -54,9 +54,10 @@ def test_objectives_are_drawn_in_units_of_their_limits() -> None:
     assert all(
         mark + reach <= 1 for mark, reach in zip(ok["x"], ok["error_x"]["array"], strict=True)
     )
+    # infinite: drawn to the edge
     assert failed["x"] == [pytest.approx(1.2)] and failed["error_x"]["array"] == [
         pytest.approx(0.8)
-    ]  # infinite: drawn to the edge
+    ]
     assert unclear["x"][0] < 1 < unclear["x"][0] + unclear["error_x"]["array"][0]
 
 
@@ -118,9 +119,10 @@ def test_bounds_close_in_from_look_to_look() -> None:
     ]
     figure = checked(looks_chart(objectives, looks))
     assert [trace["name"] for trace in figure["data"]] == ["mean KL divergence", "perplexity ratio"]
+    # the first is beyond the edge
     assert figure["data"][0]["x"] == [720, 1260, 2400] and figure["data"][0]["y"] == pytest.approx(
         [2.0, 1.2, 0.9]
-    )  # the first is beyond the edge
+    )
     assert (
         looks_chart(objectives, [look.model_copy(update={"bounds": []}) for look in looks])["data"]
         == []

@@ -64,9 +64,8 @@ def test_objectives_looks_and_moves(history: str) -> None:
         history,
         Promotion(outcome="rolled_back", live=factory.release("live"), switched_at=factory.began),
     )
-    save_move(
-        history, Promotion(outcome="already_live", live=factory.release("live"))
-    )  # moved nothing
+    # moved nothing
+    save_move(history, Promotion(outcome="already_live", live=factory.release("live")))
     moves = load_frames(history, "llm-inference").moves
     assert moves[["what", "by", "release_id", "run_id"]].values.tolist() == [
         ["promoted", "run", "rel-old", "old"],

@@ -41,13 +41,14 @@ def test_promoted(tmp_path: Path) -> None:
     )
     assert set(page.figures) == {"objectives", "ttft", "itl", "e2e", "throughput"}
     assert "This is the first release" in page.text
+    # commit, gate, digest, libraries, code
     for name in (
         "abc123" * 6,
         "9a" * 32,
         "c4" * 32,
         "optimum-intel 2.2.0",
         "0123456789ab",
-    ):  # commit, gate, digest, libraries, code
+    ):
         assert name in page.text
     assert summary.scalars["promoted"] == summary.scalars["verdict_promote"] == 1
     assert summary.scalars["kl_mean"] == 0.0031
@@ -408,9 +409,8 @@ def test_text_from_outside_stays_text(tmp_path: Path) -> None:
     assert page.tags["a"] == 0
     assert page.text.count(HOSTILE) >= 4 and "49" not in page.title  # as text, whole
     assert HOSTILE in summary.headline
-    assert "<script>alert" not in json.dumps(
-        page.figures
-    )  # plotly takes text for HTML, so it is escaped there once more
+    # plotly takes text for HTML, so it is escaped there once more
+    assert "<script>alert" not in json.dumps(page.figures)
 
 
 @pytest.mark.parametrize("outcome", ["promoted", "up_to_date", "failed"])
@@ -439,9 +439,8 @@ def test_structure_for_those_who_do_not_see_the_page(tmp_path: Path) -> None:
     )
     assert len(page.ids) == len(set(page.ids))
     assert all(f"chart-{name}" in page.ids for name in page.figures)
-    assert page.images and all(
-        len(words) > 40 for words in page.images
-    )  # every chart is told in words
+    # every chart is told in words
+    assert page.images and all(len(words) > 40 for words in page.images)
     assert page.tags["figure"] == page.tags["figcaption"] == len(page.images)
     assert page.header_cells_without_scope == 0
     assert page.empty_header_cells == 0

@@ -17,13 +17,14 @@ def main() -> None:
     name, port, door = sys.argv[1:]
     folder = Path(name)
     local.SERVER = QUICK
+    # KFP's numbers are doubles
     where = {
         "target": "local",
         "service": "llm",
         "namespace": "default",
         "home": str(folder / "home"),
         "port": float(port),
-    }  # KFP's numbers are doubles
+    }
     run = {"run_id": "run-1", "history": str(folder / "history")}
     match door:
         case "deploy_green":

@@ -18,7 +18,7 @@ from greenlight.rollout import bluegreen
 from greenlight.rollout.local.ports import SERVING_PORTS, free_port
 from greenlight.rollout.local.processes import Processes, _ended
 from greenlight.rollout.local.target import LocalTarget
-from greenlight.rollout.target import open_target
+from greenlight.rollout.targets import open_target
 from tests.rollout.stage import ROOT, TIMINGS, Load, Stage
 from tests.rollout.stage import free_port as endpoint_port
 
@@ -169,7 +169,7 @@ def test_a_check_is_cheap(tmp_path: Path) -> None:
     """Validation runs in every command: none of the heavy libraries, a fraction of a second."""
     code = f"""
 import sys, time
-from greenlight.rollout.target import open_target
+from greenlight.rollout.targets import open_target
 from rollout import bluegreen
 target = open_target("local", "llm", "default", {str(tmp_path)!r}, {endpoint_port()})
 target.check()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from greenlight.benchmark.workload import load_workload
-from greenlight.core.errors import GreenlightError, Rejected
+from greenlight.core.errors import GreenlightError, RejectedError
 from greenlight.core.records import Evaluation, Failure, ScoredCandidate, Selection, Speed
 from greenlight.evaluate.answers import Answered, compared, write_both
 from greenlight.evaluate.compare import Sums
@@ -61,9 +61,9 @@ def evaluation(
 
 
 def failed(folder: Path, name: str) -> Path:
-    Failure(candidate=name, step="quantize", error="ChildFailed", message="it was killed").save(
-        folder / name
-    )
+    Failure(
+        candidate=name, step="quantize", error="ChildFailedError", message="it was killed"
+    ).save(folder / name)
     return folder / name
 
 
@@ -104,10 +104,11 @@ def test_objectives_come_before_speed_and_failures_are_left_out(tmp_path: Path) 
         and "80 tokens/s against 100 tokens/s" in reasons["bnb:4"]
     )
     assert found.contenders[0].cost_per_million_tokens == pytest.approx(10.0)
+    # what is measured later is not asked
     assert [result.metric for result in found.contenders[0].objectives] == [
         "kl_mean",
         "top1_agreement",
-    ]  # what is measured later is not asked
+    ]
 
 
 def test_what_the_gate_prefers_changes_the_winner(tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ def test_no_evidence_is_not_quality(tmp_path: Path) -> None:
     found = select_candidate(folders, gate(), PRICED)
     assert by_name(found)["optimum:8"][0] == "refused" and "too few" in found.contenders[0].reason
     (folders[1] / "documents.parquet").unlink()
-    with pytest.raises(Rejected):
+    with pytest.raises(RejectedError):
         select_candidate(folders, gate(), PRICED)
 
 
@@ -179,7 +180,8 @@ def test_when_all_fail_or_none_is_good_enough_the_run_ends_here(tmp_path: Path) 
     assert error.value.exit_code == 1
     folders = [failed(tmp_path, "gptq:4"), evaluation(tmp_path, "optimum:4", 0.2)]
     with pytest.raises(
-        Rejected, match=r"keeps the gate's objectives on quality.*optimum:4: mean KL divergence is"
+        RejectedError,
+        match=r"keeps the gate's objectives on quality.*optimum:4: mean KL divergence is",
     ) as error:
         select_candidate(folders, gate(), PRICED)
     assert error.value.exit_code == 3

@@ -86,9 +86,8 @@ def test_stop_strings_end_the_text_where_a_search_of_the_whole_text_would(
     joined = "".join(parts)
     assert text.stopped == bool(found)
     assert not any(stop in joined for stop in stops)
-    if (
-        found
-    ):  # the first stop string to be complete ends the text, which may be one that began later
+    # the first stop string to be complete ends the text, which may be one that began later
+    if found:
         assert whole.startswith(joined) and any(
             whole[len(joined) :].startswith(stop) for stop in stops
         )

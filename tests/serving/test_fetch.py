@@ -35,7 +35,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 
 @pytest.fixture
-def artifact(bucket, tmp_path: Path) -> str:  # noqa: F811
+def artifact(bucket, tmp_path: Path) -> str:
     """A quantized Model artifact as a run leaves it, in a bucket."""
     folder = tmp_path / "artifact/model"
     folder.mkdir(parents=True)
@@ -98,19 +98,19 @@ def test_an_artifact_in_a_bucket(artifact: str, tmp_path: Path) -> None:
     assert (found.folder / "openvino_model.bin").read_bytes() == bytes(100_000)
 
 
-def test_an_artifact_with_other_bytes_is_refused(artifact: str, bucket, tmp_path: Path) -> None:  # noqa: F811
+def test_an_artifact_with_other_bytes_is_refused(artifact: str, bucket, tmp_path: Path) -> None:
     bucket.blob("builds/model/openvino_model.bin").upload_from_string(bytes(99_999) + b"x")
     with pytest.raises(IntegrityError, match=r"openvino_model\.bin"):
         on_this_machine(settings(tmp_path, artifact))
 
 
-def test_an_artifact_that_lacks_a_file_is_refused(artifact: str, bucket, tmp_path: Path) -> None:  # noqa: F811
+def test_an_artifact_that_lacks_a_file_is_refused(artifact: str, bucket, tmp_path: Path) -> None:
     bucket.blob("builds/model/tokenizer.json").delete()
     with pytest.raises(IntegrityError, match=r"tokenizer\.json"):
         on_this_machine(settings(tmp_path, artifact))
 
 
-def test_a_changed_artifact_is_fetched_again(artifact: str, bucket, tmp_path: Path) -> None:  # noqa: F811
+def test_a_changed_artifact_is_fetched_again(artifact: str, bucket, tmp_path: Path) -> None:
     folder = Path(on_this_machine(settings(tmp_path, artifact)))
     (folder / "model/openvino_model.bin").write_bytes(b"cut off")
     on_this_machine(settings(tmp_path, artifact))

@@ -10,9 +10,8 @@ from greenlight.stats.estimates import proportion, proportion_difference, rate_r
 def test_proportion_is_clopper_pearson() -> None:
     for events, trials in ((0, 100), (3, 100), (100, 100), (1, 7)):
         ours = proportion(events, trials, 0.95)
-        exact = stats.binomtest(events, trials).proportion_ci(
-            confidence_level=0.9, method="exact"
-        )  # two-sided 90%: 95% each side
+        # two-sided 90%: 95% each side
+        exact = stats.binomtest(events, trials).proportion_ci(confidence_level=0.9, method="exact")
         assert (ours.low, ours.high) == pytest.approx((exact.low, exact.high))
     assert proportion(0, 100, 0.95).high == pytest.approx(0.0295, abs=1e-4)
 

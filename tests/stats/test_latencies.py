@@ -74,15 +74,13 @@ def test_a_share_over_an_objective() -> None:
     random, blocks, wrong = np.random.default_rng(5), np.arange(500) // 5, 0
     for _ in range(600):
         live = random.random(500)
-        candidate = (
-            np.where(random.random(500) < 0.7, live, random.random(500)) + 0.02
-        )  # 2 points more are over 0.9
+        # 2 points more are over 0.9
+        candidate = np.where(random.random(500) < 0.7, live, random.random(500)) + 0.02
         wrong += share_over(candidate, live, blocks, 0.9).below(0.02, 0.95)
     assert wrong / 600 < 0.05 + 2 * np.sqrt(0.05 * 0.95 / 600)
     nothing = share_over(np.ones(500), np.ones(500), blocks, 2.0)
-    assert (
-        nothing.value == 0 and 0.004 < nothing.high(0.95, 0.02) < 0.008
-    )  # none of 500 is no proof of none
+    # none of 500 is no proof of none
+    assert nothing.value == 0 and 0.004 < nothing.high(0.95, 0.02) < 0.008
 
 
 def test_one_color_alone() -> None:

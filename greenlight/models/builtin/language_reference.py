@@ -80,9 +80,8 @@ def prompts(train: dict[str, str], seed: int = SEED) -> list[str]:
     texts = [passage for text in train.values() for passage in passages(text, 560)]
     beginnings = []
     for text in rng.sample([text for text in texts if len(text) > 500], 48):
-        cut = min(
-            len(text), int(rng.lognormvariate(5.4, 0.5))
-        )  # characters: median 220, so about 60 tokens
+        # characters: median 220, so about 60 tokens
+        cut = min(len(text), int(rng.lognormvariate(5.4, 0.5)))
         beginnings.append(text[:cut].rsplit(" ", 1)[0].rstrip())
     mixed = questions + beginnings
     rng.shuffle(mixed)

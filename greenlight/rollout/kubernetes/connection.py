@@ -159,14 +159,12 @@ class Connection:
             "Content-Type": content_type,
             "User-Agent": "greenlight",
         }
-        if "/proxy/" in path and (
-            key := os.environ.get("GREENLIGHT_API_KEY")
-        ):  # of servers with API_KEYS
+        # of servers with API_KEYS
+        if "/proxy/" in path and (key := os.environ.get("GREENLIGHT_API_KEY")):
             headers["X-API-Key"] = key
         try:
-            if token := client.configuration.get_api_key_with_prefix(
-                "authorization"
-            ):  # fetches a new one when it ran out
+            # fetches a new one when it ran out
+            if token := client.configuration.get_api_key_with_prefix("authorization"):
                 headers["Authorization"] = token
             answer = client.rest_client.pool_manager.request(
                 method,

@@ -97,11 +97,12 @@ def _pod(pod: Json) -> Pod:
 def _trouble(status: Json, conditions: dict[str, Json]) -> tuple[str, bool, str]:
     scheduled = conditions.get("PodScheduled", {})
     if scheduled.get("status") == "False":
+        # the autoscaler may add a node
         return (
             f"cannot be scheduled: {scheduled.get('message', scheduled.get('reason', ''))}",
             False,
             "",
-        )  # the autoscaler may add a node
+        )
     for container in [
         *status.get("initContainerStatuses", []),
         *status.get("containerStatuses", []),

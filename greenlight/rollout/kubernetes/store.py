@@ -248,9 +248,8 @@ class Store:
             self._lost.clear()
             with contextlib.suppress(GreenlightError):
                 found = self._find()
-                if (
-                    found and found["spec"].get("holderIdentity") == identity
-                ):  # one that was lost belongs to whoever took it
+                # one that was lost belongs to whoever took it
+                if found and found["spec"].get("holderIdentity") == identity:
                     self._write(None, "", found)
 
     def holder(self) -> Holder | None:

@@ -151,18 +151,16 @@ class KubernetesTarget(Target):
                 >= deployment["metadata"]["generation"]
             )
             wanted = deployment["spec"]["replicas"]
-            if (
-                deployment["spec"].get("paused") and not pods
-            ):  # somebody applied the manifests just now
+            # somebody applied the manifests just now
+            if deployment["spec"].get("paused") and not pods:
                 self.connection.merge(f"{self.apps}/{name}", {"spec": {"paused": False}})
             elapsed = time.monotonic() - began
             enough = len(ready) >= release.replicas and (
                 len(ready) == len(pods) or elapsed > STRAGGLER_S
             )
             if seen and enough and {pod.name for pod in ready} <= self.behind(preview(name)):
-                if not deployment["spec"].get(
-                    "paused"
-                ):  # from here on no edit by hand restarts what is measured, and what serves
+                # from here on no edit by hand restarts what is measured, and what serves
+                if not deployment["spec"].get("paused"):
                     self.connection.merge(f"{self.apps}/{name}", {"spec": {"paused": True}})
                 return release.model_copy(update={"instances": [pod.instance for pod in ready]})
             trouble = _worst(pods)

@@ -72,9 +72,8 @@ class Processes:
             "HOST": "127.0.0.1",
             "PORT": str(port),
         }
-        inherited = {
-            key: value for key, value in os.environ.items() if key != "HF_TOKEN"
-        }  # what serves needs no secret
+        # what serves needs no secret
+        inherited = {key: value for key, value in os.environ.items() if key != "HF_TOKEN"}
         with open(path, "wb") as output:
             child = subprocess.Popen(
                 command,
@@ -192,9 +191,8 @@ class Processes:
         self._reap()
         marked = []
         for process in psutil.process_iter():
-            with contextlib.suppress(
-                psutil.Error, OSError
-            ):  # another user's, or gone meanwhile: not ours
+            # another user's, or gone meanwhile: not ours
+            with contextlib.suppress(psutil.Error, OSError):
                 environment = process.environ()
                 if environment.get(SERVICE_MARK) == str(self.folder) and not _ended(process):
                     marked.append((process, environment))

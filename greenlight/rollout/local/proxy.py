@@ -149,13 +149,11 @@ class Proxy:
         )
 
     async def forward(self, request: web.Request) -> web.StreamResponse:
-        if not request.raw_path.startswith(
-            "/"
-        ):  # it is put behind the instance's address, and must not become a part of that
+        # it is put behind the instance's address, and must not become a part of that
+        if not request.raw_path.startswith("/"):
             return _error(400, "bad_target", "The request names no path.")
-        body = (
-            await request.read()
-        )  # before the color is chosen, so that a slow client does not hold on to an old one
+        # before the color is chosen, so that a slow client does not hold on to an old one
+        body = await request.read()
         upstream, release = await self._send(request, body)
         if upstream is None:
             return _refusal(release)
@@ -198,9 +196,9 @@ class Proxy:
         """
         assert self.session is not None
         release = None
-        for _ in range(
-            2
-        ):  # once more, for a color that was switched away and ended between the look and the connection
+        # once more, for a color that was switched away and ended between the look and the
+        # connection
+        for _ in range(2):
             release = self.follower.live()
             for url in self.follower.upstreams(release) if release else []:
                 headers = _end_to_end(request.headers)

@@ -178,9 +178,8 @@ class LocalTarget(Target):
         port = self._port()
         check_port(self.store, port)
         if not is_own_proxy(self.folder, port):
-            self.processes.end(
-                PROXY
-            )  # one that hangs, or was started by a run that was killed before it answered
+            # one that hangs, or was started by a run that was killed before it answered
+            self.processes.end(PROXY)
             self._start_proxy(port)
         state = self.read()
         if state.port != port:

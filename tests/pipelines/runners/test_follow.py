@@ -7,7 +7,13 @@ import pytest
 from greenlight.core.records import PlannedCandidate, Resolution
 from greenlight.core.step import StepEvent
 from greenlight.pipelines.runners.follow import Patience, follow, patiently
-from greenlight.pipelines.runners.interface import Away, CloudRun, Task, TaskState, merged
+from greenlight.pipelines.runners.interface import (
+    CloudRun,
+    Task,
+    TaskState,
+    UnavailableError,
+    merged,
+)
 from greenlight.pipelines.runners.kubeflow import KubeflowRunner
 from greenlight.pipelines.runners.settings import KubeflowSettings
 from greenlight.resolve.parameters import Parameters
@@ -19,7 +25,7 @@ NOT_PATIENT = Patience(first=0.01, longest=0.01, total=0.03)
 class Scripted(KubeflowRunner):
     """A runner whose looks are written down: a run, or the outage that comes instead."""
 
-    def __init__(self, *looks: CloudRun | Away) -> None:
+    def __init__(self, *looks: CloudRun | UnavailableError) -> None:
         super().__init__(
             KubeflowSettings(
                 pipeline_root="", service_account="", poll_seconds=0, host="http://127.0.0.1:1"
@@ -30,7 +36,7 @@ class Scripted(KubeflowRunner):
 
     def look(self, run_id: str) -> CloudRun:
         found = self.looks.pop(0)
-        if isinstance(found, Away):
+        if isinstance(found, UnavailableError):
             raise found
         return found
 
@@ -47,7 +53,7 @@ def run(history: Path, state: str, **tasks: TaskState) -> CloudRun:
     )  # type: ignore[arg-type]
 
 
-def told(*looks: CloudRun | Away) -> list[tuple[str, str, str]]:
+def told(*looks: CloudRun | UnavailableError) -> list[tuple[str, str, str]]:
     heard: list[StepEvent] = []
     follow(Scripted(*looks), "r1", heard.append, NOT_PATIENT, 0.0, lambda words: None)
     return [(event.step, event.event, event.figure or event.message) for event in heard]
@@ -134,7 +140,9 @@ def test_records_that_cannot_be_read_do_not_end_the_following(tmp_path: Path) ->
 
 
 def test_an_outage_is_waited_out_with_a_new_sign_in(tmp_path: Path) -> None:
-    runner = Scripted(Away("expired"), Away("503"), run(tmp_path, "succeeded"))
+    runner = Scripted(
+        UnavailableError("expired"), UnavailableError("503"), run(tmp_path, "succeeded")
+    )
     assert (
         follow(runner, "r1", lambda event: None, NOT_PATIENT, 0.0, lambda words: None).state
         == "succeeded"
@@ -147,9 +155,9 @@ def test_patience_ends() -> None:
 
     def call() -> Parameters:
         calls.append(1)
-        raise Away("503")
+        raise UnavailableError("503")
 
-    with pytest.raises(Away):
+    with pytest.raises(UnavailableError):
         patiently(Scripted(), call, NOT_PATIENT, lambda words: None)
     assert len(calls) == 4
 

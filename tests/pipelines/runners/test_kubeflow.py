@@ -10,7 +10,7 @@ import yaml
 from greenlight.cli.cloud_commands import compiled
 from greenlight.core.errors import GreenlightError, InputError
 from greenlight.pipelines.runners.follow import Patience, patiently
-from greenlight.pipelines.runners.interface import Away, Timetable
+from greenlight.pipelines.runners.interface import Timetable, UnavailableError
 from greenlight.pipelines.runners.kubeflow import KubeflowRunner
 from greenlight.pipelines.runners.settings import CloudOptions, kubeflow_settings
 from tests.pipelines.runners.conftest import IMAGE, kubeflow_options, parameters
@@ -76,7 +76,7 @@ def test_a_refusal_is_not_tried_again(runner: KubeflowRunner, kubeflow: FakeKube
     kubeflow.faults = [(POST_RUN, 400)]
     with pytest.raises(GreenlightError, match="refused") as raised:
         runner.submit(parameters(), RUN)
-    assert not isinstance(raised.value, Away)
+    assert not isinstance(raised.value, UnavailableError)
     assert len(kubeflow.sent("POST", f"{ROOT}/runs")) == 1
 
 

@@ -9,7 +9,7 @@ import yaml
 from greenlight.cli.cloud_commands import compiled
 from greenlight.core.errors import GreenlightError, InputError
 from greenlight.pipelines.runners.follow import Patience, patiently
-from greenlight.pipelines.runners.interface import Away, Timetable
+from greenlight.pipelines.runners.interface import Timetable, UnavailableError
 from greenlight.pipelines.runners.settings import CloudOptions, vertex_settings
 from greenlight.pipelines.runners.vertex import VertexRunner
 from tests.pipelines.runners.conftest import ACCOUNT, IMAGE, parameters, vertex_options
@@ -59,10 +59,10 @@ def plain(body: dict[str, object]) -> dict[str, object]:
     return {
         **body,
         "runtimeConfig": {
-            **body["runtimeConfig"],
+            **body["runtimeConfig"],  # type: ignore[dict-item]
             "failurePolicy": "PIPELINE_FAILURE_POLICY_FAIL_SLOW",
         },
-    }  # type: ignore[dict-item]
+    }
 
 
 def test_the_request_of_a_submission(runner: VertexRunner, vertex: FakeVertex, spec: str) -> None:
@@ -94,7 +94,7 @@ def test_a_refusal_is_not_tried_again(runner: VertexRunner, vertex: FakeVertex) 
     vertex.faults = [(POST_JOB, 403)]
     with pytest.raises(GreenlightError, match="refused") as raised:
         runner.submit(parameters(), RUN)
-    assert not isinstance(raised.value, Away)
+    assert not isinstance(raised.value, UnavailableError)
     assert len(vertex.requests) == 1
 
 
