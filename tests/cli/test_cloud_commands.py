@@ -319,7 +319,7 @@ def test_a_start_that_is_never_answered_is_not_called_a_failure(
 def test_a_refusal_imports_nothing_heavy() -> None:
     code = (
         "import sys\nsys.argv = ['greenlight', 'run', '--runner', 'vertex', '--target',"
-        f" '{CLUSTER}', '--history', 'gs://m/g', '--bits', '3']\nfrom pipelines import cli\ntry:\n "
+        f" '{CLUSTER}', '--history', 'gs://m/g', '--bits', '3']\nfrom greenlight.cli import main as cli\ntry:\n "
         "   cli.main()\nexcept SystemExit as ended:\n    assert ended.code == 2\nprint([name for"
         " name in ('kfp.compiler', 'google.cloud.aiplatform_v1', 'kfp_server_api', 'torch',"
         " 'transformers') if name in sys.modules])"

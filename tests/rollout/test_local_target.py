@@ -170,7 +170,7 @@ def test_a_check_is_cheap(tmp_path: Path) -> None:
     code = f"""
 import sys, time
 from greenlight.rollout.targets import open_target
-from rollout import bluegreen
+from greenlight.rollout import bluegreen
 target = open_target("local", "llm", "default", {str(tmp_path)!r}, {endpoint_port()})
 target.check()
 assert target.live() is None
