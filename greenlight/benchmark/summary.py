@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from greenlight.benchmark.planned_requests import PlannedRequest, ServedModel
 from greenlight.benchmark.samples import CountedBlock, flat_gaps, mean_gaps
 from greenlight.benchmark.workload import Role, Slo, Workload
+from greenlight.core.prices import cost_per_million_tokens
 from greenlight.core.records import ColorSummary, GeneratorHealth, LatencySummary, Release
 
 if TYPE_CHECKING:
@@ -79,13 +80,8 @@ def summarize_color(
         goodput_per_second=kept / seconds if seconds else 0.0,
         goodput=kept / pairs.sum() if pairs.any() else 1.0,
         price_per_hour=price,
-        cost_per_million_tokens=cost_per_million(price, rate) if price and rate else None,
+        cost_per_million_tokens=cost_per_million_tokens(price, rate) if price and rate else None,
     )
-
-
-def cost_per_million(price_per_hour: float, tokens_per_second: float) -> float:
-    """USD for a million output tokens, at full load."""
-    return price_per_hour / (3600 * tokens_per_second) * 1e6
 
 
 def percentiles(

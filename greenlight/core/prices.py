@@ -3,12 +3,17 @@ a month before it is deployed. USD throughout.
 """
 
 from datetime import date
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from greenlight.core.errors import InputError
 from greenlight.core.yaml_file import check, nearest, parse, read_shipped
 
+if TYPE_CHECKING:
+    import numpy as np
+
+Rate = TypeVar("Rate", float, "np.ndarray")
 HOURS_A_MONTH = 730
 SPOT = " spot"
 
@@ -108,6 +113,15 @@ def load_prices() -> PriceTable:
     )
 
 
+def cost_per_million_tokens(price_per_hour: float, tokens_per_second: Rate) -> Rate:
+    """USD per million tokens of what costs so many USD per hour and makes so many tokens per second.
+
+    Args:
+        tokens_per_second: a number, or an array of them.
+    """
+    return price_per_hour / (3600 * tokens_per_second) * 1e6
+
+
 def estimate(setup: Setup, prices: PriceTable) -> Cost:
     """What a setup costs. Raises InputError when the table does not know a machine."""
     server, node = prices.machine_hour(setup.machine), prices.machine_hour(setup.node_machine)
@@ -131,15 +145,18 @@ def estimate(setup: Setup, prices: PriceTable) -> Cost:
             setup.rollouts * (setup.rollout_hours + setup.warm_hours) * setup.replicas * server
         ),
     }
-    total, tokens = sum(parts.values()), None
-    if setup.tokens_per_second and setup.replicas and share:
-        tokens = setup.tokens_per_second * setup.replicas * share * HOURS_A_MONTH * 3600 / 1e6
+    total = sum(parts.values())
+    rate = (setup.tokens_per_second or 0) * setup.replicas * share
+
+    def per_million(month: float) -> float | None:
+        return cost_per_million_tokens(month / HOURS_A_MONTH, rate) if rate else None
+
     return Cost(
         region=prices.region,
         prices_of=prices.date,
         parts=parts,
         total=total,
         server_hour=server,
-        per_million_tokens=parts["servers"] / tokens if tokens else None,
-        all_per_million_tokens=total / tokens if tokens else None,
+        per_million_tokens=per_million(parts["servers"]),
+        all_per_million_tokens=per_million(total),
     )

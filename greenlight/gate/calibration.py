@@ -18,12 +18,13 @@ import numpy as np
 from greenlight.core.errors import GreenlightError
 from greenlight.core.records import CalibratedObjective, Calibration
 from greenlight.gate.catalogue import QUALITY
+from greenlight.gate.estimators import measure_objective
 from greenlight.gate.evidence import NoEvidenceError, Pairs
 from greenlight.gate.measurements import Samples
 from greenlight.gate.objectives import Gate, Objective
 from greenlight.gate.power import MISSED, MOST, Need, plan, planned
 from greenlight.gate.sentences import shortfall
-from greenlight.gate.verdict import decide, measured
+from greenlight.gate.verdict import decide
 from greenlight.stats.latencies import Mean, QuantileRatio, ShareDifference
 
 log = logging.getLogger("greenlight.gate")
@@ -129,7 +130,7 @@ def _noise(objective: Objective, samples: Samples) -> float:
                 if len(ratios) > 1 and np.isfinite(ratios).all()
                 else math.inf
             )
-        measure = measured(objective, samples, objective.confidence)
+        measure = measure_objective(objective, samples, objective.confidence)
         assert isinstance(measure, QuantileRatio | Mean | ShareDifference)
         return measure.noise(objective.confidence, objective.limit)
     except NoEvidenceError:

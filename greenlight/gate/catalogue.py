@@ -1,7 +1,12 @@
-"""Every metric that an objective may name, and in which ways it can be judged."""
+"""Every metric that an objective may name: what it is called, its unit and format, in which ways it
+can be judged, and what estimates it. The verdict, the resampling, the terminal, the report and the
+docs read this one entry.
+"""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Scope = Literal["absolute", "vs_live"]
 Source = Literal["requests", "blocks", "errors", "documents", "tasks"]
@@ -14,24 +19,50 @@ QUALITY: tuple[Source, ...] = ("documents", "tasks")
 
 
 @dataclass(frozen=True)
+class RatioOfSums:
+    """The estimator of a metric of documents: a sum over documents divided by another.
+
+    Attributes:
+        top, bottom: the addends by document, of anything whose attributes are the columns of the
+            scored documents (`greenlight.gate.evidence.Documents`, or a DataFrame).
+        exponential: the metric is e to the power of the ratio.
+    """
+
+    top: Callable[[Any], Any]
+    bottom: Callable[[Any], Any]
+    exponential: bool = False
+
+
+Estimator = RatioOfSums | Literal["tail", "items", "latency", "share", "rate", "cost"]
+"""`tail`: the 99th percentile over tokens, clustered by document. `items`: paired differences of
+answers. `latency`: order statistics and means of paired requests. `share`: proportions. `rate`:
+means and ratios over throughput blocks; `cost`: the same of their price.
+"""
+
+
+@dataclass(frozen=True)
 class MetricKind:
     """What a metric is.
 
     Attributes:
-        label: as sentences name it.
+        label: as sentences, tables and charts name it.
         source: which samples it comes from: paired requests, throughput blocks, counts of failed
             requests, scored documents, or items of tasks.
+        estimator: what measures it, and its bounds.
         unit: of its absolute value.
+        is_share: its absolute value is a share, shown in percent.
         scopes: `absolute`: its own value; `vs_live`: compared with the live color.
         comparison: how it is compared with live.
-        better: which values of it are.
-        statistics: that must be chosen from; none for a metric that is one number.
+        better: which values of it are better.
+        statistics: one of these must be chosen; none for a metric that is one number.
     """
 
     label: str
     description: str
     source: Source
+    estimator: Estimator
     unit: str = ""
+    is_share: bool = False
     scopes: tuple[Scope, ...] = ("absolute",)
     comparison: Comparison = "ratio"
     statistics: tuple[str, ...] = ()
@@ -40,90 +71,82 @@ class MetricKind:
 
 BOTH: tuple[Scope, ...] = ("absolute", "vs_live")
 
+
+def _latency(label: str, description: str) -> MetricKind:
+    return MetricKind(
+        label, description, "requests", "latency", "s", scopes=BOTH, statistics=STATISTICS
+    )
+
+
 METRICS = {
-    "ttft": MetricKind(
-        "TTFT",
-        "Time from sending a request to its first token.",
-        "requests",
-        "s",
-        BOTH,
-        statistics=STATISTICS,
+    "ttft": _latency("TTFT", "Time to first token: from sending a request to its first token."),
+    "itl": _latency("ITL", "Inter-token latency: mean gap between the tokens of a request."),
+    "longest_gap": _latency(
+        "longest gap", "Longest gap between tokens of a request: how a stream stutters."
     ),
-    "itl": MetricKind(
-        "ITL",
-        "Mean gap between the tokens of a request.",
-        "requests",
-        "s",
-        BOTH,
-        statistics=STATISTICS,
-    ),
-    "longest_gap": MetricKind(
-        "longest gap",
-        "Longest gap between tokens of a request: how a stream stutters.",
-        "requests",
-        "s",
-        BOTH,
-        statistics=STATISTICS,
-    ),
-    "e2e": MetricKind(
-        "E2E",
-        "Time from sending a request to its last byte.",
-        "requests",
-        "s",
-        BOTH,
-        statistics=STATISTICS,
-    ),
+    "e2e": _latency("E2E", "End to end: from sending a request to its last byte."),
     "output_tokens_per_second": MetricKind(
         "output tokens/s",
-        "Output tokens a second of a color under full load.",
+        "Output tokens per second of a color under full load.",
         "blocks",
+        "rate",
         "tokens/s",
-        BOTH,
+        scopes=BOTH,
         better="higher",
     ),
     "cost_per_million_tokens": MetricKind(
         "cost per million tokens",
-        "USD for a million output tokens under full load, at the workload's price_per_hour.",
+        "USD per million output tokens under full load, at the workload's price_per_hour.",
         "blocks",
+        "cost",
         "USD",
-        BOTH,
+        scopes=BOTH,
     ),
     "error_rate": MetricKind(
         "error rate",
         "Share of requests that failed or came back incomplete.",
         "errors",
-        "",
-        BOTH,
-        "difference",
+        "share",
+        is_share=True,
+        scopes=BOTH,
+        comparison="difference",
     ),
     "kl_mean": MetricKind(
         "mean KL divergence",
-        "KL divergence from the baseline's next-token distribution, a token.",
+        "KL divergence from the baseline's next-token distribution, per token.",
         "documents",
+        RatioOfSums(lambda of: of.kl_sum, lambda of: of.tokens),
         "nats",
     ),
     "kl_p99": MetricKind(
         "99th percentile of KL divergence",
         "KL divergence that 99 of 100 tokens do not exceed.",
         "documents",
+        "tail",
         "nats",
     ),
     "top1_agreement": MetricKind(
         "top-1 agreement",
         "Share of tokens at which candidate and baseline would choose the same.",
         "documents",
+        RatioOfSums(lambda of: of.top1_agree, lambda of: of.tokens),
+        is_share=True,
         better="higher",
     ),
     "perplexity_ratio": MetricKind(
         "perplexity ratio",
         "Perplexity of the candidate over that of the baseline.",
         "documents",
+        RatioOfSums(
+            lambda of: of.nll_candidate - of.nll_baseline, lambda of: of.tokens, exponential=True
+        ),
         "x",
     ),
     "bits_per_byte": MetricKind(
         "bits per byte",
-        "Bits that the candidate needs for a byte of the held-out text.",
+        "Bits that the candidate needs per byte of the held-out text.",
         "documents",
+        RatioOfSums(lambda of: of.nll_candidate / math.log(2), lambda of: of.bytes),
         "bits",
     ),
     "task_accuracy_drop": MetricKind(
@@ -131,5 +154,7 @@ METRICS = {
         "Share of the items of all tasks that the candidate turned from right to wrong, less those"
         " that it turned back.",
         "tasks",
+        "items",
+        is_share=True,
     ),
 }

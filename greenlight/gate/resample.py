@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from greenlight.core.errors import InputError
+from greenlight.core.prices import cost_per_million_tokens
 from greenlight.core.records import BenchmarkResult
-from greenlight.gate.catalogue import PERCENTILES
+from greenlight.gate.catalogue import PERCENTILES, RatioOfSums
 from greenlight.gate.objectives import Gate, Objective
 from greenlight.stats.estimates import Floats
 
@@ -65,20 +66,16 @@ def bootstrap(
     }
     found = {}
     for objective in gate.objectives:
-        match objective.kind.source:
-            case "documents" if (
-                objective.metric == "kl_p99"
-            ):  # of single tokens, which are not among the frames
+        match objective.kind.estimator:
+            case "tail" | "items":  # of single tokens and items, which are not among the frames
                 continue
-            case "tasks":  # of items, which are not either
-                continue
-            case "documents":
-                found[objective.title] = _quality(objective.metric, documents, of_documents)
-            case "requests":
+            case RatioOfSums() as kind:
+                found[objective.title] = _quality(kind, documents, of_documents)
+            case "latency":
                 found[objective.title] = _latency(objective, judged, of_pairs)
-            case "errors":
+            case "share":
                 found[objective.title] = _errors(objective, asked, of_requests)
-            case _:
+            case "rate" | "cost":
                 found[objective.title] = _rate(objective, rates, prices, of_rates)
     return pd.DataFrame(found)
 
@@ -89,19 +86,10 @@ def _drawn(blocks: pd.Series, draws: int, random: np.random.Generator) -> np.nda
     return random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)[:, codes]
 
 
-def _quality(metric: str, documents: pd.DataFrame, drawn: np.ndarray) -> Floats:
-    columns = {
-        "kl_mean": (documents["kl_sum"], documents["tokens"]),
-        "top1_agreement": (documents["top1_agree"], documents["tokens"]),
-        "bits_per_byte": (documents["nll_candidate"] / np.log(2), documents["bytes"]),
-        "perplexity_ratio": (
-            documents["nll_candidate"] - documents["nll_baseline"],
-            documents["tokens"],
-        ),
-    }
-    top, bottom = columns[metric]
-    ratio = (drawn @ top.to_numpy(float)) / (drawn @ bottom.to_numpy(float))
-    return np.exp(ratio) if metric == "perplexity_ratio" else ratio
+def _quality(kind: RatioOfSums, documents: pd.DataFrame, drawn: np.ndarray) -> Floats:
+    top, bottom = (np.asarray(part(documents), float) for part in (kind.top, kind.bottom))
+    ratio = (drawn @ top) / (drawn @ bottom)
+    return np.exp(ratio) if kind.exponential else ratio
 
 
 def _latency(objective: Objective, pairs: pd.DataFrame, drawn: np.ndarray) -> Floats:
@@ -148,9 +136,10 @@ def _rate(
 ) -> Floats:
     """Geometric mean of the ratios of the pairs of blocks, or mean of the candidate's."""
     values = {role: rates[role].to_numpy(float) for role in ROLES}
-    if objective.metric == "cost_per_million_tokens":
+    if objective.kind.estimator == "cost":
         values = {
-            role: (prices[role] or np.nan) / (3600 * each) * 1e6 for role, each in values.items()
+            role: cost_per_million_tokens(prices[role] or np.nan, each)
+            for role, each in values.items()
         }
     with np.errstate(divide="ignore"):
         each = (

@@ -7,8 +7,6 @@ from greenlight.core.records import Calibration
 from greenlight.gate.objectives import Bake, Gate, Objective
 from greenlight.gate.power import Need, plan
 
-RATES = ("error_rate", "top1_agreement", "task_accuracy_drop")
-
 
 def show(objective: Objective, value: float) -> str:
     """A value with its unit."""
@@ -20,7 +18,7 @@ def show(objective: Objective, value: float) -> str:
             if objective.comparison == "ratio"
             else f"{100 * value:+.2f} points against live"
         )
-    if objective.metric in RATES or objective.statistic == "over_slo":
+    if objective.kind.is_share or objective.statistic == "over_slo":
         return f"{100 * value:.2f}%"
     unit = objective.kind.unit
     if unit == "s":

@@ -16,18 +16,14 @@ ends at the one that decides (`greenlight.gate.looks`).
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from greenlight.core.records import Look, ObjectiveResult, Verdict
-from greenlight.evaluate.compare import TAIL
 from greenlight.gate import sentences
-from greenlight.gate.catalogue import PERCENTILES, QUALITY
-from greenlight.gate.evidence import MIN_DOCUMENTS, TOLERANCE, Documents, NoEvidenceError, Pairs
-from greenlight.gate.measurements import Samples, Value
-from greenlight.gate.objectives import MIN_BLOCK_PAIRS, MIN_ITEMS, MIN_TAIL_PAIRS, Gate, Objective
-from greenlight.stats import estimates, latencies
-from greenlight.stats.bootstrap import quantile_of_clusters, ratio_of_sums
-from greenlight.stats.estimates import Estimate, Interval, Measure
+from greenlight.gate.catalogue import QUALITY
+from greenlight.gate.estimators import measure_objective
+from greenlight.gate.evidence import NoEvidenceError
+from greenlight.gate.measurements import Samples
+from greenlight.gate.objectives import Gate, Objective
+from greenlight.stats.estimates import Measure
 from greenlight.stats.sequential import look_errors
 
 GROWING = ("requests", "errors")
@@ -87,12 +83,9 @@ def decide(samples: Samples, gate: Gate) -> Decided:
         fractions: tuple[float, ...] = (1.0,)
     else:
         sizes = tuple(pairs for pairs in planned if pairs <= have)
-        # what a run that was cut short has beyond its last look may still speak against the
-        # candidate
-        if sizes[-1:] not in (
-            planned[-1:],
-            (have,),
-        ):
+        # What a run that was cut short has beyond its last look may still speak against the
+        # candidate.
+        if sizes[-1:] not in (planned[-1:], (have,)):
             sizes = (*sizes, max(have, 1))
         fractions = tuple(size / planned[-1] for size in sizes)
     looks: list[Look] = []
@@ -104,14 +97,9 @@ def decide(samples: Samples, gate: Gate) -> Decided:
         verdict = _verdict(judged, samples.flaw)
         seen = len(part.pairs) if part.pairs is not None else 0
         passed, failed = sum(each.keeps for each in judged), sum(each.fails for each in judged)
+        fraction = fractions[number]
         looks.append(
-            Look(
-                pairs=seen,
-                fraction=fractions[number],
-                passed=passed,
-                failed=failed,
-                verdict=verdict,
-            )
+            Look(pairs=seen, fraction=fraction, passed=passed, failed=failed, verdict=verdict)
         )
         at_looks.append(judged)
         if verdict != "inconclusive":
@@ -151,7 +139,7 @@ def _judge(
     alone = fractions == (1.0,) or objective.kind.source not in GROWING
     confidence = objective.confidence if alone else 1 - _error(objective, fractions, number)
     try:
-        measure = measured(objective, samples, confidence)
+        measure = measure_objective(objective, samples, confidence)
         if math.isnan(measure.value):
             raise NoEvidenceError("the samples give no number")
     except NoEvidenceError as problem:
@@ -269,152 +257,3 @@ def _result(judged: _Judged, look: str) -> ObjectiveResult:
         status=status,  # type: ignore[arg-type]
         reason=reason,
     )
-
-
-def measured(objective: Objective, samples: Samples, confidence: float) -> Measure:
-    """What an objective is judged by. Raises NoEvidenceError when there is nothing to measure from."""
-    source, against_live = objective.kind.source, objective.scope == "vs_live"
-    if source == "documents":
-        documents = samples.need(source, samples.documents)
-        return Interval(lambda at: _quality(objective.metric, documents, at), confidence)
-    if source == "tasks":
-        return _accuracy_drop(samples)
-    if source == "requests":
-        return _latency(objective, samples.need(source, samples.pairs))
-    if source == "errors":
-        counts = samples.need(source, samples.counts)
-        if not all(trials for _, trials in counts.values()):
-            raise NoEvidenceError("there is no request yet")
-        if against_live:
-            live_counts = _live(counts)
-            return Interval(
-                lambda at: estimates.proportion_difference(counts["candidate"], live_counts, at),
-                confidence,
-            )
-        return Interval(lambda at: estimates.proportion(*counts["candidate"], at), confidence)
-    rates = samples.need(source, samples.rates)
-    if len(rates["candidate"]) < MIN_BLOCK_PAIRS:
-        raise NoEvidenceError(
-            f"there are {len(rates['candidate'])} throughput blocks, and {MIN_BLOCK_PAIRS} are"
-            " needed"
-        )
-    if objective.metric == "cost_per_million_tokens":
-        rates = _costs(rates, samples.prices)
-    if not against_live:
-        return Interval(lambda at: estimates.rate(rates["candidate"], at), confidence)
-    live = _live(rates)
-    if (live <= 0).any():
-        raise NoEvidenceError(
-            "live gave no output in a throughput block: there is nothing to compare with"
-        )
-    return Interval(lambda at: estimates.rate_ratio(rates["candidate"], live, at), confidence)
-
-
-def _costs(
-    rates: dict[str, estimates.Floats], prices: dict[str, float] | None
-) -> dict[str, estimates.Floats]:
-    """USD for a million output tokens, by role and block."""
-    if prices is None:
-        raise NoEvidenceError("the workload names no price_per_hour")
-    if any((values <= 0).any() for values in rates.values()):
-        raise NoEvidenceError("a color gave no output in a throughput block: that has no price")
-    return {role: prices[role] / (3600 * values) * 1e6 for role, values in rates.items()}
-
-
-def _latency(objective: Objective, pairs: Pairs) -> Measure:
-    values = pairs.latencies[objective.metric]
-    share = PERCENTILES[objective.statistic] / 100 if objective.statistic in PERCENTILES else None
-    beyond = len(pairs) * (1 - share) if share else len(pairs)
-    if beyond < MIN_TAIL_PAIRS - 1e-9:
-        raise NoEvidenceError(
-            f"{len(pairs)} pairs leave {beyond:.3g} requests beyond {objective.statistic or 'it'},"
-            f" and {MIN_TAIL_PAIRS} are needed"
-        )
-    candidate = values["candidate"]
-    if any(np.isnan(each).any() for each in values.values()):
-        raise NoEvidenceError("single tokens have no gaps between them")
-    if objective.statistic == "over_slo":
-        if objective.scope == "vs_live":
-            return latencies.share_over(candidate, _live(values), pairs.blocks, objective.slo or 0)
-        over = int((candidate > (objective.slo or 0)).sum())
-        return Interval(
-            lambda at: estimates.proportion(over, len(candidate), at), objective.confidence
-        )
-    if objective.scope == "absolute":
-        return latencies.latency(candidate, pairs.blocks, share)
-    measure = latencies.latency_ratio(candidate, _live(values), pairs.blocks, share)
-    if math.isnan(measure.value):
-        raise NoEvidenceError(
-            f"live has no {objective.phrase} to compare with ({pairs.failed['live']} of its"
-            f" {len(pairs)} requests failed)"
-        )
-    return measure
-
-
-def _quality(metric: str, documents: Documents, confidence: float) -> Estimate:
-    if len(documents) < MIN_DOCUMENTS:
-        raise NoEvidenceError(
-            f"{len(documents)} documents are too few to tell how far it would vary with other"
-            f" texts; evaluate on {MIN_DOCUMENTS} or more"
-        )
-    # Two one-sided bounds at `confidence` are the ends of a two-sided interval with twice the
-    # error.
-    estimate = Estimate(
-        *(
-            _tail(documents, 2 * confidence - 1)
-            if metric == "kl_p99"
-            else _ratio(metric, documents, 2 * confidence - 1)
-        )
-    )
-    recorded = documents.recorded.get(metric)
-    if recorded is None or not math.isclose(
-        recorded, estimate.value, rel_tol=TOLERANCE, abs_tol=1e-12
-    ):
-        raise NoEvidenceError(
-            f"its samples give {estimate.value:.6g}, and its record says {recorded}"
-        )
-    return estimate
-
-
-def _accuracy_drop(samples: Samples) -> Measure:
-    """A paired difference of shares, as of requests that are too slow: every item is a block of its
-    own.
-    """
-    if samples.flips is None and "tasks" not in samples.missing:
-        raise NoEvidenceError("the candidate was asked no tasks; name some by the parameter tasks")
-    flips = samples.need("tasks", samples.flips)
-    if len(flips) < MIN_ITEMS:
-        raise NoEvidenceError(
-            f"{len(flips)} items are too few to tell how far it would vary with others; ask"
-            f" {MIN_ITEMS} or more"
-        )
-    return latencies.ShareDifference(float(flips.mean()), np.arange(len(flips)), flips)
-
-
-def _tail(documents: Documents, confidence: float) -> tuple[float, float, float]:
-    if documents.token_kl is None or documents.token_document is None:
-        raise NoEvidenceError("the evaluation kept no divergences of single tokens; evaluate again")
-    return quantile_of_clusters(documents.token_kl, documents.token_document, TAIL, confidence)
-
-
-def _ratio(metric: str, documents: Documents, confidence: float) -> tuple[float, ...]:
-    numerator, denominator = {
-        "kl_mean": (documents.kl_sum, documents.tokens),
-        "top1_agreement": (documents.top1_agree, documents.tokens),
-        "bits_per_byte": (documents.nll_candidate / math.log(2), documents.bytes),
-        "perplexity_ratio": (documents.nll_candidate - documents.nll_baseline, documents.tokens),
-    }[metric]
-    interval = ratio_of_sums(numerator, denominator, confidence)
-    return (
-        tuple(float(np.exp(value)) for value in interval)
-        if metric == "perplexity_ratio"
-        else interval
-    )
-
-
-def _live(by_role: dict[str, Value]) -> Value:
-    if "live" not in by_role:
-        raise NoEvidenceError(
-            "only one endpoint was measured: there is no live color to compare with"
-        )
-    return by_role["live"]

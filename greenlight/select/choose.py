@@ -6,9 +6,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from greenlight.benchmark.summary import cost_per_million
 from greenlight.benchmark.workload import Workload
 from greenlight.core.errors import GreenlightError, RejectedError
+from greenlight.core.prices import cost_per_million_tokens
 from greenlight.core.records import Contender, Evaluation, Failure, Selection
 from greenlight.gate.judge import judge_quality
 from greenlight.gate.objectives import Gate
@@ -83,7 +83,9 @@ def _contender(folder: Path | str, gate: Gate, workload: Workload) -> Contender:
         bytes=evaluation.candidate.bytes,
         speed=speed,
         cost_per_million_tokens=(
-            cost_per_million(price.candidate, speed.tokens_per_second) if price and speed else None
+            cost_per_million_tokens(price.candidate, speed.tokens_per_second)
+            if price and speed
+            else None
         ),
         objectives=objectives,
     )
