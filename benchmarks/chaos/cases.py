@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
+from greenlight.benchmark.plan import Plan
 from greenlight.benchmark.run import run_benchmark
-from greenlight.benchmark.workload import Plan, Workload
+from greenlight.benchmark.workload import Workload
 from greenlight.core.errors import GreenlightError
 from greenlight.core.records import BenchmarkResult, Deployment
 from greenlight.rollout.points import Point

@@ -29,9 +29,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from greenlight.benchmark.plan import Plan
 from greenlight.benchmark.run import run_benchmark
 from greenlight.benchmark.samples import REQUESTS
-from greenlight.benchmark.workload import Plan, Workload
+from greenlight.benchmark.workload import Workload
 from greenlight.core.errors import GreenlightError
 from greenlight.models.builtin import TINY
 

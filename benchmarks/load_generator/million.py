@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from greenlight.benchmark.plan import Plan, Side
 from greenlight.benchmark.run import assemble
 from greenlight.benchmark.samples import Block, Request, schema_of
-from greenlight.benchmark.workload import Plan, Side, Slo, Workload
+from greenlight.benchmark.workload import Slo, Workload
 
 ROWS, GAPS = 1_000_000, 32
 SIDES = [

@@ -120,7 +120,7 @@ def methods() -> str:
 
 
 def gate_file() -> str:
-    from greenlight.benchmark.workload import Plan
+    from greenlight.benchmark.plan import Plan
     from greenlight.gate.catalogue import METRICS
     from greenlight.gate.objectives import Bake, Gate, Objective
 

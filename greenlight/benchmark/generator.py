@@ -12,6 +12,7 @@ from typing import Self
 
 from pydantic import BaseModel, Field
 
+from greenlight.benchmark.plan import Plan, Side
 from greenlight.benchmark.planned_requests import PlannedRequest
 from greenlight.benchmark.samples import (
     BLOCK_LINES,
@@ -22,7 +23,7 @@ from greenlight.benchmark.samples import (
     Collected,
     LineFile,
 )
-from greenlight.benchmark.workload import Plan, Side, Workload
+from greenlight.benchmark.workload import Workload
 
 LOCUSTFILE = Path(__file__).parent / "locustfile.py"
 LOG = "locust.log"

@@ -32,10 +32,11 @@ from locust.env import Environment
 from greenlight.benchmark.barrier import Barrier
 from greenlight.benchmark.client import Reply
 from greenlight.benchmark.generator import Job
+from greenlight.benchmark.plan import ROLES, Plan, Side
 from greenlight.benchmark.planned_requests import PlannedRequest
 from greenlight.benchmark.prompts import load_prompts
 from greenlight.benchmark.scheduler import Caller, Recorder, Scheduler
-from greenlight.benchmark.workload import ROLES, Plan, Side, Workload
+from greenlight.benchmark.workload import Workload
 from greenlight.core.errors import InputError
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from greenlight.benchmark.plan import Plan
 from greenlight.benchmark.prompts import Chat, Prompt, chat_problem, load_prompts, read_objects
-from greenlight.benchmark.workload import Plan, Workload
+from greenlight.benchmark.workload import Workload
 from greenlight.core import storage
 from greenlight.core.errors import InputError
 from greenlight.core.records import MODEL_FOLDER, Release

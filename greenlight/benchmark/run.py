@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from greenlight.benchmark.barrier import Barrier
 from greenlight.benchmark.generator import LOG, Generators, Job
+from greenlight.benchmark.plan import Plan, Role, Side
 from greenlight.benchmark.planned_requests import PlannedRequest, ServedModel, prepare
 from greenlight.benchmark.samples import (
     BLOCKS,
@@ -33,7 +34,7 @@ from greenlight.benchmark.summary import (
     token_mismatch,
 )
 from greenlight.benchmark.versions import changed, mismatch, read_versions, unreachable
-from greenlight.benchmark.workload import Plan, Role, Side, Workload, users_needed, workers_used
+from greenlight.benchmark.workload import Workload, users_needed, workers_used
 from greenlight.core.errors import InputError
 from greenlight.core.records import RECORD_FILE, BenchmarkResult, Deployment, Release
 

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from greenlight.benchmark.workload import Role
+from greenlight.benchmark.plan import Role
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pydantic import BaseModel
 from rich.table import Table
 
+from greenlight.benchmark.plan import Plan
 from greenlight.benchmark.run import run_benchmark
-from greenlight.benchmark.workload import Plan, Slo, Workload
+from greenlight.benchmark.workload import Slo, Workload
 from greenlight.core.errors import InputError
 from greenlight.core.records import BenchmarkResult
 

@@ -19,9 +19,10 @@ from gevent.queue import JoinableQueue
 from greenlight.benchmark.arrivals import due_times
 from greenlight.benchmark.barrier import Barrier
 from greenlight.benchmark.client import Client, Reply
+from greenlight.benchmark.plan import Plan, Side
 from greenlight.benchmark.planned_requests import PlannedRequest
 from greenlight.benchmark.samples import BLOCK_LINES, LOOP_LAGS, REQUEST_LINES, STOP, Block, Request
-from greenlight.benchmark.workload import Plan, Side, Workload
+from greenlight.benchmark.workload import Workload
 
 PAUSE_AFTER_ERROR = (
     0.1  # seconds: a server that refuses at once is not asked thousands of times a second

@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from greenlight.benchmark.plan import Role
 from greenlight.benchmark.planned_requests import PlannedRequest, ServedModel
 from greenlight.benchmark.samples import CountedBlock, flat_gaps, mean_gaps
-from greenlight.benchmark.workload import Role, Slo, Workload
+from greenlight.benchmark.workload import Slo, Workload
 from greenlight.core.prices import cost_per_million_tokens
 from greenlight.core.records import ColorSummary, GeneratorHealth, LatencySummary, Release
 

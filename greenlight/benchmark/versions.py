@@ -6,7 +6,7 @@ import urllib.request
 from collections.abc import Iterable
 from typing import Any
 
-from greenlight.benchmark.workload import Side
+from greenlight.benchmark.plan import Side
 from greenlight.core.records import Release
 
 TIMEOUT = 5.0  # seconds; the server answers /version without its engine

@@ -1,151 +1,14 @@
-"""What a benchmark does, as data. The plan, of the gate: how many pairs and blocks, what the gate
-can see. The workload: what is sent, and when.
-"""
+"""What a benchmark sends, and when: a workload file, as data."""
 
 import math
 import random
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from greenlight.benchmark.plan import Count, Number, Plan
 from greenlight.core.errors import InputError
 from greenlight.core.yaml_file import check, load_yaml
-
-Role = Literal["candidate", "live"]
-ROLES: tuple[Role, Role] = ("candidate", "live")
-
-MOST_LOOKS = 20
-
-
-def _refuse_bool(value: object) -> object:
-    if isinstance(value, bool):  # YAML reads `yes` as a bool, and pydantic a bool as 1
-        raise ValueError("a number is needed, not a yes or no")
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_refuse_bool), Field(allow_inf_nan=False)]
-Count = Annotated[int, BeforeValidator(_refuse_bool)]
-
-
-class Plan(BaseModel):
-    """The sizes of a benchmark: the section `benchmark:` of a gate file. They decide what the gate
-    can see.
-
-    The defaults suit a small model with both colors on one machine, in half a minute. `users` is 1
-    because the colors share its
-    cores: with a second user a request to one color would be timed while the other color works, and
-        the slower one would slow both.
-    Where each color has machines of its own, more users make the run shorter.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    pairs: Count = Field(
-        100,
-        ge=1,
-        le=1_000_000,
-        description="Pairs of requests: the same prompt to both colors, one right after the other.",
-    )
-    users: Count = Field(1, ge=1, le=1000, description="Users that send pairs at the same time.")
-    pairs_per_block: Count = Field(
-        5,
-        ge=1,
-        description=(
-            "Pairs close in time that the gate resamples together, because neighbours share drift"
-            " and bursts."
-        ),
-    )
-    concurrency: Count = Field(
-        8, ge=1, le=1000, description="Users that load one color in a throughput block."
-    )
-    throughput_blocks: Count = Field(
-        5,
-        ge=0,
-        le=10_000,
-        description="Pairs of throughput blocks: one of each color, in random order.",
-    )
-    block_seconds: Number = Field(
-        2.0,
-        gt=0,
-        le=3600,
-        description="Length of the window of a throughput block in which tokens are counted.",
-    )
-    settle_seconds: Number = Field(
-        0.25, ge=0, le=600, description="Load before that window, until all users are decoding."
-    )
-    max_tokens: Count = Field(
-        24,
-        ge=1,
-        le=1_000_000,
-        description=(
-            "Output tokens of a request of a pair; stop tokens are ignored, so all are equally"
-            " long."
-        ),
-    )
-    block_tokens: Count = Field(
-        128,
-        ge=1,
-        le=1_000_000,
-        description=(
-            "Output tokens of a request in a throughput block: as long as answers usually are."
-        ),
-    )
-    timeout: Number = Field(
-        60, gt=0, le=86_400, description="Seconds after which a request has failed."
-    )
-    time_limit: Number = Field(
-        1800,
-        gt=0,
-        le=7 * 86_400,
-        description="Seconds after which the benchmark is cut short, and not judged.",
-    )
-    looks: Count | list[Count] = Field(
-        1,
-        description=(
-            "Planned looks of the gate: how many, evenly spaced, or after how many pairs each; the"
-            " last is after all."
-        ),
-    )
-    seed: Count = Field(1, ge=0, le=2**32 - 1, description="Of the order of prompts and colors.")
-
-    @property
-    def look_pairs(self) -> tuple[int, ...]:
-        """After how many pairs the gate looks; whole blocks, except the last, which is all
-        pairs.
-        """
-        if isinstance(self.looks, list):
-            return tuple(self.looks)
-        block = self.pairs_per_block
-        return (
-            *(
-                round(self.pairs * look / self.looks / block) * block
-                for look in range(1, self.looks)
-            ),
-            self.pairs,
-        )
-
-    @model_validator(mode="after")
-    def _looks_rise(self) -> Self:
-        if isinstance(self.looks, int) and not 1 <= self.looks <= MOST_LOOKS:
-            raise ValueError(
-                f"looks is {self.looks}; plan 1 to {MOST_LOOKS}, or list after how many pairs"
-                " each is"
-            )
-        if self.pairs == 0:  # by hand, without end: nobody looks
-            return self
-        looks = self.look_pairs
-        if (
-            not looks
-            or looks[0] < 1
-            or list(looks) != sorted(set(looks))
-            or looks[-1] != self.pairs
-            or len(looks) > MOST_LOOKS
-        ):
-            raise ValueError(
-                f"looks after {list(looks)} pairs cannot be: they must rise and end with pairs,"
-                f" {self.pairs}; at most {MOST_LOOKS}"
-            )
-        return self
 
 
 class Lengths(BaseModel):
@@ -210,16 +73,16 @@ class Lengths(BaseModel):
 
 
 class Stage(BaseModel):
-    """A part of the pairs, with a load of its own."""
+    """A stretch of the pairs with a load of its own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seconds: Number = Field(gt=0, le=86_400)
     rate: Number | None = Field(
-        None, gt=0, le=100_000, description="Of open loop: requests a second to each color."
+        None, gt=0, le=100_000, description="Open loop: requests per second to each color."
     )
     users: Count | None = Field(
-        None, ge=1, le=10_000, description="Of closed loop: users at the same time."
+        None, ge=1, le=10_000, description="Closed loop: number of simultaneous users."
     )
 
 
@@ -231,8 +94,12 @@ class Slo(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     ttft: Number | None = Field(None, gt=0, description="Time to first token.")
-    itl: Number | None = Field(None, gt=0, description="Mean gap between the tokens of a request.")
-    e2e: Number | None = Field(None, gt=0, description="Send to last byte.")
+    itl: Number | None = Field(
+        None, gt=0, description="Inter-token latency: mean gap between the tokens of a request."
+    )
+    e2e: Number | None = Field(
+        None, gt=0, description="End to end: from sending a request to its last byte."
+    )
 
     @property
     def limits(self) -> dict[str, float]:
@@ -240,7 +107,7 @@ class Slo(BaseModel):
 
 
 class Prices(BaseModel):
-    """USD an hour of one server of a color: a number, or a machine of the price table, such as
+    """USD per hour of one server of a color: a number, or a machine of the price table, such as
     `g2-standard-8 spot`. Alone it is both colors'.
     """
 
@@ -295,70 +162,87 @@ class Workload(BaseModel):
     input_tokens: Lengths | None = Field(
         None,
         description=(
-            "Prompts are cut and joined to these lengths. Left out: they are sent as they are."
+            "Lengths that prompts are cut and joined to, in tokens. Default: prompts are sent as they"
+            " are."
         ),
     )
     output_tokens: Lengths | None = Field(
         None,
-        description="Of the requests of pairs. Left out: max_tokens of the gate, all equally long.",
+        description=(
+            "Output lengths of the requests of pairs, in tokens. Default: max_tokens of the gate for"
+            " every request."
+        ),
     )
     arrivals: Arrivals = Field(
-        "closed", description="closed, or open loop: poisson, constant, or trace."
+        "closed",
+        description=(
+            "When requests are sent: closed (each user waits for its answer), or an open loop:"
+            " poisson, constant, trace."
+        ),
     )
     rate: Number | None = Field(
-        None, gt=0, le=100_000, description="Of open loop: requests a second to each color."
+        None, gt=0, le=100_000, description="Open loop: requests per second to each color."
     )
     users: Count | None = Field(
         None,
         ge=1,
         le=10_000,
         description=(
-            "Closed loop: users at the same time; the gate's when left out. Open loop: most streams"
-            " at once."
+            "Closed loop: number of simultaneous users; default: users of the gate. Open loop:"
+            " maximum number of simultaneous streams."
         ),
     )
     stages: tuple[Stage, ...] = Field(
         (),
         description=(
-            "Instead of one rate, or one number of users: several, one after the other. The last"
-            " one lasts."
+            "Loads that follow one another, instead of one rate or one number of users. The last one"
+            " lasts until the pairs end."
         ),
     )
     trace: str = Field(
         "",
         description=(
-            "Of arrivals: trace. Path or gs:// URI of JSONL with timestamp (s), input_tokens and"
-            " output_tokens, or prompt or messages."
+            "For arrivals: trace. Path or gs:// URI of a JSONL file with timestamp (in seconds),"
+            " input_tokens and output_tokens, or prompt or messages."
         ),
     )
-    speed: Number = Field(1, gt=0, le=1000, description="Times as fast as the trace was.")
+    speed: Number = Field(
+        1, gt=0, le=1000, description="How many times as fast as recorded a trace is replayed."
+    )
     seconds: Number | None = Field(
         None,
         gt=0,
         le=7 * 86_400,
-        description="End the pairs after this long, if not all of the gate's were sent before.",
+        description="Seconds after which the pairs end, even if fewer than the gate plans were sent.",
     )
     warm_up: Count | None = Field(
         None,
         ge=0,
         le=10_000,
         description=(
-            "Requests to each color before measuring begins; the gate's concurrency when left out."
+            "Number of requests to each color before measuring begins. Default: concurrency of the"
+            " gate."
         ),
     )
     slo: Slo = Slo()
     price_per_hour: Prices | None = Field(
         None,
-        description="USD an hour of one server: a number or a machine, or candidate: and live:.",
+        description=(
+            "USD per hour of one server: a number or a machine type, or one each under candidate:"
+            " and live:."
+        ),
     )
     workers: Count = Field(
-        1, ge=1, le=64, description="Processes that generate the load; on a cluster, pods."
+        1,
+        ge=1,
+        le=64,
+        description="Number of processes (on a cluster: pods) that generate the load.",
     )
     seed: Count | None = Field(
         None,
         ge=0,
         le=2**32 - 1,
-        description="Of lengths, arrivals and order; the gate's when left out.",
+        description="Random seed of lengths, arrivals and order. Default: seed of the gate.",
     )
 
     @property
@@ -449,17 +333,4 @@ def workers_used(plan: Plan, workload: Workload) -> int:
         workload.workers,
         *(stage.users or 1 for stage in workload.stages),
         workload.users or plan.users,
-    )
-
-
-class Side(BaseModel):
-    """One of the colors under test. Requests go round its endpoints."""
-
-    model_config = ConfigDict(frozen=True)
-
-    role: Role
-    color: str = ""
-    endpoints: tuple[str, ...] = Field(min_length=1)
-    pods: dict[str, str] = Field(
-        default_factory=dict, description="Name of the process or pod behind an endpoint."
     )

@@ -213,8 +213,9 @@ def benchmark(
     seed: Annotated[int, typer.Option(help="Of lengths, arrivals and order.")] = 1,
 ) -> None:
     """Measure one endpoint, or two against each other in adjacent same-prompt pairs."""
+    from greenlight.benchmark.plan import Plan
     from greenlight.benchmark.prompts import check_prompts
-    from greenlight.benchmark.workload import Plan, load_workload
+    from greenlight.benchmark.workload import load_workload
     from greenlight.core.yaml_file import check
 
     sizes = {

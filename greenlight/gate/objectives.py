@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from greenlight.benchmark.workload import Count, Number, Plan
+from greenlight.benchmark.plan import Count, Number, Plan
 from greenlight.core.yaml_file import load_yaml, nearest, shipped
 from greenlight.gate.catalogue import METRICS, PERCENTILES, Comparison, MetricKind, Scope
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from greenlight.benchmark.plan import Plan
 from greenlight.benchmark.run import run_benchmark
 from greenlight.benchmark.saturation import find_saturation
-from greenlight.benchmark.workload import Plan, Workload, load_workload
+from greenlight.benchmark.workload import Workload, load_workload
 from greenlight.core.errors import InputError
 from greenlight.gate.looks import Looks
 from greenlight.gate.objectives import load_gate

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from greenlight.benchmark import planned_requests
+from greenlight.benchmark.plan import Plan
 from greenlight.benchmark.planned_requests import ServedModel, prepare
-from greenlight.benchmark.workload import Plan, Workload
+from greenlight.benchmark.workload import Workload
 from greenlight.core.errors import InputError
 from greenlight.core.records import Release
 from greenlight.models.builtin import TINY

@@ -20,8 +20,9 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from greenlight.benchmark.generator import LOCUSTFILE
+from greenlight.benchmark.plan import Plan, Side
 from greenlight.benchmark.run import run_benchmark
-from greenlight.benchmark.workload import Plan, Side, Workload
+from greenlight.benchmark.workload import Workload
 from greenlight.core.errors import InputError
 from greenlight.core.records import Color, Deployment, Instance, Release
 from tests.benchmark.conftest import PROMPTS, StartStub, Stub
@@ -346,7 +347,8 @@ def test_the_generator_ends_with_its_step(
     stub = start_stub(itl=0.005)
     script = f"""
         from greenlight.benchmark.run import run_benchmark
-        from greenlight.benchmark.workload import Plan, Workload
+        from greenlight.benchmark.plan import Plan
+        from greenlight.benchmark.workload import Workload
         run_benchmark(None, [{stub.url!r}], [], {str(tmp_path / "result")!r}, Plan(pairs=100_000, throughput_blocks=0), Workload(prompts={prompts!r}))
     """
     step = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])

@@ -3,9 +3,9 @@ import statistics
 
 import pytest
 
+from greenlight.benchmark.plan import Plan
 from greenlight.benchmark.workload import (
     Lengths,
-    Plan,
     Workload,
     load_workload,
     users_needed,

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from greenlight.benchmark.plan import ROLES
 from greenlight.benchmark.samples import (
     BLOCKS,
     REQUESTS,
@@ -18,7 +19,6 @@ from greenlight.benchmark.samples import (
     file_digest,
     write_parquet,
 )
-from greenlight.benchmark.workload import ROLES
 from greenlight.core.records import (
     BenchmarkResult,
     Color,

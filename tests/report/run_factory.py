@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from greenlight.benchmark.plan import ROLES, Role
 from greenlight.benchmark.samples import (
     BLOCKS,
     REQUESTS,
@@ -21,7 +22,7 @@ from greenlight.benchmark.samples import (
     write_parquet,
 )
 from greenlight.benchmark.summary import percentiles
-from greenlight.benchmark.workload import ROLES, Role, Slo, Workload
+from greenlight.benchmark.workload import Slo, Workload
 from greenlight.core.records import (
     BenchmarkResult,
     ColorSummary,
