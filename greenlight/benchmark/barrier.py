@@ -1,4 +1,4 @@
-"""Workers that begin together: through small files in a folder, or objects in a bucket where they
+"""A barrier for workers that begin together: through small files in a folder, or objects in a bucket where they
 are pods.
 """
 
@@ -7,11 +7,10 @@ import time
 from greenlight.core import storage
 
 POLL_SECONDS = 0.1
-PATIENCE_SECONDS = (
-    600.0  # pods are scheduled one after the other, and nodes may have to be made for them
-)
-AHEAD_SECONDS = 0.5
-"""Between the last one's arrival and the begin: time for all to read it."""
+TIMEOUT_SECONDS = 600.0
+"""Pods are scheduled one after the other, and nodes may have to be made for them."""
+START_DELAY_SECONDS = 0.5
+"""From the last worker's arrival to the common start: time for all to read it."""
 
 
 class Barrier:
@@ -35,15 +34,15 @@ class Barrier:
         storage.write_bytes(
             storage.join(self.place, name, str(self.worker)), repr(time.time()).encode()
         )
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while len(there := storage.list_names(storage.join(self.place, name))) < self.workers:
             if time.monotonic() > deadline:
                 raise TimeoutError(
                     f"only {len(there)} of {self.workers} workers of the benchmark came to {name}"
-                    f" within {PATIENCE_SECONDS:g} s"
+                    f" within {TIMEOUT_SECONDS:g} s"
                 )
             time.sleep(POLL_SECONDS)
         return (
             max(float(storage.read_bytes(storage.join(self.place, name, each))) for each in there)
-            + AHEAD_SECONDS
+            + START_DELAY_SECONDS
         )

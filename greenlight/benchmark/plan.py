@@ -25,7 +25,7 @@ class Plan(BaseModel):
     can see.
 
     The defaults suit a small model with both colors on one machine, in half a minute. `users` is 1
-    because the colors share its cores: with a second user a request to one color would be timed
+    because the colors share its cores: with two users, a request to one color would be timed
     while the other color works, and the slower one would slow both. Where each color has machines
     of its own, more users make the run shorter.
 

@@ -1,4 +1,4 @@
-"""What the pairs ask for: prompts of the wanted lengths, and how many tokens to answer with."""
+"""The requests that a benchmark plans: prompts of the wanted lengths, and the length of answers."""
 
 import json
 import logging
@@ -17,9 +17,9 @@ from greenlight.core.records import MODEL_FOLDER, Release
 log = logging.getLogger("greenlight.benchmark")
 
 VARIETY = 512
-"""Asks drawn from distributions of lengths; the pairs take them in turn."""
-CHARACTERS_A_TOKEN = 4
-"""Of English text, where no tokenizer is at hand."""
+"""Number of requests drawn from distributions of lengths; the pairs take them in turn."""
+CHARACTERS_PER_TOKEN = 4
+"""In English text, where no tokenizer is at hand."""
 SPARE = 16
 """Tokens of a model's context left for what a server puts around a text."""
 
@@ -31,7 +31,7 @@ class PlannedRequest(BaseModel):
     messages: Chat | None = None
     output_tokens: int = Field(ge=1)
     at: float | None = Field(
-        None, description="Of a trace: seconds after its begin at which it is sent."
+        None, description="For a trace: seconds after its beginning at which it is sent."
     )
 
     @classmethod
@@ -89,14 +89,14 @@ class ServedModel:
         fewer.
         """
         if self.tokenizer is None:
-            return text[: tokens * CHARACTERS_A_TOKEN]
+            return text[: tokens * CHARACTERS_PER_TOKEN]
         offsets = self.tokenizer.encode(text, add_special_tokens=False).offsets
         return text if len(offsets) <= tokens else text[: offsets[tokens - 1][1]]
 
 
 def prepare(workload: Workload, plan: Plan, model: ServedModel) -> list[PlannedRequest]:
-    """The requests that a benchmark plans. Pairs take them in turn, in a new order each time round; those of a
-    trace once, as they come.
+    """Plan the requests of a benchmark. Pairs take them in turn, in a new order each time round;
+    those of a trace as they come.
 
     Raises:
         InputError: the prompts or the trace cannot be read.
@@ -107,16 +107,16 @@ def prepare(workload: Workload, plan: Plan, model: ServedModel) -> list[PlannedR
     if workload.input_tokens is None and workload.output_tokens is None:
         return [PlannedRequest.of(prompt, plan.max_tokens) for prompt in prompts]
     source = random.Random(f"{workload.seed if workload.seed is not None else plan.seed} lengths")
-    planned, deck = [], list[int]()
+    planned, left = [], list[int]()
     for _ in range(max(len(prompts), VARIETY)):
-        deck = deck or source.sample(range(len(prompts)), len(prompts))
+        left = left or source.sample(range(len(prompts)), len(prompts))
         output = workload.output_tokens.draw(source) if workload.output_tokens else plan.max_tokens
         length = workload.input_tokens.draw(source) if workload.input_tokens else None
-        planned.append(_ask(prompts, deck.pop(), length, output, model))
+        planned.append(_plan_request(prompts, left.pop(), length, output, model))
     return planned
 
 
-def _ask(
+def _plan_request(
     prompts: list[Prompt],
     start: int,
     length: int | None,
@@ -124,8 +124,8 @@ def _ask(
     model: ServedModel,
     at: float | None = None,
 ) -> PlannedRequest:
-    """A request whose prompt has `length` tokens, made of prompts from number `start` on. Both lengths
-    are cut to what the model's context holds.
+    """A request whose prompt has `length` tokens, made of prompts from number `start` on. Both
+    lengths are cut to what the model's context holds.
     """
     if model.context and output + (length or 0) + SPARE > model.context:
         output = max(1, min(output, model.context // 2))
@@ -141,7 +141,7 @@ def _of_length(prompts: list[Prompt], start: int, tokens: int, model: ServedMode
     what was said last is made so long.
     """
     parts, characters, number = list[str](), 0, start
-    while characters < tokens * 2 * CHARACTERS_A_TOKEN:  # room for text whose tokens are long
+    while characters < tokens * 2 * CHARACTERS_PER_TOKEN:  # room for text whose tokens are long
         prompt = prompts[number % len(prompts)]
         parts.append(prompt if isinstance(prompt, str) else prompt[-1]["content"])
         characters, number = characters + len(parts[-1]) + 1, number + 1
@@ -167,16 +167,14 @@ def _trace(
                 number,
                 'is no object; write {"timestamp": 0.5, "input_tokens": 200, "output_tokens": 100}',
             )
-        at, output = (
-            _number(workload, number, line, "timestamp", 0, 0),
-            _number(workload, number, line, "output_tokens", 1, plan.max_tokens),
-        )
+        at = _number(workload, number, line, "timestamp", 0, 0)
+        output = _number(workload, number, line, "output_tokens", 1, plan.max_tokens)
         if "messages" in line and (problem := chat_problem(line["messages"])):
             raise _bad(workload, number, problem)
         own = line.get("prompt") or line.get("messages")
         length = None if own else int(_number(workload, number, line, "input_tokens", 1, None))
         planned.append(
-            _ask(
+            _plan_request(
                 [own] if own else prompts,
                 0 if own else number % len(prompts),
                 length,
@@ -189,7 +187,7 @@ def _trace(
         raise InputError(
             "trace",
             workload.trace,
-            'holds no request; write one JSON object a line, such as {"timestamp": 0.5,'
+            'holds no request; write one JSON object per line, such as {"timestamp": 0.5,'
             ' "input_tokens": 200}',
         )
     planned.sort(key=lambda request: request.at or 0)

@@ -1,4 +1,4 @@
-"""The prompts of a benchmark: a JSON object a line, a text `{"prompt": "…"}` or a chat
+"""The prompts of a benchmark: a JSON object per line, a text `{"prompt": "…"}` or a chat
 `{"messages": [{"role": "user", "content": "…"}]}`.
 """
 
@@ -33,7 +33,7 @@ def load_prompts(prompts: str) -> list[Prompt]:
         raise InputError(
             "prompts",
             prompts,
-            'holds no prompt; write one JSON object a line, such as {"prompt": "Once upon a time"}',
+            'holds no prompt; write one JSON object per line, such as {"prompt": "Once upon a time"}',
         )
     return found
 
@@ -86,7 +86,7 @@ def read_objects(field: str, uri: str, shown: str) -> list[tuple[int, Any]]:
                     field,
                     shown,
                     f"line {number} is not JSON ({line.strip()[:MAX_REPORTED]!r}); write one JSON"
-                    " object a line",
+                    " object per line",
                 ) from None
     return values
 

@@ -31,7 +31,7 @@ LEAST_REQUESTS = 40
 
 
 class Probe(BaseModel):
-    """One rate, measured. Seconds and requests a second."""
+    """One rate, measured. Seconds and requests per second."""
 
     rate: float
     achieved_rate: float
@@ -65,7 +65,7 @@ def find_saturation(
     (on a log scale) until it is CLOSE_ENOUGH.
 
     Args:
-        start, most: requests a second.
+        start, most: requests per second.
         seconds: length of a measurement, at least; longer where LEAST_REQUESTS need it.
 
     Raises:

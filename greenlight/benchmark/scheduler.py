@@ -1,4 +1,4 @@
-"""The course of a benchmark inside a load generator: warm-up, throughput blocks, pairs. Runs under
+"""The phases of a benchmark inside a load generator: warm-up, throughput blocks, pairs. Runs under
 Locust, hence gevent.
 """
 
@@ -24,11 +24,10 @@ from greenlight.benchmark.planned_requests import PlannedRequest
 from greenlight.benchmark.samples import BLOCK_LINES, LOOP_LAGS, REQUEST_LINES, STOP, Block, Request
 from greenlight.benchmark.workload import Workload
 
-PAUSE_AFTER_ERROR = (
-    0.1  # seconds: a server that refuses at once is not asked thousands of times a second
-)
+PAUSE_AFTER_ERROR = 0.1
+"""Seconds. A server that refuses at once is not asked thousands of times per second."""
 LOOP_TICK = 0.01  # seconds
-DONE_CHECK = 0.05  # seconds between looks for the file that ends the pairs
+STOP_CHECK = 0.05  # seconds between checks for the file that ends the pairs
 
 # Seconds since the epoch of `perf_counter() == 0`, read once: later steps of the clock do not reach
 # the samples.
@@ -84,16 +83,16 @@ class Recorder:
         (self.folder / LOOP_LAGS).write_bytes(lags.tobytes())
 
     @property
-    def told_to_stop(self) -> bool:
+    def stop_requested(self) -> bool:
         return (self.folder / STOP).exists()
 
 
 class Scheduler:
     """Gives jobs to the users and waits for them, phase by phase.
 
-    A user takes jobs from `jobs` for as long as it lives. `on_reply` is told of every measured
-    request (for Locust's own statistics). Of several workers each goes through the same course and
-    does its share: every n-th pair, and its part of the users.
+    A user takes jobs from `jobs` for as long as it lives. `on_reply` is called with every
+    measured request (for Locust's own statistics). Each of several workers goes through the same
+    phases and does its share: every n-th pair, and its part of the users.
     """
 
     def __init__(
@@ -130,7 +129,7 @@ class Scheduler:
             self.jobs.task_done()
 
     def run(self) -> None:
-        """Conduct the whole benchmark; returns when the last request has ended."""
+        """Run the whole benchmark; returns when the last request has ended."""
         self.warm_up()
         watch = gevent.spawn(self._watch_loop)
         self.run_blocks()
@@ -147,7 +146,7 @@ class Scheduler:
             self.plan.concurrency if self.workload.warm_up is None else self.workload.warm_up
         )
         for side in self.sides:
-            send = functools.partial(self._ask, side, request=0, seed=0)
+            send = functools.partial(self._send, side, request=0, seed=0)
             self._all(count, functools.partial(send, max_tokens=self.plan.block_tokens))
             for _ in range(2):
                 self._all(1, functools.partial(send, max_tokens=self.planned[0].output_tokens))
@@ -181,37 +180,35 @@ class Scheduler:
             )
 
     def _plan_pairs(self, begin: float) -> Iterator[Pair]:
-        """The pairs of this worker, in order. Each pass through the planned requests takes them in a new order;
-        a trace is taken as it is.
+        """The pairs of this worker, in order. Each pass through the planned requests takes them in a
+        new order; a trace is taken as it is.
         """
         last = begin + (self.workload.seconds or float("inf"))
-        trace, deck = self.workload.arrivals == "trace", list[int]()
+        is_trace, left = self.workload.arrivals == "trace", list[int]()
         times = (
             due_times(self.workload, self.planned, self.arrivals)
             if self.workload.open_loop
             else itertools.repeat(None)
         )
-        for number, at in zip(
-            range(self.plan.pairs) if self.plan.pairs else itertools.count(), times, strict=False
-        ):
-            deck = deck or (
-                list(range(len(self.planned)))[::-1]
-                if trace
-                else self.random.sample(range(len(self.planned)), len(self.planned))
-            )
-            pair = Pair(number, deck.pop(), self._shuffled(), None if at is None else begin + at)
-            if (pair.due or time.perf_counter()) > last or self._told_to_stop():
+        numbers = range(self.plan.pairs) if self.plan.pairs else itertools.count()
+        count = len(self.planned)
+        for number, at in zip(numbers, times, strict=False):
+            if not left:
+                in_order = list(range(count))[::-1]
+                left = in_order if is_trace else self.random.sample(range(count), count)
+            pair = Pair(number, left.pop(), self._shuffled(), None if at is None else begin + at)
+            if (pair.due or time.perf_counter()) > last or self._stop_requested():
                 return
             if number % self.barrier.workers == self.barrier.worker:
                 yield pair
 
-    def _told_to_stop(self) -> bool:
+    def _stop_requested(self) -> bool:
         if (
             self.recorder
             and not self._stopped
-            and (now := time.perf_counter()) > self._looked + DONE_CHECK
+            and (now := time.perf_counter()) > self._looked + STOP_CHECK
         ):
-            self._looked, self._stopped = now, self.recorder.told_to_stop
+            self._looked, self._stopped = now, self.recorder.stop_requested
         return self._stopped
 
     def _shuffled(self) -> list[Side]:
@@ -239,57 +236,31 @@ class Scheduler:
         self.jobs.join()
 
     def _measure_pair(self, caller: Caller, pair: Pair, order: int, side: Side, seed: int) -> None:
-        block, tokens = (
-            pair.number // self.plan.pairs_per_block,
-            self.planned[pair.request].output_tokens,
-        )
-        self._measure(
-            caller,
-            side,
-            pair.request,
-            seed,
-            tokens,
-            pair.due,
-            phase="pairs",
-            pair=pair.number,
-            block=block,
-            order=order,
-        )
+        place = {
+            "phase": "pairs",
+            "pair": pair.number,
+            "block": pair.number // self.plan.pairs_per_block,
+            "order": order,
+        }
+        tokens = self.planned[pair.request].output_tokens
+        self._measure(caller, side, pair.request, seed, tokens, pair.due, **place)
 
     def _run_block(self, number: int, pair: int, order: int, side: Side) -> None:
         start = self._begin(f"block-{number}") + self.plan.settle_seconds
         end = start + self.plan.block_seconds
+        place = {"phase": "throughput", "pair": pair, "block": number, "order": order}
+        tokens = self.plan.block_tokens
 
         def load(caller: Caller) -> None:
             while time.perf_counter() < end:
                 request, seed = self.own_random.randrange(len(self.planned)), next(self.seeds)
-                self._measure(
-                    caller,
-                    side,
-                    request,
-                    seed,
-                    self.plan.block_tokens,
-                    None,
-                    phase="throughput",
-                    pair=pair,
-                    block=number,
-                    order=order,
-                )
+                self._measure(caller, side, request, seed, tokens, None, **place)
 
-        # streams in flight at the end are read to their end; the window leaves them out
+        # Streams in flight at the end are read to their end; the counted seconds leave them out.
         self._all(self._share(self.plan.concurrency), load)
         if self.recorder:
-            self.recorder.block(
-                Block(
-                    number,
-                    pair,
-                    order,
-                    side.role,
-                    side.color,
-                    start=EPOCH + start,
-                    seconds=self.plan.block_seconds,
-                )
-            )
+            at = {"start": EPOCH + start, "seconds": self.plan.block_seconds}
+            self.recorder.block(Block(number, pair, order, side.role, side.color, **at))
 
     def _begin(self, name: str) -> float:
         """When a phase begins, on the clock of perf_counter: now, or when all workers are there."""
@@ -310,7 +281,7 @@ class Scheduler:
         self.jobs.join()
 
     def _watch_loop(self) -> None:
-        """How late this process comes to what it should do: stamps of tokens are late by as
+        """Record how late this process comes to what it should do: it stamps tokens late by as
         much.
         """
         while True:
@@ -318,7 +289,7 @@ class Scheduler:
             gevent.sleep(LOOP_TICK)
             self.loop_lags.append(max(0.0, time.perf_counter() - due))
 
-    def _ask(
+    def _send(
         self, side: Side, caller: Caller, request: int, seed: int, max_tokens: int
     ) -> tuple[str, Reply]:
         endpoint = next(self.endpoints[side.role])
@@ -335,7 +306,7 @@ class Scheduler:
         **place: Any,
     ) -> None:
         ready = time.perf_counter()
-        endpoint, reply = self._ask(side, caller, request, seed, max_tokens)
+        endpoint, reply = self._send(side, caller, request, seed, max_tokens)
         if self.recorder:
             self.recorder.request(
                 _row(side, endpoint, request, max_tokens, ready, due, reply, **place)

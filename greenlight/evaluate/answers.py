@@ -89,7 +89,7 @@ def compared(baseline: Sequence[Answered], candidate: Sequence[Answered]) -> lis
 
 
 def write_answers(answered: Sequence[Answered], folder: Path) -> None:
-    """A row an item: its task, its number, the digest of what was shown, and whether the answer was
+    """A row per item: its task, its number, the digest of what was shown, and whether the answer was
     right.
     """
     _write(
@@ -103,7 +103,7 @@ def write_answers(answered: Sequence[Answered], folder: Path) -> None:
 
 
 def write_both(baseline: Sequence[Answered], candidate: Sequence[Answered], folder: Path) -> None:
-    """A row an item: its task, its number, and whether each model answered right."""
+    """A row per item: its task, its number, and whether each model answered right."""
     rows = {
         role: [each for task in tasks for each in task.right]
         for role, tasks in (("baseline", baseline), ("candidate", candidate))

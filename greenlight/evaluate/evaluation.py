@@ -151,7 +151,7 @@ def score(scorer: Scorer, reference: OpenReference) -> list[Scored]:
 
 
 def write_documents(scored: list[Scored], folder: Path) -> None:
-    """A row a document: its number, tokens, bytes, and the sums over its tokens; and a row a token:
+    """A row per document: its number, tokens, bytes, and the sums over its tokens; and a row per token:
     its document and its divergence.
     """
     import pyarrow as pa

@@ -82,7 +82,7 @@ def _openings(texts: list[str]) -> Iterator[str]:
 def _telling(
     vocabulary: Vocabulary, reference: "OpenReference", leads: Sequence[Sequence[float]]
 ) -> Iterator[str]:
-    """Clearest first, one a document."""
+    """Clearest first, one per document."""
     depth = min(DEPTH, reference.record.window)
     best = [
         max(((lead, at) for at, lead in enumerate(each[:depth]) if at), default=(0.0, 0))

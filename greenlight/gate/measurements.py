@@ -199,12 +199,12 @@ def _doubt(result: BenchmarkResult, gate: Gate) -> str:
         )
     if result.max_tokens != plan.max_tokens and not _own_lengths(result):
         return (
-            f"the benchmark ran with {result.max_tokens} tokens a request, the gate asks for"
+            f"the benchmark ran with {result.max_tokens} tokens per request, the gate asks for"
             f" {plan.max_tokens}"
         )
     if result.block_tokens != plan.block_tokens:
         return (
-            f"the throughput blocks ran with {result.block_tokens} tokens a request, the gate asks"
+            f"the throughput blocks ran with {result.block_tokens} tokens per request, the gate asks"
             f" for {plan.block_tokens}"
         )
     return ""

@@ -58,7 +58,7 @@ class Need:
 
     Attributes:
         noise: see above. `measured`: by `greenlight gate calibrate`; else the typical value.
-        needed: pairs of requests, throughput blocks, or for the error rate requests a color, with
+        needed: pairs of requests, throughput blocks, or for the error rate requests per color, with
             which an equal model passes as often as planned.
         budget: what the gate measures of them.
         resolvable: the limit nearest to "equal" that the budget can show. In the objective's own
@@ -78,7 +78,7 @@ class Need:
 
     @property
     def unit(self) -> str:
-        return {"blocks": "throughput blocks", "errors": "requests a color"}.get(
+        return {"blocks": "throughput blocks", "errors": "requests per color"}.get(
             self.objective.kind.source, "pairs"
         )
 
@@ -189,7 +189,7 @@ def _share_over(
 def _errors(
     objective: Objective, failing: float, alpha: float, missed: float, budget: int
 ) -> tuple[int, float]:
-    """By enumeration: with how many requests a color the exact interval of the difference keeps the
+    """By enumeration: with how many requests per color the exact interval of the difference keeps the
     limit often enough, when both fail equally often.
     """
 

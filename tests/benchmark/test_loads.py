@@ -74,7 +74,7 @@ def test_a_generator_that_is_the_bottleneck_is_not_judged(
     )
     assert not result.complete
     assert "the load generator was the bottleneck" in result.reason
-    assert result.generator.send_lag_p99 > 1, "two streams at once carry ten requests a second"
+    assert result.generator.send_lag_p99 > 1, "two streams at once carry ten requests per second"
 
 
 def test_times_at_fifty_streams(start_stub: StartStub, prompts: str, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_generator_that_falls_behind() -> None:
     assert "1% of requests were sent 12.0 ms or more after they were due" in bottleneck(
         GeneratorHealth(send_lag_p99=0.012)
     )
-    assert "it sent 98 of 100 requests a second" in bottleneck(
+    assert "it sent 98 of 100 requests per second" in bottleneck(
         GeneratorHealth(asked_rate=100, achieved_rate=98)
     )
     rows = [request(pair, lag=0.02 * pair) for pair in range(100)]
