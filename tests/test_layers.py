@@ -1,4 +1,6 @@
-"""The house's layers: each room imports only what stands below it, and no room or file goes round in a circle."""
+"""The house's layers: each room imports only what stands below it, and no room or file goes round
+in a circle.
+"""
 
 import ast
 from collections.abc import Iterator

@@ -1,5 +1,5 @@
-"""A barrier for workers that begin together: through small files in a folder, or objects in a bucket where they
-are pods.
+"""A barrier for workers that begin together: through small files in a folder, or objects in a
+bucket where they are pods.
 """
 
 import time

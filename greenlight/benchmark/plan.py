@@ -40,7 +40,8 @@ class Plan(BaseModel):
         ge=1,
         le=1_000_000,
         description=(
-            "Number of pairs of requests: the same prompt to both colors, one right after the other."
+            "Number of pairs of requests: the same prompt to both colors, one right after the"
+            " other."
         ),
     )
     users: Count = Field(

@@ -33,7 +33,7 @@ def load_prompts(prompts: str) -> list[Prompt]:
         raise InputError(
             "prompts",
             prompts,
-            'holds no prompt; write one JSON object per line, such as {"prompt": "Once upon a time"}',
+            'holds no prompt; write a JSON object per line, such as {"prompt": "Once upon a time"}',
         )
     return found
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from greenlight.benchmark.barrier import Barrier
 from greenlight.benchmark.generator import LOG, Generators, Job
@@ -270,7 +270,9 @@ def _empty(folder: Path) -> Path:
     return folder
 
 
-def _mismatch(sides: Sequence[Side], releases: dict[str, Release], versions: dict) -> str:
+def _mismatch(
+    sides: Sequence[Side], releases: dict[str, Release], versions: dict[str, dict[str, Any] | str]
+) -> str:
     problems = (
         mismatch(side.endpoints, releases[side.role], versions)
         for side in sides

@@ -180,8 +180,8 @@ class Scheduler:
             )
 
     def _plan_pairs(self, begin: float) -> Iterator[Pair]:
-        """The pairs of this worker, in order. Each pass through the planned requests takes them in a
-        new order; a trace is taken as it is.
+        """The pairs of this worker, in order. Each pass through the planned requests takes them in
+        a new order; a trace is taken as it is.
         """
         last = begin + (self.workload.seconds or float("inf"))
         is_trace, left = self.workload.arrivals == "trace", list[int]()

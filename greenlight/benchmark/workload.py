@@ -162,15 +162,15 @@ class Workload(BaseModel):
     input_tokens: Lengths | None = Field(
         None,
         description=(
-            "Lengths that prompts are cut and joined to, in tokens. Default: prompts are sent as they"
-            " are."
+            "Lengths that prompts are cut and joined to, in tokens. Default: prompts are sent as"
+            " they are."
         ),
     )
     output_tokens: Lengths | None = Field(
         None,
         description=(
-            "Output lengths of the requests of pairs, in tokens. Default: max_tokens of the gate for"
-            " every request."
+            "Output lengths of the requests of pairs, in tokens. Default: max_tokens of the gate"
+            " for every request."
         ),
     )
     arrivals: Arrivals = Field(
@@ -195,8 +195,8 @@ class Workload(BaseModel):
     stages: tuple[Stage, ...] = Field(
         (),
         description=(
-            "Loads that follow one another, instead of one rate or one number of users. The last one"
-            " lasts until the pairs end."
+            "Loads that follow one another, instead of one rate or one number of users. The last"
+            " one lasts until the pairs end."
         ),
     )
     trace: str = Field(
@@ -213,7 +213,9 @@ class Workload(BaseModel):
         None,
         gt=0,
         le=7 * 86_400,
-        description="Seconds after which the pairs end, even if fewer than the gate plans were sent.",
+        description=(
+            "Seconds after which the pairs end, even if fewer than the gate plans were sent."
+        ),
     )
     warm_up: Count | None = Field(
         None,

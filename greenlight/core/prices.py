@@ -114,7 +114,8 @@ def load_prices() -> PriceTable:
 
 
 def cost_per_million_tokens(price_per_hour: float, tokens_per_second: Rate) -> Rate:
-    """USD per million tokens of what costs so many USD per hour and makes so many tokens per second.
+    """USD per million tokens of what costs so many USD per hour and makes so many tokens per
+    second.
 
     Args:
         tokens_per_second: a number, or an array of them.

@@ -89,8 +89,8 @@ def compared(baseline: Sequence[Answered], candidate: Sequence[Answered]) -> lis
 
 
 def write_answers(answered: Sequence[Answered], folder: Path) -> None:
-    """A row per item: its task, its number, the digest of what was shown, and whether the answer was
-    right.
+    """A row per item: its task, its number, the digest of what was shown, and whether the answer
+    was right.
     """
     _write(
         folder,
@@ -143,7 +143,7 @@ def read_answers(folder: Path, scores: Sequence[TaskScore]) -> list[Answered]:
     return found
 
 
-def _write(folder: Path, answered: Sequence[Answered], columns: dict[str, list]) -> None:
+def _write(folder: Path, answered: Sequence[Answered], columns: dict[str, list[Any]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -151,8 +151,8 @@ def score(scorer: Scorer, reference: OpenReference) -> list[Scored]:
 
 
 def write_documents(scored: list[Scored], folder: Path) -> None:
-    """A row per document: its number, tokens, bytes, and the sums over its tokens; and a row per token:
-    its document and its divergence.
+    """A row per document: its number, tokens, bytes, and the sums over its tokens; and a row per
+    token: its document and its divergence.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -1,8 +1,8 @@
 """Tasks: questions that have a right answer, by the names of lm-eval's tasks or from files of one's
 own. What is asked, read and checked.
 
-A file has a question per line: {"question": "…", "choices": ["…", "…"], "answer": 0}. The question is
-put to the model as it is written, and the choice that the model finds likeliest after it is its
+A file has a question per line: {"question": "…", "choices": ["…", "…"], "answer": 0}. The question
+is put to the model as it is written, and the choice that the model finds likeliest after it is its
 answer. Nothing here imports lm-eval, which takes seconds: that is
 `greenlight.evaluate.lm_eval_harness`.
 """

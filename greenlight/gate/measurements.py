@@ -204,8 +204,8 @@ def _doubt(result: BenchmarkResult, gate: Gate) -> str:
         )
     if result.block_tokens != plan.block_tokens:
         return (
-            f"the throughput blocks ran with {result.block_tokens} tokens per request, the gate asks"
-            f" for {plan.block_tokens}"
+            f"the throughput blocks ran with {result.block_tokens} tokens per request, the gate"
+            f" asks for {plan.block_tokens}"
         )
     return ""
 

@@ -189,8 +189,8 @@ def _share_over(
 def _errors(
     objective: Objective, failing: float, alpha: float, missed: float, budget: int
 ) -> tuple[int, float]:
-    """By enumeration: with how many requests per color the exact interval of the difference keeps the
-    limit often enough, when both fail equally often.
+    """By enumeration: with how many requests per color the exact interval of the difference keeps
+    the limit often enough, when both fail equally often.
     """
 
     def shown(limit: float, pairs: int) -> bool:

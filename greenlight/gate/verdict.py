@@ -254,6 +254,6 @@ def _result(judged: _Judged, look: str) -> ObjectiveResult:
         limit=objective.limit,
         confidence=objective.confidence,
         unit=sentences.unit(objective),
-        status=status,  # type: ignore[arg-type]
+        status=status,
         reason=reason,
     )

@@ -111,8 +111,8 @@ class Schedule(BaseModel):
 
 
 class CloudRunner(ABC):
-    """The pipeline in a cloud. Every method may raise UnavailableError, and may then be called again: none does
-    its work twice.
+    """The pipeline in a cloud. Every method may raise UnavailableError, and may then be called
+    again: none does its work twice.
     """
 
     @abstractmethod

@@ -344,7 +344,9 @@ def test_the_generator_ends_with_its_step(
         from greenlight.benchmark.run import run_benchmark
         from greenlight.benchmark.plan import Plan
         from greenlight.benchmark.workload import Workload
-        run_benchmark(None, [{stub.url!r}], [], {str(tmp_path / "result")!r}, Plan(pairs=100_000, throughput_blocks=0), Workload(prompts={prompts!r}))
+        plan = Plan(pairs=100_000, throughput_blocks=0)
+        folder = {str(tmp_path / "result")!r}
+        run_benchmark(None, [{stub.url!r}], [], folder, plan, Workload(prompts={prompts!r}))
     """
     step = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
     assert len(stub.requests(15)) >= 15

@@ -25,7 +25,9 @@ objectives:
   - {metric: e2e, statistic: p50, scope: vs_live, max: LIMIT}
   - {metric: error_rate, scope: vs_live, max: 0.5}
   - {metric: output_tokens_per_second, scope: vs_live, min: 0.1}
-benchmark: {pairs: 40, users: 4, concurrency: 2, throughput_blocks: 3, block_seconds: 0.2, settle_seconds: 0.1, max_tokens: 2, block_tokens: 4}
+benchmark:
+  {pairs: 40, users: 4, concurrency: 2, throughput_blocks: 3, block_seconds: 0.2,
+   settle_seconds: 0.1, max_tokens: 2, block_tokens: 4}
 """
 
 
