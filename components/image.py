@@ -2,7 +2,9 @@
 
 import os
 
-COMPONENTS_IMAGE = os.environ.get("GREENLIGHT_COMPONENTS_IMAGE", "greenlight-components:0.1.0")
+from greenlight.version import VERSION
+
+COMPONENTS_IMAGE = os.environ.get("GREENLIGHT_COMPONENTS_IMAGE", f"greenlight-components:{VERSION}")
 """Read when the pipeline is compiled. Delivery sets it to a digest; kfp.local runs steps in this
 interpreter and ignores it.
 """

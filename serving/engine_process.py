@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import orjson
 
+from greenlight.core.safe_path import safe_environment
 from greenlight.serving.engines.base import EngineConfig, Request
 from greenlight.serving.logs import log
 from greenlight.serving.settings import SECRETS
@@ -107,6 +108,7 @@ class EngineProcess(asyncio.Protocol):
                 env={
                     name: value for name, value in os.environ.items() if name.lower() not in SECRETS
                 }
+                | safe_environment()
                 | _quiet(config.threads),
             )
 

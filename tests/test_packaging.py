@@ -1,95 +1,130 @@
-"""The wheel holds all that the command needs, away from the source tree."""
+"""What `python -m build` makes holds all that the command needs, and nothing else; the version
+stands in one place.
+"""
 
-import os
+import re
 import subprocess
 import sys
-import sysconfig
+import tarfile
 import zipfile
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from greenlight.version import VERSION
+from tests.wheel import ROOT, build, tracked_files
+
+DATA = (
+    "greenlight/benchmark/builtin_prompts.jsonl",
+    "greenlight/k8s/base/kustomization.yaml",
+    "greenlight/k8s/monitoring/grafana-dashboard.json",
+    "greenlight/models/builtin/heldout.jsonl",
+    "greenlight/models/builtin/tiny/model.safetensors",
+    "greenlight/pins/openvino-export.txt",
+    "greenlight/pipelines/gates/quick.yaml",
+    "greenlight/pipelines/prices.yaml",
+    "greenlight/pipelines/resources.yaml",
+    "greenlight/pipelines/workloads/short.yaml",
+    "greenlight/report/page.css",
+    "greenlight/report/page.html.j2",
+    "greenlight/report/page.js",
+)
+IMAGE_TAG = re.compile(r"(?:greenlight-(?:serving|components)|/(?:serving|components)):(\d[\w.]*)")
+NEW_TAG = re.compile(r"newTag: (\d[\w.]*)")
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    tracked = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split("\0")
-    source = folder / "source"  # a copy: setuptools leaves its build/ where it builds
-    for name in filter(None, tracked):
-        if not (ROOT / name).is_file():
+    return build(tmp_path_factory.mktemp("build"))
+
+
+def packaged_files() -> set[str]:
+    """The tracked files that belong into the package, by their names in it."""
+    rooms = {link.resolve().name for link in (ROOT / "greenlight").iterdir() if link.is_symlink()}
+    return {
+        name if name.startswith("greenlight/") else f"greenlight/{name}"
+        for name in tracked_files()
+        if name.split("/")[0] in rooms | {"greenlight"}
+        and not (ROOT / name).is_symlink()
+        and Path(name).suffix != ".md"
+    }
+
+
+def test_the_wheel_built_from_the_sdist_holds_every_file(wheel: Path) -> None:
+    assert set(DATA) <= packaged_files()
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        links = [each.filename for each in archive.infolist() if each.external_attr >> 28 == 0xA]
+    assert packaged_files() - names == set()
+    assert not links
+    assert {name.split("/")[0] for name in names} == {
+        "greenlight",
+        f"greenlight_llm-{VERSION}.dist-info",
+    }
+    assert f"greenlight_llm-{VERSION}.dist-info/licenses/LICENSE" in names
+
+
+def test_the_sdist_holds_the_licence_and_no_more_than_is_tracked(wheel: Path) -> None:
+    with tarfile.open(wheel.with_name(f"greenlight_llm-{VERSION}.tar.gz")) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert "LICENSE" in names
+    assert not [name for name in names if "__pycache__" in name or ".git/" in name]
+
+
+def test_the_metadata_says_what_is_needed(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        text = archive.read(f"greenlight_llm-{VERSION}.dist-info/METADATA").decode()
+    metadata = Parser().parsestr(text)
+    assert metadata["Version"] == VERSION
+    assert metadata["Requires-Python"] == "<3.14,>=3.11"
+    assert {"local", "tasks", "vertex"} <= set(metadata.get_all("Provides-Extra", []))
+
+
+def test_the_version_stands_in_one_place() -> None:
+    """What cannot read greenlight/version.py (manifests, pages) is named here when it differs."""
+    differs = []
+    for name in tracked_files():
+        path = ROOT / name
+        if path.is_symlink() or not path.is_file() or name.startswith(("tests/", "benchmarks/")):
             continue
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        os.link(ROOT / name, source / name) if os.stat(ROOT).st_dev == os.stat(source).st_dev else (
-            source / name
-        ).write_bytes((ROOT / name).read_bytes())
-    command = [
-        sys.executable,
-        "-m",
-        "build",
-        "--wheel",
-        "--no-isolation",
-        "--outdir",
-        str(folder),
-        str(source),
-    ]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
-    (path,) = folder.glob("*.whl")
-    return path
-
-
-def test_data_files_are_in_the_wheel(wheel: Path) -> None:
-    names = set(zipfile.ZipFile(wheel).namelist())
-    assert "greenlight/pipelines/resources.yaml" in names
-    for folder in (
-        "greenlight/models/builtin",
-        "greenlight/pipelines/gates",
-        "greenlight/report",
-        "greenlight/k8s",
-    ):
-        data = [
-            path
-            for path in (ROOT / folder).rglob("*")
-            if path.suffix
-            in (".jsonl", ".json", ".safetensors", ".jinja", ".yaml", ".html", ".j2", ".css")
-        ]
-        assert data, folder
-        for path in data:
-            assert str(path.relative_to(ROOT)) in names
-
-
-def test_the_installed_command_works(wheel: Path, tmp_path: Path) -> None:
-    """Installed in an environment of its own that borrows the dependencies of this one, run far
-    from the sources.
-    """
-    environment = tmp_path / "environment"
-    subprocess.run([sys.executable, "-m", "uv", "venv", "--quiet", str(environment)], check=True)
-    python = environment / "bin" / "python"
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "uv",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--python",
-            str(python),
-            str(wheel),
-        ],
+        for number, line in enumerate(path.read_text(errors="ignore").splitlines(), 1):
+            pattern = NEW_TAG if name.startswith("k8s/") and "newTag" in line else IMAGE_TAG
+            tags = pattern.findall(line)
+            differs += [
+                f"{name}:{number}: {tag}" for tag in tags if not re.match(rf"{VERSION}\b", tag)
+            ]
+    assert not differs
+    for name in ("setup.cfg", "Makefile", "Dockerfile.components", "Dockerfile.serving"):
+        assert VERSION not in (ROOT / name).read_text(), name
+    made = subprocess.run(
+        ["make", "--dry-run", "image-components"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
         check=True,
+    ).stdout
+    assert f"--build-arg VERSION={VERSION} " in made
+    assert f"--tag greenlight-components:{VERSION} " in made
+
+
+def test_nobody_is_sent_to_the_index_for_it() -> None:
+    """The name is not published there: somebody else could take it."""
+    sends = re.compile(
+        r"(?:install|add|download)\s+(?:-\S+\s+)*[\"'`]*greenlight[-_]llm(?![\w.-]*\.whl)"
     )
-    site = next((environment / "lib").glob("python3*")) / "site-packages"
-    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    command = [str(environment / "bin" / "greenlight"), "compile", "promotion.yaml"]
-    result = subprocess.run(
-        command, cwd=tmp_path, env=clean, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    assert "pipelineInfo" in (tmp_path / "promotion.yaml").read_text()
+    found = [
+        f"{name}:{number}: {line.strip()}"
+        for name in tracked_files()
+        if not name.startswith("tests/") and not (ROOT / name).is_symlink()
+        for number, line in enumerate((ROOT / name).read_text(errors="ignore").splitlines(), 1)
+        if sends.search(line)
+    ]
+    assert not found
+
+
+def test_the_module_is_the_command() -> None:
+    command = [sys.executable, "-P", "-m", "greenlight", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Exit codes: 0 promoted" in done.stdout

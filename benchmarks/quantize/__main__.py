@@ -21,9 +21,10 @@ from benchmarks.quantize.checkpoints import SHAPES, VOCABULARY, make_checkpoint
 from benchmarks.quantize.device import device
 from benchmarks.quantize.process import Run, run
 from benchmarks.quantize.table import HEAD, MOST_OVERHEAD, Cell, goal, growth, row
-from greenlight.core.child_process import PACKAGE_ROOT, SETTINGS
+from greenlight.core.child_process import SETTINGS
 from greenlight.core.errors import GreenlightError
 from greenlight.core.records import Model
+from greenlight.core.safe_path import PACKAGE_ROOT
 from greenlight.models.builtin import TINY
 from greenlight.quantize.calibration_text import Calibration
 from greenlight.quantize.methods import check_machine, check_method

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from greenlight.quantize.export_environment import export_python
 from greenlight.quantize.methods.optimum import WEIGHTS
-from greenlight.quantize.openvino import environment
 
 
 def command(
@@ -19,7 +19,7 @@ def command(
 ) -> list[str]:
     """What to run."""
     if method == "optimum":
-        cli = str(environment().with_name("optimum-cli"))
+        cli = str(export_python().with_name("optimum-cli"))
         what = [
             "--model",
             str(model),

@@ -24,6 +24,7 @@ from greenlight.benchmark.samples import (
     LineFile,
 )
 from greenlight.benchmark.workload import Workload
+from greenlight.core.safe_path import safe_environment
 
 LOCUSTFILE = Path(__file__).parent / "locustfile.py"
 LOG = "locust.log"
@@ -73,19 +74,14 @@ class _Process:
             "WARNING",
         ]
         command += ["--users", str(job.users), "--spawn-rate", str(job.users), "--job", str(path)]
-        # Locust puts the folder of its file on the path, not the root that our packages are
-        # imported from.
-        root = str(Path(__file__).parents[2])
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        }
         with open(job.folder / LOG, "wb") as log:
             self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env=os.environ | safe_environment(),
+                cwd=job.folder,  # where no locust.conf or pyproject.toml of others is read
             )
 
     def last_words(self) -> str:

@@ -103,7 +103,7 @@ def run_benchmark(
     )
     models = {side.role: ServedModel(releases.get(side.role)) for side in sides}
     planned = prepare(workload, plan, models["candidate"]) if planned is None else planned
-    folder = _empty(Path(output_folder))
+    folder = _empty(Path(output_folder).absolute())
 
     before = read_versions(sides)
     if deployment is None and (silent := unreachable(before)):

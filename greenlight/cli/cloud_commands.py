@@ -16,6 +16,7 @@ from rich.table import Table
 
 from greenlight.cli.options import takes
 from greenlight.core.errors import InputError
+from greenlight.core.extras import require
 from greenlight.pipelines.runners.interface import CloudRun, CloudRunner, UnavailableError
 from greenlight.pipelines.runners.settings import (
     CloudOptions,
@@ -412,12 +413,4 @@ def _say(words: str) -> None:
 
 def _need_vertex() -> None:
     """Without importing it: that takes seconds."""
-    from importlib.util import find_spec
-
-    if find_spec("google.cloud.aiplatform_v1") is None:
-        raise InputError(
-            "runner",
-            "vertex",
-            "its client is not installed; `pip install 'greenlight-llm[vertex]'`, or `make"
-            " install`",
-        )
+    require("vertex", "Runner vertex", "google.cloud.aiplatform_v1")

@@ -86,12 +86,12 @@ def run(
     if check_runner(options.runner) != "local":
         raise SystemExit(cloud_commands.run_in_cloud(values, options, wait, as_json))
     parameters = _absolute(values)
+    runner = LocalRunner(Path(parameters.home))
     parameters.check()
     parameters.check_here()
     parameters = with_texts(parameters)
     console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
-    runner = LocalRunner(Path(parameters.home))
     console.print(
         f"run {run_id}: {parameters.model}, {parameters.recipe_names}, target {parameters.target}",
         soft_wrap=True,

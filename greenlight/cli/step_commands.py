@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from greenlight.core.extras import require
+
 log = logging.getLogger("greenlight")
 
 WorkloadOption = Annotated[
@@ -117,6 +119,7 @@ def quantize(
     from greenlight.quantize.candidate import quantize_model
     from greenlight.quantize.methods import check_method
 
+    require("local", "The command quantize", "torch", "transformers")
     log_to_terminal()
     limits = quality_limits(load_gate(gate)) if check_method(method, bits).searches else ""
     data = Calibration(calibration, calibration_samples, calibration_length)
@@ -166,6 +169,7 @@ def evaluate(
     What the baseline predicts and answers is kept in the folder REFERENCE, and taken from there for
     the next candidate.
     """
+    require("local", "The command evaluate", "tokenizers", "torch", "transformers")
     from greenlight.evaluate.evaluation import evaluate_model
     from greenlight.evaluate.reference import make_reference
     from greenlight.evaluate.tasks import Tasks, check_installed, check_tasks

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from greenlight.core.child_progress import ESCAPES, progress_in
 from greenlight.core.errors import GreenlightError
+from greenlight.core.safe_path import safe_environment
 
 log = logging.getLogger("greenlight.quantize")
 
-PACKAGE_ROOT = Path(__file__).parents[2]
 PROGRESS_SECONDS = 2.0
 TAIL_LINES = 40
 
@@ -24,18 +24,19 @@ PEAK_FILE = "peak"
 
 # Runs first in the child. PR_SET_PDEATHSIG (1): the kernel kills it when its parent dies, however
 # that dies. The parent may have died before the call.
-# It tells its peak memory itself, and that of processes of its own: what wait4 says of it counts
+# It writes down its peak memory itself, its own children's included: the figure of wait4 counts
 # what the parent held when it started it.
 DIE_WITH_PARENT = f"""
 import atexit, ctypes, os, resource, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 if os.getppid() != int(sys.argv.pop(1)):
     sys.exit("the step that started this is gone")
-def tell_peak():
-    own = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM:"))
+def write_peak():
+    status = open("/proc/self/status")
+    own = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
     with open(os.path.join(os.environ["TMPDIR"], "{PEAK_FILE}"), "w") as file:
         file.write(str(1024 * max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)))
-atexit.register(tell_peak)
+atexit.register(write_peak)
 """
 
 # No network, no telemetry (openvino_telemetry is silent in CI), and no threads that spin: on a busy
@@ -63,15 +64,13 @@ class ChildFailedError(GreenlightError):
 
 def run_module(module: str, arguments: list[str], scratch: Path, label: str) -> int:
     """Run `work(*arguments)` of one of our modules; see `run_python`."""
-    paths = [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")]
-    environment = {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     return run_python(
         Path(sys.executable),
         f"from {module} import work; work(*sys.argv[1:])",
         arguments,
         scratch,
         label,
-        environment,
+        safe_environment(),
     )
 
 
@@ -84,7 +83,7 @@ def run_python(
     environment: dict[str, str] | None = None,
 ) -> int:
     """Run Python code in a process that dies with this one; what it prints is shown only when it
-    fails.
+    fails. It imports nothing from the current folder.
 
     Args:
         python: the interpreter.
@@ -99,9 +98,10 @@ def run_python(
     Raises:
         ChildFailedError: it ended with anything but 0.
     """
-    output, told = scratch / "output.log", scratch / PEAK_FILE
-    told.unlink(missing_ok=True)
-    variables = os.environ | SETTINGS | {"TMPDIR": str(scratch)} | (environment or {})
+    output, peak_file = scratch / "output.log", scratch / PEAK_FILE
+    peak_file.unlink(missing_ok=True)
+    ours = SETTINGS | {"PYTHONSAFEPATH": "1", "TMPDIR": str(scratch)}
+    variables = os.environ | ours | (environment or {})
     with open(output, "wb") as sink:
         command = [str(python), "-c", DIE_WITH_PARENT + code, str(os.getpid()), *arguments]
         process = subprocess.Popen(
@@ -121,21 +121,21 @@ def run_python(
         )
         log.error("the end of what %s printed:\n%s", label, tail)
         raise ChildFailedError(_reason(label, process.returncode, tail), tail)
-    return int(told.read_text()) if told.is_file() else peak
+    return int(peak_file.read_text()) if peak_file.is_file() else peak
 
 
 def _wait(process: subprocess.Popen[bytes], label: str, output: Path) -> int:
-    """Wait, say how far it has come, and return its peak memory in bytes."""
-    started = told = time.monotonic()
+    """Wait, log its progress, and return its peak memory in bytes."""
+    started = logged = time.monotonic()
     while True:
-        # wait4 and not Popen.wait: only it tells the memory of this one child.
+        # wait4 and not Popen.wait: only wait4 has the memory of this one child.
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
             process.returncode = os.waitstatus_to_exitcode(status)
             return usage.ru_maxrss * 1024
         now = time.monotonic()
-        if now - told >= PROGRESS_SECONDS:
-            told = now
+        if now - logged >= PROGRESS_SECONDS:
+            logged = now
             progress = progress_in(output)
             log.info(
                 "%s",

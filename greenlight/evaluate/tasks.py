@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from greenlight.core.errors import GreenlightError, InputError
+from greenlight.core.errors import InputError
+from greenlight.core.extras import require
 from greenlight.evaluate.text_files import read_rows
 
 COLUMNS = ("question", "choices", "answer")
@@ -229,12 +230,8 @@ def installed() -> bool:
 
 
 def check_installed() -> None:
-    """Raises GreenlightError where lm-eval is not here."""
-    if not installed():
-        raise GreenlightError(
-            "Tasks are asked through lm-eval, which is not installed here. Run `make install`, or"
-            " install greenlight-llm[tasks]."
-        )
+    """Raises MissingExtraError where lm-eval is not installed."""
+    require("tasks", "The parameter `tasks`", "lm_eval")
 
 
 class Mention(NamedTuple):

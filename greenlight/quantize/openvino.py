@@ -1,17 +1,17 @@
-"""What the methods of OpenVINO share: the environment of the export, and the artifact's format. A
-method says what to do there.
+"""What the methods of OpenVINO share: they work in the environment of the export, and their
+artifact has one format. Each method says what to do there.
 """
 
-import os
-import sys
 from importlib import metadata
-from pathlib import Path
 
-from greenlight.core.child_process import PACKAGE_ROOT, run_python
-from greenlight.core.errors import GreenlightError
+from greenlight.core.child_process import run_python
+from greenlight.core.safe_path import PACKAGE_ROOT
+from greenlight.quantize.export_environment import (
+    check_export_python,
+    export_python,
+)
 from greenlight.quantize.methods.base import Job, Method
 
-ENVIRONMENT_VARIABLE = "GREENLIGHT_OPENVINO_PYTHON"
 EXPORT = ("export", "openvino", "--task", "text-generation-with-past", "--library", "transformers")
 """The beginning of optimum-cli's arguments."""
 # NNCF draws its progress with rich, which shows only the end of it where nobody sees a terminal.
@@ -21,7 +21,9 @@ PROGRESS = {"TTY_COMPATIBLE": "1", "TTY_INTERACTIVE": "1", "TERM": "xterm", "NO_
 START = """
 import importlib, importlib.util
 root = sys.argv.pop(1)
-spec = importlib.util.spec_from_file_location("greenlight", f"{root}/__init__.py", submodule_search_locations=[root])
+spec = importlib.util.spec_from_file_location(
+    "greenlight", f"{root}/__init__.py", submodule_search_locations=[root]
+)
 sys.modules["greenlight"] = importlib.util.module_from_spec(spec)
 importlib.import_module(sys.argv.pop(1)).work(*sys.argv[1:])
 """
@@ -44,43 +46,17 @@ class OpenVINO(Method):
         its peak memory in bytes.
         """
         arguments = [str(PACKAGE_ROOT / "greenlight"), module, str(job.scratch), *arguments]
-        return run_python(environment(), START, arguments, job.scratch, self.library, PROGRESS)
+        return run_python(export_python(), START, arguments, job.scratch, self.library, PROGRESS)
 
     def check_installed(self) -> None:
-        environment()
+        check_export_python()
 
     def versions(self) -> dict[str, str]:
         # Read from the other environment's folder: asking its interpreter would take a second.
-        folders = [
-            str(folder) for folder in environment().parent.parent.glob("lib/python*/site-packages")
-        ]
+        root = export_python().parent.parent
+        folders = [str(folder) for folder in root.glob("lib/python*/site-packages")]
         versions = {
             found.name.lower().replace("_", "-"): found.version
             for found in metadata.distributions(path=folders)
         }
         return {name: versions[name] for name in self.packages if name in versions}
-
-
-def environment() -> Path:
-    """The interpreter of the export environment.
-
-    Raises:
-        GreenlightError: there is none.
-    """
-    given = os.environ.get(ENVIRONMENT_VARIABLE)
-    places = (
-        [Path(given)]
-        if given
-        else [
-            Path(sys.prefix).parent / ".venv-openvino/bin/python",
-            Path("/opt/openvino-export/bin/python"),
-        ]
-    )
-    for place in places:
-        if os.access(place, os.X_OK):
-            return place
-    raise GreenlightError(
-        f"Methods of OpenVINO need its export environment, and {' and '.join(map(str, places))}"
-        f" {'is' if given else 'are'} not there. Run `make install`, or set {ENVIRONMENT_VARIABLE}"
-        " to the interpreter of an environment that has optimum-intel."
-    )

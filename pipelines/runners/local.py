@@ -5,19 +5,26 @@ own.
 import contextlib
 import io
 import logging
+import os
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
 
+from greenlight.core.extras import require
+from greenlight.core.safe_path import safe_environment
 from greenlight.core.step import StepEvent
 from greenlight.pipelines.compiler import compile_promotion
 from greenlight.pipelines.runners.interface import Listener, Runner
 from greenlight.resolve.parameters import Parameters
 
 CACHE_HIT = re.compile(r"Task (?P<task>[\w-]+) cache hit")
+LIBRARIES = ("tokenizers", "torch", "transformers", "openvino_genai", "uvicorn")
+"""What the steps and the servers import: one of each group that the extra `local` brings."""
+
 FAILURE = re.compile(r"ERROR - Task \S*'(?P<task>[\w-]+)'\S* finished with status")
 
 
@@ -30,6 +37,7 @@ class LocalRunner(Runner):
     """
 
     def __init__(self, home: Path) -> None:
+        require("local", "A run on this machine", *LIBRARIES)
         self.home = home
 
     def log_path(self, run_id: str) -> Path:
@@ -59,7 +67,8 @@ class LocalRunner(Runner):
 
         with open(log_path, "w", buffering=1) as log, _listening(run_id, log, hear):
             promotion = components.load_component_from_text(spec)
-            promotion(**parameters.model_dump())
+            with _steps_environment():
+                promotion(**parameters.model_dump())
         return not failed
 
 
@@ -77,6 +86,20 @@ def one_at_a_time(spec: str) -> str:
     ):
         task["iteratorPolicy"] = {"parallelismLimit": 1}
     return yaml.safe_dump(pipeline, sort_keys=False)
+
+
+@contextlib.contextmanager
+def _steps_environment() -> Iterator[None]:
+    """kfp.local starts the steps with the environment of this process. Not through the variables of
+    its runner or of the compiled steps: those are part of its cache keys.
+    """
+    before = dict(os.environ)
+    os.environ.update(safe_environment())
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @contextlib.contextmanager

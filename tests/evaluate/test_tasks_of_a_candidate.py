@@ -12,7 +12,6 @@ import pytest
 from greenlight.core.errors import GreenlightError, IntegrityError
 from greenlight.core.records import Evaluation, Reference
 from greenlight.evaluate import reference as reference_module
-from greenlight.evaluate import tasks as tasks_module
 from greenlight.evaluate.evaluation import evaluate_model
 from greenlight.evaluate.reference import make_reference, open_reference
 from greenlight.evaluate.tasks import Tasks
@@ -124,9 +123,9 @@ def test_is_made_anew_of_other_tasks_only(
 def test_without_lm_eval_tasks_say_so_before_a_model_is_loaded(
     asked: Path, candidates: Candidates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks_module, "installed", lambda: False)
+    monkeypatch.setattr("greenlight.core.extras.is_installed", lambda module: module != "lm_eval")
     with pytest.raises(
-        GreenlightError, match=r"lm-eval, which is not installed here. Run `make install`"
+        GreenlightError, match=r"lm_eval, which is not installed.*make install.*\[tasks\]"
     ):
         evaluate_model(asked, TINY, tmp_path)
 

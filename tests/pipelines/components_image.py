@@ -201,7 +201,7 @@ def environments_for(root: Path) -> Path:
     read = [
         ROOT / "setup.cfg",
         *sorted(ROOT.glob("requirements-*.txt")),
-        *sorted(ROOT.glob("constraints*.txt")),
+        *sorted(ROOT.glob("greenlight/pins/*.txt")),
     ]
     key = hashlib.sha256(
         f"{commands} {python} {sys.version}".encode() + b"".join(path.read_bytes() for path in read)

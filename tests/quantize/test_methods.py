@@ -14,7 +14,6 @@ from greenlight.quantize.methods import (
     check_method,
     methods,
 )
-from greenlight.quantize.openvino import environment
 
 
 def test_every_module_is_a_method() -> None:
@@ -112,19 +111,9 @@ def test_refused_engine(method: str, engine: str, field: str, says: str) -> None
 
 
 def test_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("greenlight.quantize.methods.base.find_spec", lambda name: None)
-    with pytest.raises(GreenlightError, match=r"needs bitsandbytes.*pip install"):
+    monkeypatch.setattr("greenlight.core.extras.is_installed", lambda module: False)
+    with pytest.raises(GreenlightError, match=r"needs bitsandbytes.*pip install .*\[local\]"):
         check_installed("bnb")
-
-
-def test_export_environment_is_found_by_its_variable(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("GREENLIGHT_OPENVINO_PYTHON", sys.executable)
-    assert environment() == Path(sys.executable)
-    monkeypatch.setenv("GREENLIGHT_OPENVINO_PYTHON", str(tmp_path / "python"))
-    with pytest.raises(GreenlightError, match="make install"):
-        check_installed("optimum")
 
 
 def test_checks_import_no_library() -> None:

@@ -63,7 +63,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "install",
         "--compile-bytecode",
         f"--python={folder}/bin/python",
-        f"--constraint={ROOT}/constraints.txt",
+        f"--constraint={ROOT}/greenlight/pins/main.txt",
     ]
     output(
         sys.executable,

@@ -3,11 +3,10 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from greenlight.core.errors import GreenlightError
+from greenlight.core.extras import require
 from greenlight.core.records import Format, Trial
 from greenlight.quantize.calibration_text import Calibration
 from greenlight.quantize.hardware import Gpu
@@ -107,12 +106,8 @@ class Method(ABC):
         return []
 
     def check_installed(self) -> None:
-        """Raises GreenlightError when the library is not installed."""
-        if self.packages and find_spec(self.packages[0]) is None:
-            raise GreenlightError(
-                f"Method {self.name} needs {self.packages[0]}, which is not installed here. Run:"
-                " pip install 'greenlight-llm[quantize]'"
-            )
+        """Raises MissingExtraError when the library is not installed."""
+        require("local", f"Method {self.name}", *self.packages[:1])
 
     def versions(self) -> dict[str, str]:
         """Name to version of the packages that make the result."""

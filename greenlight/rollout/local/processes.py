@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from greenlight.core.errors import DeployError
 from greenlight.core.records import Instance
+from greenlight.core.safe_path import safe_environment
 from greenlight.rollout.target import Timings
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Processes:
         with open(path, "wb") as output:
             child = subprocess.Popen(
                 command,
-                env={**inherited, **environment, **marks},
+                env={**inherited, **safe_environment(), **environment, **marks},
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

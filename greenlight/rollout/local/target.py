@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from greenlight.core.errors import DeployError, InputError, IntegrityError
+from greenlight.core.extras import require
 from greenlight.core.records import Color, Instance, Release
 from greenlight.rollout import server_client as client
 from greenlight.rollout.local.ports import HOST, check_port, free_port, is_own_proxy
@@ -97,6 +98,8 @@ class LocalTarget(Target):
             if not self.processes.gone(instance)
         }
         self.processes.end(release.color, keep=[instance.pid for instance in kept.values()])
+        if self.command == SERVER:
+            require("local", "A server on this machine", "uvicorn", "orjson", "tokenizers")
         environment = {
             "MODEL_ID": str(_folder(release)),
             "ENGINE": release.engine,
