@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from greenlight.core.files import write_file
 from greenlight.core.records import FileEntry
 from greenlight.models.integrity import describe_file
 
@@ -77,7 +78,4 @@ def _load(path: Path) -> dict[str, list]:
 
 def _save(path: Path, memory: dict[str, list]) -> None:
     with contextlib.suppress(OSError):  # a read-only or full home costs time, nothing else
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_text(json.dumps(memory))
-        os.replace(partial, path)
+        write_file(path, json.dumps(memory))

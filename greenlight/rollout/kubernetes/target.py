@@ -228,7 +228,7 @@ class KubernetesTarget(Target):
 
     def version(self, instance: Instance) -> Served:
         who = f"pod {instance.name}"
-        return client.served_of(
+        return client.parse_version(
             self._json(
                 "GET", f"{self.core}/pods/{instance.name}:{PORT}/proxy/version", client.SHORT_S, who
             )[0],
@@ -434,10 +434,14 @@ class KubernetesTarget(Target):
     ) -> Answer:
         began = time.perf_counter()
         body, headers = self._json(
-            "POST", path, seconds or self.timings.ask, who, client.wish(prompt, max_length)
+            "POST",
+            path,
+            seconds or self.timings.ask,
+            who,
+            client.generate_request(prompt, max_length),
         )
         return Answer(
-            client.text_of(body, who),
+            client.parse_text(body, who),
             time.perf_counter() - began,
             release_id=headers.get("x-release-id", ""),
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from greenlight.core.errors import ConflictError, IntegrityError
+from greenlight.core.files import write_file
 from greenlight.rollout.state import Action, Holder, ServiceState, who
 
 STATE_FILE = "state.json"
@@ -61,17 +62,7 @@ class Store:
                     " `greenlight status`, then run this again."
                 )
             written = state.having(version=str(int(latest.version) + 1))
-            partial = self.folder / f".{STATE_FILE}.partial"
-            with open(partial, "w") as file:
-                file.write(written.model_dump_json(indent=1) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, self.path)
-            folder = os.open(self.folder, os.O_RDONLY)
-            try:
-                os.fsync(folder)  # the rename itself
-            finally:
-                os.close(folder)
+            write_file(self.path, written.model_dump_json(indent=1) + "\n")
         return written
 
     @contextlib.contextmanager

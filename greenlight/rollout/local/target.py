@@ -126,7 +126,7 @@ class LocalTarget(Target):
                         f"{release.color}: the server of release {release.release_id} ended while"
                         f" starting{self.processes.obituary(instance)}"
                     )
-            waiting = [instance for instance in waiting if not client.ready(instance.url)]
+            waiting = [instance for instance in waiting if not client.is_ready(instance.url)]
             if not waiting:
                 return release
             elapsed = time.monotonic() - began
@@ -157,10 +157,10 @@ class LocalTarget(Target):
         self.processes.end(color)
 
     def is_ready(self, instance: Instance) -> bool:
-        return client.ready(instance.url)
+        return client.is_ready(instance.url)
 
     def version(self, instance: Instance) -> Served:
-        return client.version(instance.url)
+        return client.read_version(instance.url)
 
     def ask(
         self, instance: Instance, prompt: str, max_length: int, seconds: float | None = None
