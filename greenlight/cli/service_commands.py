@@ -330,9 +330,9 @@ def sleep(
     """Stop serving for a while, to save cost: nothing brings it up again but `greenlight wake`, or
     a run. Refuses while a rollout is under way.
     """
-    from greenlight.rollout import off_hours
+    from greenlight.rollout import lifecycle
 
-    live = off_hours.sleep(open_service(target, service, namespace, home))
+    live = lifecycle.sleep(open_service(target, service, namespace, home))
     print(
         live.model_dump_json(indent=2)
         if as_json
@@ -348,9 +348,9 @@ def wake(
     as_json: JsonOption = False,
 ) -> None:
     """Serve again what is live, and return when it is ready."""
-    from greenlight.rollout import off_hours
+    from greenlight.rollout import lifecycle
 
-    live = off_hours.wake(open_service(target, service, namespace, home))
+    live = lifecycle.wake(open_service(target, service, namespace, home))
     print(
         live.model_dump_json(indent=2)
         if as_json

@@ -19,7 +19,7 @@ from greenlight.core.records import (
     Release,
     utc_now,
 )
-from greenlight.rollout.points import reached
+from greenlight.rollout.log_points import reached
 from greenlight.rollout.state import Switch
 from greenlight.rollout.target import Answer, Target
 

@@ -9,7 +9,7 @@ from greenlight.core.errors import DeployError, GreenlightError
 from greenlight.core.records import Color, Decision, Deployment, Golden, Promotion, Release, utc_now
 from greenlight.rollout import preconditions as checks
 from greenlight.rollout.bake import compare_before, verify_switch
-from greenlight.rollout.points import reached
+from greenlight.rollout.log_points import reached
 from greenlight.rollout.releases import (
     Source,
     end_unproven,

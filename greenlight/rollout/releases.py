@@ -11,7 +11,7 @@ from pathlib import Path
 from greenlight.core.errors import InputError, IntegrityError
 from greenlight.core.records import Color, Golden, Model, Release
 from greenlight.rollout import preconditions as checks
-from greenlight.rollout.points import reached
+from greenlight.rollout.log_points import reached
 from greenlight.rollout.target import Target
 
 log = logging.getLogger("greenlight.rollout")

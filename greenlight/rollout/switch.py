@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from greenlight.core.errors import GreenlightError, IntegrityError
 from greenlight.core.records import Promotion, utc_now
 from greenlight.rollout.bake import Watched, bake, verify_switch
-from greenlight.rollout.points import reached
+from greenlight.rollout.log_points import reached
 from greenlight.rollout.releases import bring_up, live_again
 from greenlight.rollout.state import ServiceState, Switch
 from greenlight.rollout.target import Target

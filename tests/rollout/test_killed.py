@@ -8,7 +8,7 @@ import pytest
 
 from greenlight.core.records import Promotion
 from greenlight.rollout import bluegreen
-from greenlight.rollout.points import Point
+from greenlight.rollout.log_points import Point
 from tests.rollout.stage import Stage, decision_on
 
 

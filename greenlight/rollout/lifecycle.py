@@ -4,7 +4,7 @@ up before their time.
 
 from greenlight.core.errors import ConflictError, GreenlightError
 from greenlight.core.records import Release, utc_now
-from greenlight.rollout.points import reached
+from greenlight.rollout.log_points import reached
 from greenlight.rollout.releases import live_again
 from greenlight.rollout.state import OTHER
 from greenlight.rollout.switch import finish_interrupted

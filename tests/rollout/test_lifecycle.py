@@ -4,33 +4,33 @@ import pytest
 
 from greenlight.core.errors import ConflictError, GreenlightError
 from greenlight.core.records import utc_now
-from greenlight.rollout import bluegreen, off_hours
+from greenlight.rollout import bluegreen, lifecycle
 from tests.rollout.stage import Stage
 from tests.rollout.test_bluegreen import assert_serving
 
 
 def test_recovery_leaves_it_asleep_and_wake_serves_again(stage: Stage) -> None:
     promoted = stage.promoted()
-    assert off_hours.sleep(stage.target).release_id == promoted.live.release_id
+    assert lifecycle.sleep(stage.target).release_id == promoted.live.release_id
     assert stage.processes() == []
     status = bluegreen.status(stage.target)
     assert status.asleep_since and not status.endpoint_open and status.events[0].what == "asleep"
     assert bluegreen.recover(stage.target) is None
     assert stage.processes() == [], "the schedule in a cluster must not bring it up"
-    assert off_hours.sleep(stage.target).release_id == promoted.live.release_id
+    assert lifecycle.sleep(stage.target).release_id == promoted.live.release_id
     assert bluegreen.status(stage.target).asleep_since == status.asleep_since
-    assert off_hours.wake(stage.target).color == "green"
+    assert lifecycle.wake(stage.target).color == "green"
     assert_serving(stage, "green", promoted.live.digest)
     assert bluegreen.status(stage.target).asleep_since is None
-    assert off_hours.wake(stage.target).color == "green", "twice is once"
+    assert lifecycle.wake(stage.target).color == "green", "twice is once"
 
 
 def test_it_does_not_fight_a_rollout(stage: Stage) -> None:
     stage.deploy()
     with pytest.raises(ConflictError, match="waits for its verdict"):
-        off_hours.sleep(stage.target)
+        lifecycle.sleep(stage.target)
     with stage.target.lease("run-9", "promote"), pytest.raises(ConflictError, match="run-9"):
-        off_hours.sleep(stage.target)
+        lifecycle.sleep(stage.target)
     assert bluegreen.status(stage.target).asleep_since is None and all(
         color.ready for color in bluegreen.status(stage.target).colors
     )
@@ -38,7 +38,7 @@ def test_it_does_not_fight_a_rollout(stage: Stage) -> None:
 
 def test_a_run_wakes_it(stage: Stage) -> None:
     stage.promoted()
-    off_hours.sleep(stage.target)
+    lifecycle.sleep(stage.target)
     deployment = stage.deploy()
     assert deployment.live.color == "green" and bluegreen.status(stage.target).asleep_since is None
     assert_serving(stage, "green", deployment.live.digest)
@@ -47,12 +47,12 @@ def test_a_run_wakes_it(stage: Stage) -> None:
 def test_killed_half_way_it_goes_to_sleep_the_next_time(stage: Stage) -> None:
     promoted = stage.promoted()
     stage.target.commit(stage.target.read().having(asleep_since=utc_now()))
-    off_hours.sleep(stage.target)
+    lifecycle.sleep(stage.target)
     assert stage.processes() == []
-    assert off_hours.wake(stage.target).release_id == promoted.live.release_id
+    assert lifecycle.wake(stage.target).release_id == promoted.live.release_id
 
 
 def test_nothing_to_put_to_sleep_or_wake(stage: Stage) -> None:
-    for act in (off_hours.sleep, off_hours.wake):
+    for act in (lifecycle.sleep, lifecycle.wake):
         with pytest.raises(GreenlightError, match="has no live release"):
             act(stage.target)
