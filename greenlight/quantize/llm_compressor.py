@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from greenlight.core.child_process import run_module
-from greenlight.models.file_selection import INDEX
+from greenlight.models.file_selection import CONFIG, INDEX
+from greenlight.models.model_class import find_model_class
 from greenlight.quantize.calibration_text import token_ids
 from greenlight.quantize.methods.base import Job, Method
 from greenlight.quantize.reload_check import keep
@@ -112,15 +113,13 @@ def _load(model: Path, offload: Path | None) -> Any:
     """
     import torch
     from compressed_tensors.offload import load_offloaded_model
-    from transformers import AutoModelForCausalLM
 
+    kind = find_model_class(json.loads((model / CONFIG).read_bytes()))
     if not offload:
-        return AutoModelForCausalLM.from_pretrained(model, dtype="auto", local_files_only=True)
+        return kind.from_pretrained(model, dtype="auto", local_files_only=True)
     place: dict[str, Any] = {"device_map": {"": "disk"}, "offload_folder": str(offload)}
-    with load_offloaded_model():
-        return AutoModelForCausalLM.from_pretrained(
-            model, dtype=torch.float32, local_files_only=True, **place
-        )
+    with load_offloaded_model(kind):
+        return kind.from_pretrained(model, dtype=torch.float32, local_files_only=True, **place)
 
 
 @contextlib.contextmanager

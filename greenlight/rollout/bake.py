@@ -19,7 +19,7 @@ from greenlight.core.records import (
     Release,
     utc_now,
 )
-from greenlight.rollout.log_points import reached
+from greenlight.rollout.log_points import log_point
 from greenlight.rollout.state import Switch
 from greenlight.rollout.target import Answer, Target
 
@@ -33,7 +33,7 @@ seen, and most pairs are left for latency.
 
 
 @dataclass(frozen=True)
-class Watched:
+class WatchResult:
     """What was seen since the switch. `reason` says why the traffic must go back; empty when all is
     well.
     """
@@ -52,7 +52,7 @@ class Probe:
     problem: str = ""
 
 
-def verify_switch(target: Target, release: Release, prompt: str) -> Watched:
+def verify_switch(target: Target, release: Release, prompt: str) -> WatchResult:
     """The stable endpoint answers from the release's color, within the time that the target's
     routing needs.
     """
@@ -61,14 +61,16 @@ def verify_switch(target: Target, release: Release, prompt: str) -> Watched:
         probes += 1
         problem = _stable(target, release, prompt, None).problem
         if not problem:
-            return Watched(probes=1, errors=0)
+            return WatchResult(probes=1, errors=0)
         time.sleep(target.timings.poll)
-    return Watched(
+    return WatchResult(
         probes, probes, f"the stable endpoint does not answer from {release.color}: {problem}"
     )
 
 
-def compare_before(target: Target, decision: Decision, prompts: list[str]) -> BakeReference | None:
+def compare_before_switch(
+    target: Target, decision: Decision, prompts: list[str]
+) -> BakeReference | None:
     """Ask live, which has the load, and the candidate, which has none, in pairs: how much slower
     load makes a color is part of what the bake must know.
 
@@ -111,7 +113,7 @@ def compare_before(target: Target, decision: Decision, prompts: list[str]) -> Ba
                 figure,
                 extra={"figure": figure},
             )
-        _pace(began, test)
+        _wait_for_next_pair(began, test)
     found = reference(log_ratios, test.confidence)
     if found is None:
         log.warning(
@@ -122,7 +124,7 @@ def compare_before(target: Target, decision: Decision, prompts: list[str]) -> Ba
     return found
 
 
-def bake(target: Target, switch: Switch, prompts: list[str]) -> Watched:
+def bake(target: Target, switch: Switch, prompts: list[str]) -> WatchResult:
     """Probe the new live color until the bake ends (once at least), in pairs with the old one as
     control.
 
@@ -158,7 +160,7 @@ def bake(target: Target, switch: Switch, prompts: list[str]) -> Watched:
                 if (found := watch.ratio) is not None
                 else ""
             )
-            reached(
+            log_point(
                 "promote.baking",
                 "%s: %d probes, %d errors%s after %.0f of %g s",
                 switch.release.color,
@@ -169,7 +171,9 @@ def bake(target: Target, switch: Switch, prompts: list[str]) -> Watched:
                 ends,
                 figure=f"bake {elapsed:.0f}/{ends:.0f} s, {watch.errors} errors{ratio}",
             )
-        _pace(turn_began, switch.bake_test, began + ends if elapsed < ends else math.inf)
+        _wait_for_next_pair(
+            turn_began, switch.bake_test, began + ends if elapsed < ends else math.inf
+        )
 
 
 class _Colors:
@@ -220,7 +224,7 @@ class _Colors:
         return new, old if self.old else None
 
     def _ready(self, release: Release) -> Instance | None:
-        running = self.target.runs(release)
+        running = self.target.running_of(release)
         return next(
             (one for one in random.sample(running, len(running)) if self.target.is_ready(one)), None
         )
@@ -369,8 +373,8 @@ class _Watch:
             not_compared=self.not_compared or self.alone,
         )
 
-    def result(self, reason: str) -> Watched:
-        return Watched(self.probes, self.errors, reason, self.figures())
+    def result(self, reason: str) -> WatchResult:
+        return WatchResult(self.probes, self.errors, reason, self.figures())
 
 
 def _stable(target: Target, release: Release, prompt: str, longest: float | None) -> Probe:
@@ -397,6 +401,6 @@ def _in_time(answer: Answer, longest: float | None) -> Probe:
     return Probe(answer.seconds)
 
 
-def _pace(began: float, test: BakeTest, ends: float = math.inf) -> None:
+def _wait_for_next_pair(began: float, test: BakeTest, ends: float = math.inf) -> None:
     """Wait until the next pair is due. A target that is slower than that is asked again at once."""
     time.sleep(max(0.0, min(began + 1 / test.probes_per_second, ends) - time.monotonic()))

@@ -33,9 +33,9 @@ def test_leaves_the_deployment_as_artifact_and_in_the_history(
     assert done.returncode == 0, done.stdout + done.stderr
     deployment = Deployment.load(stage.folder / "release")
     assert (deployment.live.color, deployment.candidate.color) == ("blue", "green")
-    assert stage.target.healthy(deployment.candidate) and stage.target.healthy(deployment.live), (
-        "they outlive the step"
-    )
+    assert stage.target.is_healthy(deployment.candidate) and stage.target.is_healthy(
+        deployment.live
+    ), "they outlive the step"
     assert deployment.candidate.fingerprint == "f1" and deployment.candidate.engine == "quick"
     assert (
         Deployment.model_validate_json(

@@ -17,7 +17,8 @@ from greenlight.core.errors import (
     IntegrityError,
 )
 from greenlight.core.records import Deployment, Instance
-from greenlight.rollout import bluegreen
+from greenlight.rollout import bluegreen, lifecycle
+from greenlight.rollout.status import read_status
 from tests.rollout.stage import HERE, Stage, decision_on
 
 
@@ -32,7 +33,7 @@ def assert_serving(stage: Stage, color: str, digest: str) -> None:
     live = stage.target.live()
     assert live is not None
     assert (answer.color, live.color, live.digest) == (color, color, digest)
-    assert stage.target.healthy(live)
+    assert stage.target.is_healthy(live)
 
 
 class TestDeploy:
@@ -68,7 +69,7 @@ class TestDeploy:
         assert again.candidate.release_id != first.candidate.release_id
         assert not psutil.pid_exists(
             first.candidate.instances[0].pid
-        ) or stage.target.processes.gone(first.candidate.instances[0])
+        ) or stage.target.processes.has_ended(first.candidate.instances[0])
         assert again.live == first.live
 
     def test_a_candidate_with_a_dead_process_is_deployed_again(self, stage: Stage) -> None:
@@ -161,7 +162,7 @@ class TestDeploy:
         self, stage: Stage
     ) -> None:
         stage.promoted()
-        bluegreen.down(stage.target)
+        lifecycle.down(stage.target)
         (stage.candidate / "model" / "config.json").unlink()
         deployment = stage.deploy(stage.another_candidate("next"), fingerprint="f2")
         assert (deployment.live.color, deployment.live.method, deployment.candidate.color) == (
@@ -181,7 +182,7 @@ class TestPromote:
         assert stage.target.running("green") == deployment.candidate.instances, (
             "the processes that were measured"
         )
-        assert stage.target.healthy(deployment.live)
+        assert stage.target.is_healthy(deployment.live)
         assert_serving(stage, "green", deployment.candidate.digest)
         event = stage.target.read().history[-1]
         assert (event.what, event.run_id, len(event.decision)) == ("promoted", "run-1", 12)
@@ -313,7 +314,7 @@ class TestPromote:
             ConflictError, match=f"run killed .promote by .*, process {winner.pid}, since"
         ):
             bluegreen.promote(stage.target, decision, "run-2")
-        assert bluegreen.status(stage.target).holder == holder
+        assert read_status(stage.target).holder == holder
         assert winner.wait(20) == 0
         assert stage.target.holder() is None
         assert bluegreen.promote(stage.target, decision, "run-2").outcome == "already_live"
@@ -354,7 +355,7 @@ class TestRetire:
         first = stage.deploy()
         second = stage.deploy(stage.another_candidate("next"), run_id="run-2", fingerprint="f2")
         assert "replaced" in bluegreen.retire(stage.target, first.candidate).reason
-        assert stage.target.healthy(second.candidate)
+        assert stage.target.is_healthy(second.candidate)
 
 
 class TestRollback:
@@ -412,43 +413,43 @@ class TestRollback:
 class TestDown:
     def test_stops_everything_and_remembers(self, stage: Stage) -> None:
         promoted = stage.promoted()
-        bluegreen.down(stage.target)
+        lifecycle.down(stage.target)
         assert stage.processes() == []
-        status = bluegreen.status(stage.target)
+        status = read_status(stage.target)
         assert (status.live, status.endpoint_open, status.events[0].what) == (
             "green",
             False,
             "down",
         )
         assert not any(color.ready for color in status.colors)
-        bluegreen.down(stage.target)
-        assert bluegreen.recover(stage.target) is None
+        lifecycle.down(stage.target)
+        assert lifecycle.recover(stage.target) is None
         assert_serving(stage, "green", promoted.live.digest)
 
     def test_rollback_after_down(self, stage: Stage) -> None:
         promoted = stage.promoted()
-        bluegreen.down(stage.target)
+        lifecycle.down(stage.target)
         promotion = bluegreen.rollback(stage.target)
         assert promoted.previous
         assert_serving(stage, "blue", promoted.previous.digest)
         assert promotion.outcome == "rolled_back"
 
     def test_of_what_was_never_up(self, stage: Stage) -> None:
-        bluegreen.down(stage.target)
+        lifecycle.down(stage.target)
         assert stage.target.read().history == []
 
 
 class TestStatus:
     def test_shows_both_colors(self, stage: Stage) -> None:
         deployment = stage.deploy()
-        status = bluegreen.status(stage.target)
+        status = read_status(stage.target)
         assert status.endpoint == stage.target.endpoint and status.endpoint_open
         assert {color.color: (color.live, color.ready) for color in status.colors} == {
             "blue": (True, True),
             "green": (False, True),
         }
         kill(deployment.candidate.instances[0])
-        status = bluegreen.status(stage.target)
+        status = read_status(stage.target)
         assert {color.color: color.ready for color in status.colors} == {
             "blue": True,
             "green": False,
@@ -456,7 +457,7 @@ class TestStatus:
         assert [event.what for event in status.events] == ["deployed", "went_live"]
 
     def test_before_anything(self, stage: Stage) -> None:
-        status = bluegreen.status(stage.target)
+        status = read_status(stage.target)
         assert status.live is None and not status.endpoint_open and not stage.target.folder.exists()
 
 
@@ -464,9 +465,9 @@ def test_a_corrupt_state_is_a_clear_error_and_serving_goes_on(stage: Stage) -> N
     deployment = stage.deploy()
     stage.target.store.path.write_text('{"version": ')
     for command in (
-        lambda: bluegreen.status(stage.target),
+        lambda: read_status(stage.target),
         lambda: bluegreen.rollback(stage.target),
-        lambda: bluegreen.down(stage.target),
+        lambda: lifecycle.down(stage.target),
         stage.deploy,
     ):
         with pytest.raises(

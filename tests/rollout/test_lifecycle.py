@@ -4,7 +4,8 @@ import pytest
 
 from greenlight.core.errors import ConflictError, GreenlightError
 from greenlight.core.records import utc_now
-from greenlight.rollout import bluegreen, lifecycle
+from greenlight.rollout import lifecycle
+from greenlight.rollout.status import read_status
 from tests.rollout.stage import Stage
 from tests.rollout.test_bluegreen import assert_serving
 
@@ -13,15 +14,15 @@ def test_recovery_leaves_it_asleep_and_wake_serves_again(stage: Stage) -> None:
     promoted = stage.promoted()
     assert lifecycle.sleep(stage.target).release_id == promoted.live.release_id
     assert stage.processes() == []
-    status = bluegreen.status(stage.target)
+    status = read_status(stage.target)
     assert status.asleep_since and not status.endpoint_open and status.events[0].what == "asleep"
-    assert bluegreen.recover(stage.target) is None
+    assert lifecycle.recover(stage.target) is None
     assert stage.processes() == [], "the schedule in a cluster must not bring it up"
     assert lifecycle.sleep(stage.target).release_id == promoted.live.release_id
-    assert bluegreen.status(stage.target).asleep_since == status.asleep_since
+    assert read_status(stage.target).asleep_since == status.asleep_since
     assert lifecycle.wake(stage.target).color == "green"
     assert_serving(stage, "green", promoted.live.digest)
-    assert bluegreen.status(stage.target).asleep_since is None
+    assert read_status(stage.target).asleep_since is None
     assert lifecycle.wake(stage.target).color == "green", "twice is once"
 
 
@@ -31,8 +32,8 @@ def test_it_does_not_fight_a_rollout(stage: Stage) -> None:
         lifecycle.sleep(stage.target)
     with stage.target.lease("run-9", "promote"), pytest.raises(ConflictError, match="run-9"):
         lifecycle.sleep(stage.target)
-    assert bluegreen.status(stage.target).asleep_since is None and all(
-        color.ready for color in bluegreen.status(stage.target).colors
+    assert read_status(stage.target).asleep_since is None and all(
+        color.ready for color in read_status(stage.target).colors
     )
 
 
@@ -40,7 +41,7 @@ def test_a_run_wakes_it(stage: Stage) -> None:
     stage.promoted()
     lifecycle.sleep(stage.target)
     deployment = stage.deploy()
-    assert deployment.live.color == "green" and bluegreen.status(stage.target).asleep_since is None
+    assert deployment.live.color == "green" and read_status(stage.target).asleep_since is None
     assert_serving(stage, "green", deployment.live.digest)
 
 

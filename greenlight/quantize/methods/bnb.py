@@ -4,9 +4,12 @@ Needs no calibration.
 Embeddings and the output layer stay in full precision.
 """
 
+import json
 from pathlib import Path
 
 from greenlight.core.child_process import run_module
+from greenlight.models.file_selection import CONFIG
+from greenlight.models.model_class import find_model_class
 from greenlight.quantize.methods.base import Job, Method
 from greenlight.quantize.reload_check import keep
 
@@ -39,7 +42,7 @@ class BitsAndBytes(Method):
 def work(model: str, output: str, bits: str, scratch: str, shard_bytes: str) -> None:
     """Runs in a process of its own: quantize while loading, save."""
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig
 
     if bits == "4":
         config = BitsAndBytesConfig(
@@ -48,7 +51,8 @@ def work(model: str, output: str, bits: str, scratch: str, shard_bytes: str) -> 
     else:
         config = BitsAndBytesConfig(load_in_8bit=True)
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    loaded = AutoModelForCausalLM.from_pretrained(
+    described = json.loads((Path(model) / CONFIG).read_bytes())
+    loaded = find_model_class(described).from_pretrained(
         Path(model),
         dtype="auto",
         quantization_config=config,

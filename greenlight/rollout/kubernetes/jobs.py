@@ -47,7 +47,7 @@ def run_job(
     earlier = connection.find(f"{batch}/jobs/{name}")
     if earlier and _ended(earlier) == "Failed":
         connection.delete(f"{batch}/jobs/{name}")
-        _wait_gone(connection, f"{batch}/jobs/{name}", poll)
+        _wait_until_ended(connection, f"{batch}/jobs/{name}", poll)
         earlier = None
     if earlier is None:
         try:
@@ -164,6 +164,6 @@ def _stuck(connection: Connection, namespace: str, job: str) -> str:
     )
 
 
-def _wait_gone(connection: Connection, path: str, poll: float) -> None:
+def _wait_until_ended(connection: Connection, path: str, poll: float) -> None:
     while connection.find(path) is not None:
         time.sleep(poll)

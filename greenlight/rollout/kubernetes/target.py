@@ -18,7 +18,7 @@ from greenlight.rollout.kubernetes.pods import (
     PORT,
     Pod,
     color_selector,
-    gone_or_going,
+    count_pods,
     last_lines,
     owner,
     pods_of,
@@ -201,7 +201,7 @@ class KubernetesTarget(Target):
         if deployment["spec"].get("replicas", 1):
             self.connection.merge(f"{self.apps}/{name}/scale", {"spec": {"replicas": 0}})
         began = said = time.monotonic()
-        while left := gone_or_going(self.connection, self.namespace, color_selector(deployment)):
+        while left := count_pods(self.connection, self.namespace, color_selector(deployment)):
             elapsed = time.monotonic() - began
             if elapsed > self.timings.drain + 120:
                 raise DeployError(
@@ -306,19 +306,19 @@ class KubernetesTarget(Target):
 
     # What a cluster does by itself.
 
-    replaces = True
+    replaces_instances = True
 
-    def runs(self, release: Release) -> list[Instance]:
+    def running_of(self, release: Release) -> list[Instance]:
         return [
             pod.instance
             for pod in self._pods(release.color)
             if pod.release_id == release.release_id
         ]
 
-    def alive(self, release: Release) -> bool:
-        return bool(self.runs(release))
+    def is_alive(self, release: Release) -> bool:
+        return bool(self.running_of(release))
 
-    def healthy(self, release: Release) -> bool:
+    def is_healthy(self, release: Release) -> bool:
         pods = [pod for pod in self._pods(release.color) if pod.release_id == release.release_id]
         return len(pods) >= release.replicas and all(pod.ready for pod in pods)
 
@@ -334,7 +334,7 @@ class KubernetesTarget(Target):
                 },
             )
 
-    def match(self, release: Release, live: Release) -> Release:
+    def scale_like(self, release: Release, live: Release) -> Release:
         """As many pods as live has now. Those that are new are proven by the caller."""
         wanted = max(sum(pod.ready for pod in self._pods(live.color)), release.replicas)
         deployment = self._deployment(release.color)

@@ -121,8 +121,8 @@ class Processes:
 
         ending = [running for running in self.find(group) if running.instance.pid not in keep]
         for running in ending:
-            self._tell_to_end(running)
-        self._wait_gone(
+            self._send_sigterm(running)
+        self._wait_until_ended(
             group, [running.process for running in ending], self.timings.drain + KILL_MARGIN_S
         )
         remaining = [
@@ -133,13 +133,13 @@ class Processes:
         for process in remaining:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        if stuck := self._wait_gone(group, remaining, KILL_MARGIN_S):
+        if stuck := self._wait_until_ended(group, remaining, KILL_MARGIN_S):
             raise DeployError(
                 f"process {stuck[0].pid} of {group} does not end, not even by SIGKILL. End it by"
                 " hand, then run this again."
             )
 
-    def _tell_to_end(self, running: Running) -> None:
+    def _send_sigterm(self, running: Running) -> None:
         """SIGTERM, once: a server takes a second one for haste, and cuts its streams. A run that
         was killed may have sent the first.
         """
@@ -151,7 +151,7 @@ class Processes:
             os.kill(running.instance.pid, signal.SIGTERM)
         told.write_text(whom)
 
-    def gone(self, instance: Instance) -> bool:
+    def has_ended(self, instance: Instance) -> bool:
         """Has the process ended?"""
         import psutil
 
@@ -162,7 +162,7 @@ class Processes:
         except psutil.NoSuchProcess:
             return True
 
-    def obituary(self, instance: Instance) -> str:
+    def describe_end(self, instance: Instance) -> str:
         """How a process ended, as far as is known, and the last lines of its log."""
         child = self.children.get(instance.pid)
         code = child.poll() if child else None
@@ -198,7 +198,7 @@ class Processes:
                     marked.append((process, environment))
         return marked
 
-    def _wait_gone(
+    def _wait_until_ended(
         self, group: str, processes: "list[psutil.Process]", seconds: float
     ) -> "list[psutil.Process]":
         """Wait for processes to end; returns those that have not."""

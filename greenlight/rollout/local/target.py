@@ -94,7 +94,7 @@ class LocalTarget(Target):
         kept = {
             instance.name: instance
             for instance in release.instances
-            if not self.processes.gone(instance)
+            if not self.processes.has_ended(instance)
         }
         self.processes.end(release.color, keep=[instance.pid for instance in kept.values()])
         environment = {
@@ -121,10 +121,10 @@ class LocalTarget(Target):
         waiting = list(release.instances)
         while True:
             for instance in waiting:
-                if self.processes.gone(instance):
+                if self.processes.has_ended(instance):
                     raise DeployError(
                         f"{release.color}: the server of release {release.release_id} ended while"
-                        f" starting{self.processes.obituary(instance)}"
+                        f" starting{self.processes.describe_end(instance)}"
                     )
             waiting = [instance for instance in waiting if not client.is_ready(instance.url)]
             if not waiting:
@@ -212,10 +212,10 @@ class LocalTarget(Target):
         )
         began = time.monotonic()
         while not is_own_proxy(self.folder, port):
-            if self.processes.gone(proxy):
+            if self.processes.has_ended(proxy):
                 raise DeployError(
                     "the proxy of the stable endpoint ended while"
-                    f" starting{self.processes.obituary(proxy)}"
+                    f" starting{self.processes.describe_end(proxy)}"
                 )
             if time.monotonic() - began > PROXY_READY_S:
                 raise DeployError(
