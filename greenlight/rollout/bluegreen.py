@@ -1,4 +1,4 @@
-"""Blue-green as the pipeline does it, one sentence per line: deploy green, promote, roll back, retire.
+"""Blue-green as the pipeline does it, one sentence per line.
 
 Every procedure may be killed at any line and called again; it ends where it would have ended.
 """

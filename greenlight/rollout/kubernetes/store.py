@@ -150,7 +150,9 @@ class Store:
         text = found["metadata"].get("annotations", {}).get(STATE)
         try:
             state = (
-                parse_document(ServiceState, text, f"the annotation {STATE} of Service {self.service}")
+                parse_document(
+                    ServiceState, text, f"the annotation {STATE} of Service {self.service}"
+                )
                 if text
                 else ServiceState(service=self.service)
             )

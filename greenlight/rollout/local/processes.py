@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from greenlight.core.errors import DeployError
 from greenlight.core.records import Instance
+from greenlight.core.waiting import wait_for
 from greenlight.rollout.target import Timings
 
 if TYPE_CHECKING:
@@ -51,9 +51,8 @@ class Processes:
 
     def __init__(self, folder: Path, timings: Timings) -> None:
         self.folder, self.timings = folder, timings
-        self.children: dict[
-            int, subprocess.Popen[bytes]
-        ] = {}  # to reap those that this process started itself
+        # to reap those that this process started itself
+        self.children: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(
         self, group: str, name: str, command: Sequence[str], port: int, environment: dict[str, str]
@@ -140,16 +139,16 @@ class Processes:
             )
 
     def _send_sigterm(self, running: Running) -> None:
-        """SIGTERM, once: a server takes a second one for haste, and cuts its streams. A run that
-        was killed may have sent the first.
+        """SIGTERM, once: a server that gets a second one cuts its streams. A run that was killed
+        may have sent the first.
         """
-        told = self.log_path(running.instance.name).with_suffix(".ending")
-        whom = f"{running.instance.pid} {running.instance.started:.0f}"
-        if told.exists() and told.read_text() == whom:
+        sent = self.log_path(running.instance.name).with_suffix(".ending")
+        process = f"{running.instance.pid} {running.instance.started:.0f}"
+        if sent.exists() and sent.read_text() == process:
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(running.instance.pid, signal.SIGTERM)
-        told.write_text(whom)
+        sent.write_text(process)
 
     def has_ended(self, instance: Instance) -> bool:
         """Has the process ended?"""
@@ -202,19 +201,28 @@ class Processes:
         self, group: str, processes: "list[psutil.Process]", seconds: float
     ) -> "list[psutil.Process]":
         """Wait for processes to end; returns those that have not."""
-        began = said = time.monotonic()
         left = processes
-        while left and time.monotonic() - began < seconds:
+
+        def look(elapsed: float) -> bool | None:
+            nonlocal left
             left = [process for process in left if not _ended(process)]
-            time.sleep(min(self.timings.poll, 0.05) if left else 0)
-            if left and time.monotonic() - said >= self.timings.progress:
-                said = time.monotonic()
-                log.info(
-                    "%s: waiting for streams in flight, %d processes left",
-                    group,
-                    len(left),
-                    extra={"figure": f"draining {said - began:.0f} s"},
-                )
+            return None if left else True
+
+        def report(elapsed: float) -> None:
+            log.info(
+                "%s: waiting for streams in flight, %d processes left",
+                group,
+                len(left),
+                extra={"figure": f"draining {elapsed:.0f} s"},
+            )
+
+        wait_for(
+            look,
+            seconds=seconds,
+            interval=min(self.timings.poll, 0.05),
+            report=report,
+            report_interval=self.timings.progress,
+        )
         return left
 
     def _reap(self) -> None:
