@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from greenlight.benchmark.versions import read_versions
+from greenlight.benchmark.workload import Side
 from greenlight.core.errors import InputError
 from greenlight.rollout import lifecycle
 from greenlight.rollout.local.ports import SERVING_PORTS, free_port
@@ -177,9 +179,23 @@ from greenlight.rollout.targets import open_target
 target = open_target("local", "llm", "default", {str(tmp_path)!r}, {endpoint_port()})
 target.check()
 assert target.live() is None
-heavy = {{"psutil", "requests", "aiohttp", "numpy", "kfp", "torch"}} & set(sys.modules)
+heavy = {{"psutil", "requests", "httpx", "aiohttp", "numpy", "kfp", "torch"}} & set(sys.modules)
 assert not heavy, heavy
 """
     began = time.monotonic()
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     assert time.monotonic() - began < 2
+
+
+def test_a_proxy_of_the_environment_does_not_stand_in_between(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    promotion = stage.promoted()
+    assert promotion.outcome == "promoted" and promotion.errors == 0
+    url = stage.target.endpoint
+    (version,) = read_versions([Side(role="live", color="green", endpoints=(url,))]).values()
+    assert isinstance(version, dict) and version["release_id"] == promotion.live.release_id
