@@ -12,7 +12,7 @@ from greenlight.core.errors import GreenlightError, RejectedError
 from greenlight.core.records import Contender, Evaluation, Failure, Selection
 from greenlight.gate.judge import judge_quality
 from greenlight.gate.objectives import Gate
-from greenlight.select.front import AXES, best_of, front
+from greenlight.select.pareto_front import AXES, best_of, front
 
 log = logging.getLogger("greenlight.select")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from greenlight.core.records import Contender, Metric, Speed
-from greenlight.select.front import AXES, best_of, front
+from greenlight.select.pareto_front import AXES, best_of, front
 
 MB = 1_000_000
 
