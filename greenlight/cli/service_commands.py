@@ -118,7 +118,7 @@ def deploy(
     moves the traffic.
     """
     from greenlight.benchmark.prompts import load_texts
-    from greenlight.models.upload import in_bucket
+    from greenlight.models.upload import upload_to_bucket
     from greenlight.rollout import by_hand
     from greenlight.rollout.releases import Source
 
@@ -132,7 +132,7 @@ def deploy(
     source.model  # noqa: B018  refuses what is no artifact, before anything is done
     place.check()
     if not remote and place.kind != "local":
-        source = Source(folder, in_bucket(Path(folder), folder, history))
+        source = Source(folder, upload_to_bucket(Path(folder), folder, history))
     run_id = f"deploy-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     release = by_hand.deploy(
         place,

@@ -11,7 +11,7 @@ from greenlight.core.child_process import run_module
 from greenlight.models.file_selection import CONFIG
 from greenlight.models.model_class import find_model_class
 from greenlight.quantize.methods.base import Job, Method
-from greenlight.quantize.reload_check import keep
+from greenlight.quantize.reload_check import save_predictions
 
 
 class BitsAndBytes(Method):
@@ -62,7 +62,7 @@ def work(model: str, output: str, bits: str, scratch: str, shard_bytes: str) -> 
     # Saved first: on a CPU with AVX512-BF16 the first prediction packs the weights anew, and
     # release 0.50 saves something else after that.
     loaded.save_pretrained(output, max_shard_size=int(shard_bytes))
-    keep(
+    save_predictions(
         lambda ids: loaded(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0],
         Path(scratch),
     )

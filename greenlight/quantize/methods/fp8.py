@@ -5,7 +5,7 @@
 from typing import Any
 
 from greenlight.quantize.hardware import Gpu
-from greenlight.quantize.llm_compressor import KEPT, Compressor
+from greenlight.quantize.llm_compressor import FULL_PRECISION_LAYERS, Compressor
 
 
 class Fp8(Compressor):
@@ -21,7 +21,11 @@ class Fp8(Compressor):
     def recipe(self, model: Any, bits: int) -> list[Any]:
         from llmcompressor.modifiers.quantization import QuantizationModifier
 
-        return [QuantizationModifier(targets="Linear", scheme="FP8_DYNAMIC", ignore=KEPT)]
+        return [
+            QuantizationModifier(
+                targets="Linear", scheme="FP8_DYNAMIC", ignore=FULL_PRECISION_LAYERS
+            )
+        ]
 
 
 method = Fp8()

@@ -83,7 +83,11 @@ def test_a_paused_deployment_without_pods_goes_on() -> None:
 
 
 def test_hopeless_trouble_ends_the_wait_and_says_why() -> None:
-    trouble = {"trouble": "server crashes (OOMKilled)", "hopeless": True, "crashed": "server"}
+    trouble: dict[str, Any] = {
+        "trouble": "server crashes (OOMKilled)",
+        "hopeless": True,
+        "crashed": "server",
+    }
     cluster = Cluster(pod("a"), pod("b", ready=False, **trouble))
     with pytest.raises(DeployError) as error:
         cluster.wait.look(7.0)
