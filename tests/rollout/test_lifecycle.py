@@ -1,13 +1,12 @@
-"""Sleep and wake, on real servers: nothing runs in between, whatever the schedules do."""
+"""Down and recover, sleep and wake, on real servers: nothing runs in between."""
 
 import pytest
 
 from greenlight.core.errors import ConflictError, GreenlightError
 from greenlight.core.records import utc_now
-from greenlight.rollout import lifecycle
+from greenlight.rollout import bluegreen, lifecycle
 from greenlight.rollout.status import read_status
-from tests.rollout.stage import Stage
-from tests.rollout.test_bluegreen import assert_serving
+from tests.rollout.stage import Stage, assert_serving
 
 
 def test_recovery_leaves_it_asleep_and_wake_serves_again(stage: Stage) -> None:
@@ -57,3 +56,32 @@ def test_nothing_to_put_to_sleep_or_wake(stage: Stage) -> None:
     for act in (lifecycle.sleep, lifecycle.wake):
         with pytest.raises(GreenlightError, match="has no live release"):
             act(stage.target)
+
+
+class TestDown:
+    def test_stops_everything_and_remembers(self, stage: Stage) -> None:
+        promoted = stage.promoted()
+        lifecycle.down(stage.target)
+        assert stage.processes() == []
+        status = read_status(stage.target)
+        assert (status.live, status.endpoint_open, status.events[0].what) == (
+            "green",
+            False,
+            "down",
+        )
+        assert not any(color.ready for color in status.colors)
+        lifecycle.down(stage.target)
+        assert lifecycle.recover(stage.target) is None
+        assert_serving(stage, "green", promoted.live.digest)
+
+    def test_rollback_after_down(self, stage: Stage) -> None:
+        promoted = stage.promoted()
+        lifecycle.down(stage.target)
+        promotion = bluegreen.rollback(stage.target)
+        assert promoted.previous
+        assert_serving(stage, "blue", promoted.previous.digest)
+        assert promotion.outcome == "rolled_back"
+
+    def test_of_what_was_never_up(self, stage: Stage) -> None:
+        lifecycle.down(stage.target)
+        assert stage.target.read().history == []

@@ -9,7 +9,7 @@ from greenlight.cli.outcome import show_status
 from greenlight.rollout import bluegreen
 from greenlight.rollout.state import Switch, decision_id
 from greenlight.rollout.status import read_status
-from tests.rollout.stage import Stage, decision_on
+from tests.rollout.stage import Stage, decision_on, kill
 
 
 def shown(stage: Stage) -> str:
@@ -96,3 +96,25 @@ def test_while_a_move_is_baked_the_new_release_counts(stage: Stage) -> None:
     stage.target.commit(state.having(live="green", switch=switch))
     status = read_status(stage.target)
     assert (status.live_since, status.live_decision) == (moved, "d2")
+
+
+class TestStatus:
+    def test_shows_both_colors(self, stage: Stage) -> None:
+        deployment = stage.deploy()
+        status = read_status(stage.target)
+        assert status.endpoint == stage.target.endpoint and status.endpoint_open
+        assert {color.color: (color.live, color.ready) for color in status.colors} == {
+            "blue": (True, True),
+            "green": (False, True),
+        }
+        kill(deployment.candidate.instances[0])
+        status = read_status(stage.target)
+        assert {color.color: color.ready for color in status.colors} == {
+            "blue": True,
+            "green": False,
+        }
+        assert [event.what for event in status.events] == ["deployed", "went_live"]
+
+    def test_before_anything(self, stage: Stage) -> None:
+        status = read_status(stage.target)
+        assert status.live is None and not status.endpoint_open and not stage.target.folder.exists()
