@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("greenlight.download")
 
-CHUNK = 16 * 2**20  # bytes a request; what a kill loses at most
+CHUNK = 16 * 2**20  # bytes per request; a kill loses at most that
 LISTING_SECONDS = 10.0
 PARALLEL = 16  # listings at a time
 MOST_CHECKPOINTS = 1000

@@ -144,7 +144,7 @@ def _tensors(model: str, path: Path) -> dict[str, dict[str, Any]]:
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > min(size - 8, MAX_HEADER):
                 raise refuse(f"is not safetensors or was cut short ({size} bytes)")
-            header = json.loads(file.read(length))
+            header: dict[str, dict[str, Any]] = json.loads(file.read(length))
         header.pop("__metadata__", None)
         end = 8 + length + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
         well_formed = all(isinstance(tensor["dtype"], str) for tensor in header.values())

@@ -96,7 +96,7 @@ def tokenize_documents(calibration: Calibration, folder: Path) -> list[list[int]
 
 
 def cut_texts(calibration: Calibration, folder: Path, documents: int, length: int) -> list[str]:
-    """Up to `documents` of the sampled documents as text, each cut after `length` tokens. Raises InputError
+    """Up to `documents` of the sampled documents as text, each cut after `length` tokens. Raises
     as `tokenize_documents` does.
     """
     tokenizer = load_tokenizer(folder)

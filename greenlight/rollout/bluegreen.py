@@ -56,7 +56,7 @@ def deploy_green(
     """Bring the candidate up on the idle color, beside what is live. Where nothing is live yet, the
     baseline becomes live first.
 
-    A release that runs already, proven and with the same settings, is taken as it is. When this
+    A release that runs already, verified and with the same settings, is taken as it is. When this
     fails, live is as it was, and what was started here is ended.
 
     Args:

@@ -1,4 +1,6 @@
-"""What must hold before traffic moves."""
+"""What must hold before traffic moves. `verify_…` and `require_…` return when it does, and raise
+otherwise.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -13,8 +15,8 @@ log = logging.getLogger("greenlight.rollout")
 PROMPTS = 4
 VALIDATION_TOKENS = 16
 GOLDEN_TOLERANCE = 1 / 8
-"""Share of the golden prompts that a server may answer otherwise: other kernels round otherwise,
-and a token that was clear there may not be here.
+"""Share of the golden prompts to which a server may give another answer: other kernels round
+differently, and can tip a choice between two tokens.
 """
 DEFAULT_PROMPT = "Hello"
 
@@ -77,9 +79,9 @@ def _verify_golden(
 ) -> None:
     other = []
     for each in golden:
-        said = target.ask(instance, each.prompt, each.tokens).text
-        if _plain(said) != _plain(each.text):
-            other.append(f"to {each.prompt[-40:]!r} it says {said[:40]!r}, not {each.text[:40]!r}")
+        found = target.ask(instance, each.prompt, each.tokens).text
+        if _plain(found) != _plain(each.text):
+            other.append(f"to {each.prompt[-40:]!r} it says {found[:40]!r}, not {each.text[:40]!r}")
     if len(other) > GOLDEN_TOLERANCE * len(golden):
         raise DeployError(
             f"{instance.name} at {instance.url} does not serve what was evaluated: it answers"
@@ -210,7 +212,7 @@ def scale_to_live(
     prompts: list[str],
     golden: Sequence[Golden] = (),
 ) -> Release:
-    """The candidate with as many instances as live has now, each of the same build and proven.
+    """The candidate with as many instances as live has now, each of the same build and verified.
     Raises as `measured`.
     """
     return (

@@ -92,8 +92,8 @@ def make_release(
 
 
 def find_running(target: Target, wanted: Release) -> Release | None:
-    """The release in the slot, if it is the wanted one and the processes that were proven are still
-    there.
+    """The release in the slot, if it is the wanted one and the processes that were verified still
+    run.
     """
     held = target.read().slot(wanted.color)
     same = held and (held.digest, held.replicas, held.fingerprint) == (
@@ -167,7 +167,7 @@ def restart(target: Target, release: Release, run_id: str) -> Release:
 
 
 def stop_unverified(target: Target, color: Color) -> None:
-    """End what was started on a color in vain, unless a proven release serves there."""
+    """Stop what was started on a color and failed, unless a verified release serves there."""
     held = target.read().slot(color)
     if not (held and target.running_of(held)):
         target.stop(color)
@@ -176,7 +176,7 @@ def stop_unverified(target: Target, color: Color) -> None:
 def wait_until_verified(
     target: Target, release: Release, prompts: list[str], golden: Sequence[Golden] = ()
 ) -> Release:
-    """Wait until a started release serves, and prove that it is this one and answers as it should;
+    """Wait until a started release serves, and verify that it is this one and answers as it should;
     returns it with its engine by name.
     """
     release = target.wait_ready(release)
@@ -212,7 +212,7 @@ def go_live(target: Target, release: Release, prompts: list[str], run_id: str) -
 
 
 def record_candidate(target: Target, release: Release, prompts: list[str], run_id: str) -> Release:
-    """Write the proven candidate down: from here on it may be measured and promoted."""
+    """Write the verified candidate down: from here on it may be measured and promoted."""
     log_point(
         "deploy_green.proven",
         "%s: every server of release %s serves digest %s",

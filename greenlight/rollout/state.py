@@ -94,7 +94,7 @@ class Switch(Part):
 
 class ServiceState(Part):
     """The truth about a service. `live` decides where the traffic goes; a slot holds a release only
-    after it was proven to serve.
+    after it was verified to serve.
 
     `version` is the target's own: a number on the local target, a resourceVersion on a cluster. A
     write names the version that was read.
@@ -230,7 +230,8 @@ class InstanceStatus(Part):
     ready: bool
     recorded: bool = Field(
         description=(
-            "It belongs to the release in the slot. False: left by a killed run, or not proven yet."
+            "It belongs to the release in the slot. False: left by a killed run, or not verified"
+            " yet."
         )
     )
 

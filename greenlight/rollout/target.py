@@ -109,7 +109,7 @@ class Target(ABC):
     def start(self, release: Release) -> Release:
         """Start the release on its color; returns at once, with its instances.
 
-        Those of its recorded instances that run are kept. Everything else on the color is ended
+        Those of its recorded instances that run are kept. Everything else on the color is stopped
         first.
         """
 

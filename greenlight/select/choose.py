@@ -132,7 +132,8 @@ def _no_candidate(contenders: list[Contender]) -> GreenlightError:
     reasons = "; ".join(f"{each.name}: {each.reason}" for each in contenders)
     if all(each.status == "failed" for each in contenders):
         return GreenlightError(
-            f"No candidate of the sweep could be made and scored, so nothing was deployed. {reasons}"
+            "No candidate of the sweep could be made and scored, so nothing was deployed."
+            f" {reasons}"
         )
     return RejectedError(
         "No candidate of the sweep keeps the gate's objectives on quality, so nothing was"

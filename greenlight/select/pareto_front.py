@@ -50,7 +50,7 @@ class Axis:
 
 
 def kl(each: Contender) -> float:
-    """Mean KL divergence from the baseline in nats per token; infinite where it was not measured."""
+    """Mean KL divergence from the baseline in nats per token; infinite where not measured."""
     return each.kl.value if each.kl else float("inf")
 
 

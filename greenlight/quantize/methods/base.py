@@ -42,8 +42,8 @@ class Job:
         calibration: for methods that calibrate.
         scratch: folder for temporary files; it is removed afterwards.
         limits: on quality, for methods that search; see `greenlight.gate.quality_limits`.
-        shard_bytes: maximum bytes per file of weights, where the format can be split (OpenVINO is one
-            file).
+        shard_bytes: maximum bytes per file of weights, where the format can be split (OpenVINO
+            is one file).
     """
 
     model: Path
@@ -92,8 +92,8 @@ class Method(ABC):
 
     @abstractmethod
     def quantize(self, job: Job) -> int:
-        """Write the quantized checkpoint to `job.output`, and `save_predictions` what the model in memory
-        predicts (greenlight/quantize/reload_check.py).
+        """Write the quantized checkpoint to `job.output`, and call `save_predictions` with what the
+        model in memory predicts (greenlight/quantize/reload_check.py).
 
         Returns:
             The peak memory in bytes of the process that did it.
