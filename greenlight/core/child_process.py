@@ -3,20 +3,20 @@ and it dies with the step.
 """
 
 import logging
+import math
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from greenlight.core.child_progress import ESCAPES, progress_in
 from greenlight.core.errors import GreenlightError
+from greenlight.core.waiting import PROGRESS_SECONDS, wait_for
 
 log = logging.getLogger("greenlight.quantize")
 
 PACKAGE_ROOT = Path(__file__).parents[2]
-PROGRESS_SECONDS = 2.0
 TAIL_LINES = 40
 
 PEAK_FILE = "peak"
@@ -99,8 +99,8 @@ def run_python(
     Raises:
         ChildFailedError: it ended with anything but 0.
     """
-    output, told = scratch / "output.log", scratch / PEAK_FILE
-    told.unlink(missing_ok=True)
+    output, peak_file = scratch / "output.log", scratch / PEAK_FILE
+    peak_file.unlink(missing_ok=True)
     variables = os.environ | SETTINGS | {"TMPDIR": str(scratch)} | (environment or {})
     with open(output, "wb") as sink:
         command = [str(python), "-c", DIE_WITH_PARENT + code, str(os.getpid()), *arguments]
@@ -121,28 +121,33 @@ def run_python(
         )
         log.error("the end of what %s printed:\n%s", label, tail)
         raise ChildFailedError(_reason(label, process.returncode, tail), tail)
-    return int(told.read_text()) if told.is_file() else peak
+    return int(peak_file.read_text()) if peak_file.is_file() else peak
 
 
 def _wait(process: subprocess.Popen[bytes], label: str, output: Path) -> int:
-    """Wait, say how far it has come, and return its peak memory in bytes."""
-    started = told = time.monotonic()
-    while True:
+    """Wait for the end, log how far it has come, and return its peak memory in bytes."""
+
+    def look(elapsed: float) -> int | None:
         # wait4 and not Popen.wait: only it tells the memory of this one child.
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            return usage.ru_maxrss * 1024
-        now = time.monotonic()
-        if now - told >= PROGRESS_SECONDS:
-            told = now
-            progress = progress_in(output)
-            log.info(
-                "%s",
-                f"{label}: {progress}" if progress else f"{label} is working",
-                extra={"figure": f"{now - started:.0f} s"},
-            )
-        time.sleep(0.05)
+        if not pid:
+            return None
+        process.returncode = os.waitstatus_to_exitcode(status)
+        return usage.ru_maxrss * 1024
+
+    def report(elapsed: float) -> None:
+        progress = progress_in(output)
+        log.info(
+            "%s",
+            f"{label}: {progress}" if progress else f"{label} is working",
+            extra={"figure": f"{elapsed:.0f} s"},
+        )
+
+    peak = wait_for(
+        look, seconds=math.inf, interval=0.05, report=report, report_interval=PROGRESS_SECONDS
+    )
+    assert peak is not None  # it waits for as long as it takes
+    return peak
 
 
 def _reason(label: str, code: int, tail: str) -> str:

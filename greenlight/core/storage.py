@@ -28,7 +28,8 @@ def read_bytes(uri: str) -> bytes:
     from google.api_core.exceptions import NotFound
 
     try:
-        return _blob(uri).download_as_bytes()
+        data: bytes = _blob(uri).download_as_bytes()
+        return data
     except NotFound:
         raise FileNotFoundError(uri) from None
 

@@ -23,7 +23,8 @@ class Checkpoint:
 
     def config(self) -> dict[str, Any]:
         """config.json."""
-        return json.loads((self.folder / "config.json").read_bytes())
+        found: dict[str, Any] = json.loads((self.folder / "config.json").read_bytes())
+        return found
 
 
 def open_checkpoint(field: str, folder: Path) -> Checkpoint:

@@ -12,6 +12,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from greenlight.core.files import write_file
 from greenlight.core.records import FileEntry
@@ -64,7 +65,7 @@ def _memory_file() -> Path:
     )
 
 
-def _load(path: Path) -> dict[str, list]:
+def _load(path: Path) -> dict[str, list[Any]]:
     with contextlib.suppress(OSError, ValueError):
         memory = json.loads(path.read_bytes())
         if isinstance(memory, dict):
@@ -76,6 +77,6 @@ def _load(path: Path) -> dict[str, list]:
     return {}
 
 
-def _save(path: Path, memory: dict[str, list]) -> None:
+def _save(path: Path, memory: dict[str, list[Any]]) -> None:
     with contextlib.suppress(OSError):  # a read-only or full home costs time, nothing else
         write_file(path, json.dumps(memory))

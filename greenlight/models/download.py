@@ -264,7 +264,7 @@ def _new_hash(file: SourceFile, size: int) -> Any:
     if file.algorithm == "crc32c":
         import google_crc32c
 
-        return google_crc32c.Checksum()
+        return google_crc32c.Checksum()  # type: ignore[no-untyped-call]
     # the name of a blob: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
     if file.algorithm == "git-sha1":
         return hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)

@@ -83,7 +83,10 @@ class HubSource(Source):
         from huggingface_hub import hf_hub_url
         from huggingface_hub.errors import HfHubHTTPError
         from huggingface_hub.file_download import http_get
-        from huggingface_hub.utils import build_hf_headers, disable_progress_bars
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]
+            build_hf_headers,
+            disable_progress_bars,
+        )
 
         disable_progress_bars()
         url = hf_hub_url(self.name, file.path, revision=commit, endpoint=_endpoint())
