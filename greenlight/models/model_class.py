@@ -5,9 +5,9 @@ from typing import Any
 
 
 def find_model_class(config: dict[str, Any]) -> Any:
-    """The class that config.json names, found without importing the table of all models (3 s); from
-    that table where the class is not in its usual module. Quantizing, evaluation and serving load
-    with it, so that all three compute the same.
+    """The class that config.json names, from its own module, which is faster to import than the
+    table of all models; from that table where the class is not in its usual module. Quantizing,
+    evaluation and serving load with it, so that all three compute the same.
 
     Args:
         config: the checkpoint's config.json.
