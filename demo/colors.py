@@ -67,7 +67,7 @@ def find_colors() -> Colors:
 
 
 def _of_target() -> Colors:
-    from greenlight.rollout import bluegreen
+    from greenlight.rollout.status import read_status
     from greenlight.rollout.targets import open_target
 
     home = str(Path(os.environ.get("GREENLIGHT_HOME", ".greenlight")).absolute())
@@ -82,7 +82,7 @@ def _of_target() -> Colors:
             f" -n {namespace} port-forward service/{service}-blue-svc 8081:80`, and give"
             " GREENLIGHT_DEMO_BLUE=http://127.0.0.1:8081 (and _GREEN)"
         )
-    found, slots = bluegreen.status(target), {}
+    found, slots = read_status(target), {}
     for each in found.colors:
         ready = next(
             (status.instance.url for status in each.instances if status.ready and status.recorded),

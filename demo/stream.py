@@ -10,6 +10,7 @@ from functools import cache
 import httpx
 
 from greenlight.core.errors import GreenlightError
+from greenlight.core.http import client
 
 TIMEOUT = httpx.Timeout(120, connect=5)
 
@@ -49,10 +50,10 @@ def answer(
         "stream_options": {"include_usage": True},
         "temperature": 0,
     }
-    client, key = _client(), os.environ.get("GREENLIGHT_API_KEY", "")
+    connection, key = _client(), os.environ.get("GREENLIGHT_API_KEY", "")
     began = time.perf_counter()
     try:
-        with client.stream(
+        with connection.stream(
             "POST",
             f"{url}/v1/chat/completions",
             json=body,
@@ -91,7 +92,7 @@ def _client() -> httpx.Client:
     """One for all: to make one takes a third of a second, which would be in the first time to first
     token.
     """
-    return httpx.Client(timeout=TIMEOUT)
+    return client(timeout=TIMEOUT)
 
 
 def _message(body: bytes) -> str:

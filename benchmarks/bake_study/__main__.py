@@ -40,7 +40,7 @@ from benchmarks.gate_study.worlds import (
     own,
 )
 from greenlight.gate.objectives import Bake, load_gate
-from greenlight.rollout.bake import STABLE_EVERY
+from greenlight.rollout.probes import STABLE_EVERY
 from greenlight.stats.confidence_sequence import Comparison, reference, too_many_errors
 
 SEED = 20_261_126

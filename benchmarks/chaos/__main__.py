@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +20,8 @@ from rich.table import Table
 
 from benchmarks.chaos.cases import Case, World, all_cases
 from benchmarks.serving.model import openvino_model
-from greenlight.core.errors import GreenlightError
+from greenlight.core.errors import GreenlightError, NoAnswerError
+from greenlight.core.http import call
 from tests.cluster.cluster import NODE_ADDRESS, running_cluster, wait_until
 from tests.cluster.host_environment import host_volumes, load_host_image
 from tests.cluster.stage import SERVICE, Stage
@@ -132,9 +132,8 @@ def load(stage: Stage, users: int, tokens: int, output: Path) -> Iterator[None]:
 
 def answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/ready", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
+        return call("GET", f"{url}/ready", 2).status_code == 200
+    except NoAnswerError:
         return False
 
 

@@ -17,7 +17,7 @@ from greenlight.benchmark.run import run_benchmark
 from greenlight.benchmark.workload import Workload
 from greenlight.core.errors import GreenlightError
 from greenlight.core.records import BenchmarkResult, Deployment
-from greenlight.rollout.points import Point
+from greenlight.rollout.log_points import Point
 from tests.cluster.cluster import wait_until
 from tests.cluster.stage import SERVICE, Stage
 from tests.rollout.stage import decision_on

@@ -46,7 +46,7 @@ class Bench:
     def __init__(self, folder: Path, samples: int, length: int, limit_s: float) -> None:
         self.folder, self.length, self.limit_s = folder, length, limit_s
         self.texts = folder / "texts.jsonl"
-        chosen = Calibration(samples=samples).chosen()
+        chosen = Calibration(samples=samples).sample_documents()
         self.texts.write_text("".join(json.dumps({"text": text}) + "\n" for text in chosen))
         self.tokens = samples * length
         # that is ours

@@ -31,7 +31,7 @@ def deploy_green(
     from greenlight.benchmark.prompts import load_texts
     from greenlight.core.records import Evaluation, Model
     from greenlight.core.step import step
-    from greenlight.models.upload import in_bucket
+    from greenlight.models.upload import upload_to_bucket
     from greenlight.rollout.bluegreen import deploy_green
     from greenlight.rollout.releases import Source
     from greenlight.rollout.targets import open_target
@@ -43,7 +43,7 @@ def deploy_green(
                 Path(each.path),
                 each.path
                 if place.kind == "local"
-                else in_bucket(Path(each.path), each.uri, history),
+                else upload_to_bucket(Path(each.path), each.uri, history),
             )
             for each in (candidate, baseline)
         ]

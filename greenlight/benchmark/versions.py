@@ -1,12 +1,11 @@
 """Is what answers what should be measured? Asked of every endpoint before and after."""
 
-import json
-import urllib.error
-import urllib.request
 from collections.abc import Iterable
 from typing import Any
 
 from greenlight.benchmark.plan import Side
+from greenlight.core.errors import NoAnswerError
+from greenlight.core.http import call
 from greenlight.core.records import Release
 
 TIMEOUT = 5.0  # seconds; the server answers /version without its engine
@@ -57,13 +56,16 @@ def changed(before: dict[str, dict[str, Any] | str], after: dict[str, dict[str, 
 def _version(endpoint: str) -> dict[str, Any] | str:
     url = endpoint.rstrip("/") + "/version"
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
-            version = json.load(response)
-    except urllib.error.HTTPError as error:
-        # a server of another make has no versions: then there is nothing to compare
-        return {} if error.code == 404 else f"{url} answers {error.code}"
-    except (OSError, ValueError) as error:
-        return f"{url} does not answer: {getattr(error, 'reason', error)}"
+        answer = call("GET", url, TIMEOUT)
+        if answer.status_code == 404:
+            return {}  # a server of another make has no versions: then there is nothing to compare
+        if answer.status_code != 200:
+            return f"{url} answers {answer.status_code}"
+        version = answer.json()
+    except NoAnswerError as error:
+        return str(error).rstrip(".")
+    except ValueError:
+        return f"{url} answers {answer.text[:80]!r}, not JSON"
     return (
         version
         if isinstance(version, dict)

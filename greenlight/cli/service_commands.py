@@ -71,15 +71,15 @@ def status(
     """Show what is live where, since when, from which run, and whether it answers; who works on it,
     and how a bake goes.
     """
-    from greenlight.rollout import bluegreen
+    from greenlight.rollout.status import read_status
 
     place, console = open_service(target, service, namespace, home), Console(highlight=False)
     if watch:
-        watch_status(console, lambda: bluegreen.status(place))
+        watch_status(console, lambda: read_status(place))
     elif as_json:
-        print(bluegreen.status(place).model_dump_json(indent=2))
+        print(read_status(place).model_dump_json(indent=2))
     else:
-        show_status(console, bluegreen.status(place))
+        show_status(console, read_status(place))
 
 
 def deploy(
@@ -118,8 +118,8 @@ def deploy(
     moves the traffic.
     """
     from greenlight.benchmark.prompts import load_texts
-    from greenlight.models.upload import in_bucket
-    from greenlight.rollout import bluegreen
+    from greenlight.models.upload import upload_to_bucket
+    from greenlight.rollout import by_hand
     from greenlight.rollout.releases import Source
 
     place = open_service(target, service, namespace, home, port)
@@ -132,9 +132,9 @@ def deploy(
     source.model  # noqa: B018  refuses what is no artifact, before anything is done
     place.check()
     if not remote and place.kind != "local":
-        source = Source(folder, in_bucket(Path(folder), folder, history))
+        source = Source(folder, upload_to_bucket(Path(folder), folder, history))
     run_id = f"deploy-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    release = bluegreen.deploy(
+    release = by_hand.deploy(
         place,
         source,
         run_id=run_id,
@@ -146,9 +146,7 @@ def deploy(
     if not as_json:
         print(f"deployed   {release.release_id} on {release.color}")
     if auto_switch:
-        _ended(
-            _noted(bluegreen.switch(place, release.color, run_id), target, home, history), as_json
-        )
+        _ended(_noted(by_hand.switch(place, release.color, run_id), target, home, history), as_json)
     if as_json:
         print(release.model_dump_json(indent=2))
 
@@ -166,7 +164,7 @@ def switch(
     """Move the traffic to a color by hand, without a gate. It must serve and answer, or the traffic
     goes back.
     """
-    from greenlight.rollout import bluegreen
+    from greenlight.rollout import by_hand
 
     to: Color
     match color:
@@ -176,7 +174,7 @@ def switch(
             raise InputError("color", color, "use blue or green")
     place = open_service(target, service, namespace, home)
     _ask(f"Move the traffic of {service} to {color}?", yes)
-    _ended(_noted(bluegreen.switch(place, to), target, home, history), as_json)
+    _ended(_noted(by_hand.switch(place, to), target, home, history), as_json)
 
 
 def promote(
@@ -251,9 +249,9 @@ def recover(
     """Finish what a run that died left undone, and scale down an old color that was kept warm long
     enough. Safe at any time.
     """
-    from greenlight.rollout import bluegreen
+    from greenlight.rollout import lifecycle
 
-    if finished := bluegreen.recover(open_service(target, service, namespace, home)):
+    if finished := lifecycle.recover(open_service(target, service, namespace, home)):
         _tell(finished, as_json)
     else:
         print("null" if as_json else "nothing was left undone")
@@ -268,9 +266,9 @@ def down(
     """Stop serving: both colors and the endpoint. What was live is remembered; the next run or a
     rollback brings it back.
     """
-    from greenlight.rollout import bluegreen
+    from greenlight.rollout import lifecycle
 
-    bluegreen.down(open_service(target, service, namespace, home))
+    lifecycle.down(open_service(target, service, namespace, home))
     print(f"{service} is down")
 
 
@@ -330,9 +328,9 @@ def sleep(
     """Stop serving for a while, to save cost: nothing brings it up again but `greenlight wake`, or
     a run. Refuses while a rollout is under way.
     """
-    from greenlight.rollout import off_hours
+    from greenlight.rollout import lifecycle
 
-    live = off_hours.sleep(open_service(target, service, namespace, home))
+    live = lifecycle.sleep(open_service(target, service, namespace, home))
     print(
         live.model_dump_json(indent=2)
         if as_json
@@ -348,9 +346,9 @@ def wake(
     as_json: JsonOption = False,
 ) -> None:
     """Serve again what is live, and return when it is ready."""
-    from greenlight.rollout import off_hours
+    from greenlight.rollout import lifecycle
 
-    live = off_hours.wake(open_service(target, service, namespace, home))
+    live = lifecycle.wake(open_service(target, service, namespace, home))
     print(
         live.model_dump_json(indent=2)
         if as_json

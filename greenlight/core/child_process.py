@@ -3,20 +3,20 @@ and it dies with the step.
 """
 
 import logging
+import math
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from greenlight.core.child_progress import ESCAPES, progress_in
 from greenlight.core.errors import GreenlightError
 from greenlight.core.safe_path import safe_environment
+from greenlight.core.waiting import PROGRESS_SECONDS, wait_for
 
 log = logging.getLogger("greenlight.quantize")
 
-PROGRESS_SECONDS = 2.0
 TAIL_LINES = 40
 
 PEAK_FILE = "peak"
@@ -125,24 +125,29 @@ def run_python(
 
 
 def _wait(process: subprocess.Popen[bytes], label: str, output: Path) -> int:
-    """Wait, log its progress, and return its peak memory in bytes."""
-    started = logged = time.monotonic()
-    while True:
-        # wait4 and not Popen.wait: only wait4 has the memory of this one child.
+    """Wait for the end, log how far it has come, and return its peak memory in bytes."""
+
+    def look(elapsed: float) -> int | None:
+        # wait4 and not Popen.wait: only it tells the memory of this one child.
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            return usage.ru_maxrss * 1024
-        now = time.monotonic()
-        if now - logged >= PROGRESS_SECONDS:
-            logged = now
-            progress = progress_in(output)
-            log.info(
-                "%s",
-                f"{label}: {progress}" if progress else f"{label} is working",
-                extra={"figure": f"{now - started:.0f} s"},
-            )
-        time.sleep(0.05)
+        if not pid:
+            return None
+        process.returncode = os.waitstatus_to_exitcode(status)
+        return usage.ru_maxrss * 1024
+
+    def report(elapsed: float) -> None:
+        progress = progress_in(output)
+        log.info(
+            "%s",
+            f"{label}: {progress}" if progress else f"{label} is working",
+            extra={"figure": f"{elapsed:.0f} s"},
+        )
+
+    peak = wait_for(
+        look, seconds=math.inf, interval=0.05, report=report, report_interval=PROGRESS_SECONDS
+    )
+    assert peak is not None  # it waits for as long as it takes
+    return peak
 
 
 def _reason(label: str, code: int, tail: str) -> str:

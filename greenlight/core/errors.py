@@ -36,6 +36,10 @@ class ConflictError(GreenlightError):
     """Somebody else changed, or is changing, what this step wanted to change. Nothing was done."""
 
 
+class NoAnswerError(GreenlightError):
+    """A server did not answer at all."""
+
+
 class RejectedError(GreenlightError):
     """No candidate is good enough to be deployed. Exit code 3, as that of a run whose gate says
     no.

@@ -1,11 +1,16 @@
-"""Small objects on a local folder or a gs:// prefix. Big files have their own ways: see
-download/.
+"""Small objects in a local folder or below a gs:// prefix. The files of a model have their own
+ways: see greenlight/models.
 """
 
 import contextlib
-import os
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from greenlight.core.files import write_file
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob, Client
 
 
 def is_remote(uri: str) -> bool:
@@ -23,7 +28,8 @@ def read_bytes(uri: str) -> bytes:
     from google.api_core.exceptions import NotFound
 
     try:
-        return _blob(uri).download_as_bytes()
+        data: bytes = _blob(uri).download_as_bytes()
+        return data
     except NotFound:
         raise FileNotFoundError(uri) from None
 
@@ -33,11 +39,7 @@ def write_bytes(uri: str, data: bytes) -> None:
     if is_remote(uri):
         _blob(uri).upload_from_string(data)
         return
-    path = Path(uri)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    write_file(uri, data)
 
 
 def upload_file(path: Path, uri: str) -> None:
@@ -87,12 +89,12 @@ def list_names(uri: str) -> list[str]:
 
 
 @cache
-def _client():
+def _client() -> "Client":
     from google.cloud import storage  # slow to import, and a client finds its credentials once
 
     return storage.Client()
 
 
-def _blob(uri: str):
+def _blob(uri: str) -> "Blob":
     bucket, _, name = uri.removeprefix("gs://").partition("/")
     return _client().bucket(bucket).blob(name)

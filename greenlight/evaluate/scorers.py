@@ -1,7 +1,6 @@
 """Logits of a checkpoint, loaded from disk in this process the way its engine loads it to serve."""
 
 import contextlib
-import importlib
 import inspect
 import io
 import logging
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from greenlight.core.errors import GreenlightError, IntegrityError
 from greenlight.models.checkpoint import Checkpoint
+from greenlight.models.model_class import find_model_class
 
 if TYPE_CHECKING:
     import openvino
@@ -91,7 +91,7 @@ class TorchScorer:
         self._device = "cuda:0" if on_gpu else "cpu"
         torch.set_num_threads(threads)
         with contextlib.redirect_stderr(io.StringIO()):  # progress bars
-            model, report = _model_class(config).from_pretrained(
+            model, report = find_model_class(config).from_pretrained(
                 checkpoint.folder, local_files_only=True, output_loading_info=True, **options
             )
             _check_keys(checkpoint.folder, report)
@@ -168,22 +168,6 @@ def _keep_on_disk(model: Any, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for module in model.modules():
         offload_module(module, "cpu", "disk", offload_dir=str(folder))
-
-
-def _model_class(config: dict[str, Any]) -> Any:
-    """The class that the config names, without importing the table of all models; from that table
-    when it is not where it usually is.
-    """
-    try:
-        kind = config["model_type"]
-        return getattr(
-            importlib.import_module(f"transformers.models.{kind}.modeling_{kind}"),
-            config["architectures"][0],
-        )
-    except (KeyError, IndexError, ImportError, AttributeError):
-        from transformers import AutoModelForCausalLM
-
-        return AutoModelForCausalLM
 
 
 def _check_keys(folder: Path, report: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from greenlight.benchmark.plan import Count, Number, Plan
+from greenlight.core.records.decisions import KEEP_WARM_SECONDS
 from greenlight.core.yaml_file import load_yaml, nearest, shipped
 from greenlight.gate.catalogue import METRICS, PERCENTILES, Comparison, MetricKind, Scope
 
@@ -225,7 +226,7 @@ class Bake(BaseModel):
         None, gt=0, description="A probe that takes longer has failed. Left out: a minute."
     )
     keep_warm_seconds: Number = Field(
-        1800,
+        KEEP_WARM_SECONDS,
         ge=0,
         le=30 * 86_400,
         description=(

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from greenlight.core.errors import GreenlightError, InputError, IntegrityError
 from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, Model
 from greenlight.models.checkpoint_checks import shards_in
-from greenlight.models.file_selection import CONFIG, INDEX, choose
+from greenlight.models.file_selection import CONFIG, INDEX, choose_files
 from greenlight.models.source import Source, SourceFile
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("greenlight.download")
 
-CHUNK = 16 * 2**20  # bytes a request; what a kill loses at most
+CHUNK = 16 * 2**20  # bytes per request; a kill loses at most that
 LISTING_SECONDS = 10.0
 PARALLEL = 16  # listings at a time
 MOST_CHECKPOINTS = 1000
@@ -122,8 +122,8 @@ class BucketSource(Source):
                 )
                 out.flush()
 
-    def _newest(self, tell: Callable[..., None]) -> Checkpoint:
-        """The newest checkpoint that is complete. `tell` hears of those that are newer and not
+    def _newest(self, report: Callable[..., None]) -> Checkpoint:
+        """The newest checkpoint that is complete. `report` gets those that are newer and not
         complete, most likely because they are being written.
         """
         candidates = self._candidates()
@@ -139,7 +139,7 @@ class BucketSource(Source):
                 problems.append(
                     f"{listing.prefix.removeprefix(self.prefix).rstrip('/')}: {error.fix}"
                 )
-                tell(
+                report(
                     "skipped gs://%s/%s, which is not complete (%s)",
                     self.bucket,
                     listing.prefix.rstrip("/"),
@@ -190,7 +190,7 @@ class BucketSource(Source):
                     str(blob.generation),
                 )
                 for name, blob in (
-                    (name, listing.blobs[name]) for name in choose(self.name, listing.blobs)
+                    (name, listing.blobs[name]) for name in choose_files(self.name, listing.blobs)
                 )
             ],
         )

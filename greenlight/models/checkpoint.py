@@ -10,7 +10,7 @@ from typing import Any
 from greenlight.core.errors import InputError
 from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, Model
 from greenlight.models.checkpoint_checks import check_checkpoint, weight_bits
-from greenlight.models.file_selection import choose
+from greenlight.models.file_selection import choose_files
 from greenlight.models.integrity import content_digest, describe_file, verify_model
 
 
@@ -23,7 +23,8 @@ class Checkpoint:
 
     def config(self) -> dict[str, Any]:
         """config.json."""
-        return json.loads((self.folder / "config.json").read_bytes())
+        found: dict[str, Any] = json.loads((self.folder / "config.json").read_bytes())
+        return found
 
 
 def open_checkpoint(field: str, folder: Path) -> Checkpoint:
@@ -60,7 +61,7 @@ def _plain(folder: Path) -> Checkpoint:
     check_checkpoint(str(folder), folder)
     files = {
         name: describe_file(folder / name)
-        for name in choose(str(folder), (path.name for path in folder.iterdir()))
+        for name in choose_files(str(folder), (path.name for path in folder.iterdir()))
     }
     digest = content_digest(files)
     record = Model(

@@ -8,7 +8,7 @@ from typing import Any
 
 from greenlight.core.errors import InputError
 from greenlight.core.records import Format
-from greenlight.models.file_selection import CONFIG, INDEX, choose
+from greenlight.models.file_selection import CONFIG, INDEX, choose_files
 
 MAX_HEADER = 100_000_000  # bytes, as safetensors itself limits it
 QUANTIZED: tuple[Format, ...] = ("bitsandbytes", "compressed-tensors")
@@ -25,7 +25,7 @@ def check_checkpoint(model: str, folder: Path, quantized_too: bool = False) -> N
     Raises:
         InputError: it cannot be loaded, and why.
     """
-    names = choose(model, (path.name for path in folder.iterdir() if path.is_file()))
+    names = choose_files(model, (path.name for path in folder.iterdir() if path.is_file()))
     check_config(model, folder, quantized_too)
     tensors = {
         name: _tensors(model, folder / name) for name in names if name.endswith(".safetensors")
@@ -144,7 +144,7 @@ def _tensors(model: str, path: Path) -> dict[str, dict[str, Any]]:
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > min(size - 8, MAX_HEADER):
                 raise refuse(f"is not safetensors or was cut short ({size} bytes)")
-            header = json.loads(file.read(length))
+            header: dict[str, dict[str, Any]] = json.loads(file.read(length))
         header.pop("__metadata__", None)
         end = 8 + length + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
         well_formed = all(isinstance(tensor["dtype"], str) for tensor in header.values())

@@ -12,7 +12,9 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+from greenlight.core.files import write_file
 from greenlight.core.records import FileEntry
 from greenlight.models.integrity import describe_file
 
@@ -63,7 +65,7 @@ def _memory_file() -> Path:
     )
 
 
-def _load(path: Path) -> dict[str, list]:
+def _load(path: Path) -> dict[str, list[Any]]:
     with contextlib.suppress(OSError, ValueError):
         memory = json.loads(path.read_bytes())
         if isinstance(memory, dict):
@@ -75,9 +77,6 @@ def _load(path: Path) -> dict[str, list]:
     return {}
 
 
-def _save(path: Path, memory: dict[str, list]) -> None:
+def _save(path: Path, memory: dict[str, list[Any]]) -> None:
     with contextlib.suppress(OSError):  # a read-only or full home costs time, nothing else
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_text(json.dumps(memory))
-        os.replace(partial, path)
+        write_file(path, json.dumps(memory))

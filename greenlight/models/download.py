@@ -4,7 +4,6 @@ import contextlib
 import errno
 import hashlib
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from greenlight.core.errors import GreenlightError, IntegrityError
+from greenlight.core.files import move_file
 from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, FileEntry, Model
 from greenlight.models.bucket import ArtifactSource
 from greenlight.models.checkpoint_checks import check_checkpoint, check_config, weight_bits
@@ -190,7 +190,6 @@ class _Download:
         found |= {
             path: future.result() for path, future in futures.items() if not future.cancelled()
         }
-        _sync(self.target)
         return dict(sorted(found.items()))
 
     def _bring(self, file: SourceFile) -> FileEntry:
@@ -208,8 +207,7 @@ class _Download:
             self.source.fetch(file, self.commit, partial)
             entry, right = _examine(partial, file)
             if right:
-                _sync(partial)
-                os.replace(partial, path)
+                move_file(partial, path)
                 return entry
             log.warning(
                 "%s came with wrong bytes (%s is not %s)",
@@ -266,17 +264,8 @@ def _new_hash(file: SourceFile, size: int) -> Any:
     if file.algorithm == "crc32c":
         import google_crc32c
 
-        return google_crc32c.Checksum()
+        return google_crc32c.Checksum()  # type: ignore[no-untyped-call]
     # the name of a blob: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
     if file.algorithm == "git-sha1":
         return hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
     return None  # sha256 is computed anyway
-
-
-def _sync(path: Path) -> None:
-    """Wait until the file or folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

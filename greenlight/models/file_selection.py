@@ -26,7 +26,7 @@ TOKENIZERS = (
 )
 
 
-def choose(model: str, listing: Iterable[str]) -> list[str]:
+def choose_files(model: str, listing: Iterable[str]) -> list[str]:
     """The names to take from the names at the top of a source, sorted: config, weights, tokenizer,
     chat template, license.
 

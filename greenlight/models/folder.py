@@ -9,7 +9,7 @@ from greenlight.core.errors import InputError, IntegrityError
 from greenlight.core.records import FileEntry
 from greenlight.models.checkpoint_checks import check_checkpoint
 from greenlight.models.digest_cache import remembered_digests
-from greenlight.models.file_selection import choose
+from greenlight.models.file_selection import choose_files
 from greenlight.models.integrity import content_digest
 from greenlight.models.source import Source, SourceFile
 
@@ -78,7 +78,9 @@ class FolderSource(Source):
                 offset += written
 
     def _describe(self) -> dict[str, FileEntry]:
-        names = choose(self.name, (path.name for path in self.folder.iterdir() if path.is_file()))
+        names = choose_files(
+            self.name, (path.name for path in self.folder.iterdir() if path.is_file())
+        )
         return remembered_digests([self.folder / name for name in names])
 
 

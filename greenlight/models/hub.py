@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from greenlight.core.errors import GreenlightError, InputError
-from greenlight.models.file_selection import choose
+from greenlight.models.file_selection import choose_files
 from greenlight.models.source import Source, SourceFile
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class HubSource(Source):
 
     def check(self) -> None:
         info = self._info(self.revision)
-        choose(self.name, _names(info))
+        choose_files(self.name, _names(info))
         if (getattr(info, "config", None) or {}).get("quantization_config"):
             raise InputError(
                 "model",
@@ -58,7 +58,7 @@ class HubSource(Source):
 
     def list_files(self, commit: str) -> list[SourceFile]:
         info = self._info(commit)
-        chosen = set(choose(self.name, _names(info)))
+        chosen = set(choose_files(self.name, _names(info)))
         files = []
         for entry in info.siblings or []:
             if entry.rfilename not in chosen:
@@ -83,7 +83,10 @@ class HubSource(Source):
         from huggingface_hub import hf_hub_url
         from huggingface_hub.errors import HfHubHTTPError
         from huggingface_hub.file_download import http_get
-        from huggingface_hub.utils import build_hf_headers, disable_progress_bars
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]
+            build_hf_headers,
+            disable_progress_bars,
+        )
 
         disable_progress_bars()
         url = hf_hub_url(self.name, file.path, revision=commit, endpoint=_endpoint())

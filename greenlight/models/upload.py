@@ -14,7 +14,7 @@ log = logging.getLogger("greenlight.deploy_green")
 PARALLEL = 8
 
 
-def in_bucket(folder: Path, uri: str, history: str) -> str:
+def upload_to_bucket(folder: Path, uri: str, history: str) -> str:
     """The gs:// prefix of a Model artifact: its own, or where it was uploaded to, by its digest.
     What lies there already is not sent again.
 

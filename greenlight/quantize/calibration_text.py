@@ -1,6 +1,4 @@
-"""The texts and chats that a method calibrates on: read, checked, and chosen by chance from a fixed
-seed.
-"""
+"""The texts and chats that a method calibrates on: read, checked, and sampled with a fixed seed."""
 
 import hashlib
 import json
@@ -27,10 +25,11 @@ class Calibration:
 
     Attributes:
         data: `builtin`, or the path or gs:// URI of JSONL or Parquet with a `text` or chat
-            `messages` a row.
-        samples: documents at most, chosen by chance. 128 as in the paper of GPTQ.
-        length: tokens of a document at most; what is longer is cut off, as is what the model cannot
-            read.
+            `messages` in each row.
+        samples: maximum number of documents, sampled with a fixed seed. 128 as in the paper of
+            GPTQ.
+        length: maximum tokens per document; longer ones are cut off, there or where the context of
+            the model ends.
     """
 
     data: str = BUILTIN
@@ -41,8 +40,8 @@ class Calibration:
     def uri(self) -> str:
         return str(CALIBRATION) if self.data == BUILTIN else self.data
 
-    def documents(self) -> list[str | Chat]:
-        """All of them.
+    def read_documents(self) -> list[str | Chat]:
+        """All documents of the file.
 
         Raises:
             InputError: names the field, and the line of a file that cannot be used.
@@ -58,13 +57,13 @@ class Calibration:
             for row in read_rows(self.uri, self.data, "calibration", COLUMNS)
         ]
 
-    def chosen(self) -> list[str | Chat]:
+    def sample_documents(self) -> list[str | Chat]:
         """The documents to calibrate on: the same ones for the same file and number."""
-        documents = self.documents()
+        documents = self.read_documents()
         return random.Random(SEED).sample(documents, min(self.samples, len(documents)))
 
     def digest(self) -> str:
-        """Of all that it makes of a model, whatever the file is called."""
+        """sha256 of all that decides what a method calibrates on. The name of the file does not."""
         content = hashlib.sha256(storage.read_bytes(self.uri)).hexdigest()
         return hashlib.sha256(f"{content} {self.samples} {self.length} {SEED}".encode()).hexdigest()
 
@@ -73,11 +72,11 @@ def check_calibration(data: str, samples: int, length: int) -> None:
     """Raises InputError when a method could not calibrate on it. Costs milliseconds for a local
     file.
     """
-    Calibration(data, samples, length).documents()
+    Calibration(data, samples, length).read_documents()
 
 
-def token_ids(calibration: Calibration, folder: Path) -> list[list[int]]:
-    """The chosen documents as the model in `folder` reads them, a chat through its chat template.
+def tokenize_documents(calibration: Calibration, folder: Path) -> list[list[int]]:
+    """The sampled documents as the model in `folder` reads them, a chat through its chat template.
 
     Raises:
         InputError: there are chats, and the model has no chat template, or one that refuses them.
@@ -91,31 +90,31 @@ def token_ids(calibration: Calibration, folder: Path) -> list[list[int]]:
     # A template writes special tokens itself.
     found = [
         tokenizer.encode(text, add_special_tokens=not rendered).ids
-        for text, rendered in _written(calibration, folder)
+        for text, rendered in _render_documents(calibration, folder)
     ]
     return [ids for ids in found if ids]
 
 
-def texts(calibration: Calibration, folder: Path, documents: int, length: int) -> list[str]:
-    """So many of the chosen documents at most, cut after so many tokens, as text. Raises InputError
-    as `token_ids` does.
+def cut_texts(calibration: Calibration, folder: Path, documents: int, length: int) -> list[str]:
+    """Up to `documents` of the sampled documents as text, each cut after `length` tokens. Raises
+    as `tokenize_documents` does.
     """
     tokenizer = load_tokenizer(folder)
     tokenizer.enable_truncation(min(calibration.length, length))
     found = []
-    for text, _ in _written(calibration, folder)[:documents]:
+    for text, _ in _render_documents(calibration, folder)[:documents]:
         read = tokenizer.encode(text, add_special_tokens=False)
         found.append(text[: read.offsets[-1][1]] if read.ids else "")
     return [text for text in found if text.strip()]
 
 
-def _written(calibration: Calibration, folder: Path) -> list[tuple[str, bool]]:
-    """The chosen documents as text, and whether the chat template has rendered it."""
+def _render_documents(calibration: Calibration, folder: Path) -> list[tuple[str, bool]]:
+    """The sampled documents as text, and whether the chat template has rendered it."""
     from greenlight.serving.chat import ChatTemplate
 
     template = ChatTemplate(folder)
     found = []
-    for document in calibration.chosen():
+    for document in calibration.sample_documents():
         if isinstance(document, str):
             found.append((document, False))
             continue

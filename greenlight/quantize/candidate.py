@@ -4,7 +4,6 @@ whole.
 
 import contextlib
 import logging
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from greenlight.core.child_process import ChildFailedError, own_peak_memory
 from greenlight.core.errors import GreenlightError, InputError, IntegrityError
+from greenlight.core.files import flush_to_disk
 from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, Model, recipe_name
 from greenlight.gate.quality_limits import gate_of
 from greenlight.models.checkpoint import Checkpoint, open_checkpoint
@@ -49,7 +49,7 @@ def quantize_model(
         method, bits: see `greenlight.quantize.methods.capabilities`.
         calibration: for methods that calibrate. Default: text that comes with the built-in model.
         limits: on quality, for methods that search; see `greenlight.gate.quality_limits`.
-        shard_bytes: most bytes of a file of weights.
+        shard_bytes: maximum bytes per file of weights.
 
     Raises:
         InputError: an argument is unusable.
@@ -64,7 +64,7 @@ def quantize_model(
     if chosen.searches:
         gate_of(limits)
     if chosen.calibrates:
-        calibration.documents()
+        calibration.read_documents()
     baseline = open_checkpoint("baseline", Path(baseline_folder))
     if baseline.record.format != "safetensors":
         raise InputError(
@@ -95,8 +95,8 @@ def quantize_model(
             write_probe(job.model, job.scratch)
         peak_memory = chosen.quantize(job)
         _copy_companions(baseline, job.output)
-        _settle(job.output)
-        tried = chosen.path(job)
+        _make_durable(job.output)
+        tried = chosen.list_trials(job)
         for trial in tried:
             log.info("tried %s, %.1f MB: %s", trial.scheme, trial.bytes / 1e6, trial.reason)
         files = describe_files(job.output)
@@ -204,14 +204,10 @@ def _check_copy(baseline: Checkpoint, record: Model) -> None:
         )
 
 
-def _settle(folder: Path) -> None:
+def _make_durable(folder: Path) -> None:
     """Make every file readable for the user that serves it (safetensors saves for the owner alone),
     and durable.
     """
     for path in [*folder.rglob("*"), folder]:
         path.chmod(0o755 if path.is_dir() else 0o644)
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        flush_to_disk(path)

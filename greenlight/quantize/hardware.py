@@ -45,7 +45,7 @@ class Gpu:
         return f"an NVIDIA GPU of compute capability {self.capability} or more"
 
 
-def check_here(method: str, needs: Gpu | None) -> None:
+def check_this_machine(method: str, needs: Gpu | None) -> None:
     """Whether this machine has what the method needs. Takes milliseconds.
 
     Raises:

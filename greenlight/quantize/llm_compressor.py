@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from greenlight.core.child_process import run_module
-from greenlight.models.file_selection import INDEX
-from greenlight.quantize.calibration_text import token_ids
+from greenlight.models.file_selection import CONFIG, INDEX
+from greenlight.models.model_class import find_model_class
+from greenlight.quantize.calibration_text import tokenize_documents
 from greenlight.quantize.methods.base import Job, Method
-from greenlight.quantize.reload_check import keep
+from greenlight.quantize.reload_check import save_predictions
 
 SAMPLES_FILE = "samples.json"
-"""In the scratch folder: token ids, a list a document."""
+"""In the scratch folder: one list of token ids per document."""
 OFFLOADED = "offloaded"
 GROUP_SIZES = (128, 64, 32)
-KEPT = ["lm_head"]
+FULL_PRECISION_LAYERS = ["lm_head"]
 """Layers that stay in full precision, with the embeddings."""
 
 
@@ -43,7 +44,7 @@ class Compressor(Method):
     def quantize(self, job: Job) -> int:
         if self.calibrates:
             (job.scratch / SAMPLES_FILE).write_text(
-                json.dumps(token_ids(job.calibration, job.model))
+                json.dumps(tokenize_documents(job.calibration, job.model))
             )
         arguments = [
             self.name,
@@ -87,7 +88,7 @@ def work(name: str, model: str, output: str, bits: str, scratch: str, shard_byte
     ):
         # asking costs reading the embeddings where they are on disk
         device = loaded.device if on_gpu else "cpu"
-        keep(
+        save_predictions(
             lambda ids: loaded(
                 input_ids=torch.tensor([ids], device=device), use_cache=False
             ).logits[0],
@@ -112,15 +113,13 @@ def _load(model: Path, offload: Path | None) -> Any:
     """
     import torch
     from compressed_tensors.offload import load_offloaded_model
-    from transformers import AutoModelForCausalLM
 
+    kind = find_model_class(json.loads((model / CONFIG).read_bytes()))
     if not offload:
-        return AutoModelForCausalLM.from_pretrained(model, dtype="auto", local_files_only=True)
+        return kind.from_pretrained(model, dtype="auto", local_files_only=True)
     place: dict[str, Any] = {"device_map": {"": "disk"}, "offload_folder": str(offload)}
-    with load_offloaded_model():
-        return AutoModelForCausalLM.from_pretrained(
-            model, dtype=torch.float32, local_files_only=True, **place
-        )
+    with load_offloaded_model(kind):
+        return kind.from_pretrained(model, dtype=torch.float32, local_files_only=True, **place)
 
 
 @contextlib.contextmanager
@@ -218,7 +217,7 @@ def weights_only(model: Any, bits: int, symmetric: bool = True) -> dict[str, Any
     widths = {
         layer.in_features
         for name, layer in model.named_modules()
-        if isinstance(layer, torch.nn.Linear) and name not in KEPT
+        if isinstance(layer, torch.nn.Linear) and name not in FULL_PRECISION_LAYERS
     }
     group = next((size for size in GROUP_SIZES if all(width % size == 0 for width in widths)), None)
     if bits == 4 and group:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from greenlight.evaluate.scorers import OpenVINOScorer
-from greenlight.quantize.reload_check import keep
+from greenlight.quantize.reload_check import save_predictions
 
 COMPRESSED = ["nncf", "weight_compression"]
 """NNCF leaves a note here in a model whose weights it has compressed."""
@@ -26,7 +26,9 @@ def work(scratch: str, *arguments: str) -> None:
 
     def save_model(model: Any, *given: Any, **named: Any) -> None:
         if model.has_rt_info(COMPRESSED):
-            keep(OpenVINOScorer(model, len(os.sched_getaffinity(0))).logits, Path(scratch))
+            save_predictions(
+                OpenVINOScorer(model, len(os.sched_getaffinity(0))).logits, Path(scratch)
+            )
         save(model, *given, **named)
 
     openvino.save_model = save_model

@@ -16,7 +16,7 @@ from greenlight.evaluate.scorers import OpenVINOScorer
 from greenlight.gate.judge import judge_quality
 from greenlight.gate.objectives import Gate
 from greenlight.gate.quality_limits import gate_of
-from greenlight.quantize.reload_check import keep
+from greenlight.quantize.reload_check import save_predictions
 from greenlight.quantize.search import FULL_FOLDER, PATH_FILE, REFERENCE_FOLDER, Scheme, search
 
 MODEL = "openvino_model"
@@ -73,7 +73,7 @@ class Trials:
         broken = next((each for each in judged if each.status != "pass"), None)
         if broken is None:
             self._best = size
-            keep(scorer.logits, self._scratch)
+            save_predictions(scorer.logits, self._scratch)
             for file in trial.iterdir():
                 shutil.move(file, self._output / file.name)
         metrics = {each.metric: evaluation.metrics[each.metric] for each in self._gate.objectives}

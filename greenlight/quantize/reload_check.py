@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # In the scratch folder.
 PROBE_FILE = "probe.json"
-KEPT_FILE = "quantized.npz"
+PREDICTIONS_FILE = "quantized.npz"
 DIFFERENCE_FILE = "difference.json"
 
 TEXTS = 4
@@ -59,7 +59,9 @@ def write_probe(model: Path, scratch: Path) -> None:
     )
 
 
-def keep(logits: Callable[[list[int]], "torch.Tensor"], scratch: Path, dtype: str = "") -> None:
+def save_predictions(
+    logits: Callable[[list[int]], "torch.Tensor"], scratch: Path, dtype: str = ""
+) -> None:
     """Keep what the quantized model in memory predicts on the probe. Called by a method in its own
     process, before or after it saves.
 
@@ -80,7 +82,7 @@ def keep(logits: Callable[[list[int]], "torch.Tensor"], scratch: Path, dtype: st
             "The quantized model predicts what is not finite, before it was saved. Use another"
             " method, more bits or other calibration data."
         )
-    np.savez(scratch / KEPT_FILE, predicted=predicted.numpy(), dtype=dtype)
+    np.savez(scratch / PREDICTIONS_FILE, predicted=predicted.numpy(), dtype=dtype)
 
 
 def check_reload(
@@ -98,7 +100,7 @@ def check_reload(
     Raises:
         IntegrityError: it cannot be loaded, or predicts something else.
     """
-    if not (scratch / KEPT_FILE).is_file():
+    if not (scratch / PREDICTIONS_FILE).is_file():
         raise GreenlightError(
             f"{library} did not say what the quantized model predicts, so nothing can be compared"
             " with what it saved. Report this as a bug."
@@ -134,7 +136,7 @@ def compare(artifact: Path, scratch: Path) -> Difference:
     from greenlight.evaluate.scorers import load_scorer, silence
     from greenlight.models.checkpoint import open_checkpoint
 
-    with np.load(scratch / KEPT_FILE) as arrays:
+    with np.load(scratch / PREDICTIONS_FILE) as arrays:
         kept, dtype = torch.from_numpy(arrays["predicted"]), str(arrays["dtype"])
     try:
         with silence():

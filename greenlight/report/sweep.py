@@ -7,7 +7,7 @@ from greenlight.core.history import RunRecords
 from greenlight.core.records import Contender, Selection
 from greenlight.report.charts import Figure, escape, title
 from greenlight.report.sections import Cell, Row
-from greenlight.select.front import AXES, Axis
+from greenlight.select.pareto_front import AXES, Axis
 
 LOOKS = {  # of a contender: symbol, color, mark in the table
     "chosen": ("star", "var(--good)", "★"),

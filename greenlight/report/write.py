@@ -4,9 +4,9 @@ left and however it ended.
 
 import json
 import logging
-import os
 from pathlib import Path
 
+from greenlight.core.files import write_file
 from greenlight.core.history import RunRecords, load_run
 from greenlight.core.records import ReportSummary
 from greenlight.report.changes import last_promotion
@@ -52,9 +52,10 @@ def write_report(
         unreadable=problems,
     )
     page = render(run, samples, before, problems)
-    _write(output_html, page)
+    # whole or not at all: somebody may be looking at the page of an earlier attempt
+    write_file(output_html, page)
     if metrics_json is not None:
-        _write(metrics_json, json.dumps(summary.scalars, indent=2) + "\n")
+        write_file(metrics_json, json.dumps(summary.scalars, indent=2) + "\n")
     for problem in problems:
         log.warning("not in the report: %s", problem)
     log.info(
@@ -72,11 +73,3 @@ def _samples(run: RunRecords) -> Samples | None:
 
 def _problem(what: str, error: Exception) -> str:
     return f"{what}: {type(error).__name__}: {error}".splitlines()[0]
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all: somebody may be looking at the page of an earlier attempt."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -18,7 +18,7 @@ from greenlight.models.open_source import parse_source
 from greenlight.quantize.calibration_text import Calibration
 from greenlight.quantize.methods import methods
 from greenlight.resolve.parameters import Parameters
-from greenlight.rollout.bluegreen import recover
+from greenlight.rollout.lifecycle import recover
 from greenlight.rollout.targets import open_target
 
 log = logging.getLogger("greenlight.resolve")
@@ -120,7 +120,7 @@ def resolve(parameters: Parameters, code_version: str) -> Resolution:
             "new",
             f"live is {live.release_id}, made from another commit, settings or code",
         )
-    elif not target.healthy(live):
+    elif not target.is_healthy(live):
         verdict, reason = (
             "new",
             f"live is {live.release_id}, which is this very release, but it does not answer",

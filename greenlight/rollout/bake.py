@@ -4,7 +4,6 @@ kept warm as its control?
 
 import logging
 import math
-import random
 import time
 from dataclasses import dataclass, field
 from statistics import median
@@ -13,27 +12,21 @@ from greenlight.core.errors import DeployError
 from greenlight.core.records import (
     BakeReference,
     BakeResult,
-    BakeTest,
     Decision,
-    Instance,
     Release,
     utc_now,
 )
-from greenlight.rollout.points import reached
+from greenlight.core.waiting import Interval, wait_for
+from greenlight.rollout.log_points import log_point
+from greenlight.rollout.probes import ColorPair, ask_stable, wait_for_next_pair
 from greenlight.rollout.state import Switch
-from greenlight.rollout.target import Answer, Target
+from greenlight.rollout.target import Target
 
 log = logging.getLogger("greenlight.rollout")
 
-PROBE_TOKENS = 8
-STABLE_EVERY = 4
-"""Pairs, of which the first has the new color asked through the stable endpoint: what users get is
-seen, and most pairs are left for latency.
-"""
-
 
 @dataclass(frozen=True)
-class Watched:
+class WatchResult:
     """What was seen since the switch. `reason` says why the traffic must go back; empty when all is
     well.
     """
@@ -44,31 +37,27 @@ class Watched:
     bake: BakeResult | None = None
 
 
-@dataclass(frozen=True)
-class Probe:
-    """One short generation: how long it took in seconds, or what was wrong."""
-
-    seconds: float = math.inf
-    problem: str = ""
-
-
-def verify_switch(target: Target, release: Release, prompt: str) -> Watched:
+def verify_switch(target: Target, release: Release, prompt: str) -> WatchResult:
     """The stable endpoint answers from the release's color, within the time that the target's
     routing needs.
     """
-    began, probes, problem = time.monotonic(), 0, ""
-    while probes == 0 or time.monotonic() - began < target.timings.switched:
+    probes, problem = 0, ""
+
+    def look(elapsed: float) -> WatchResult | None:
+        nonlocal probes, problem
         probes += 1
-        problem = _stable(target, release, prompt, None).problem
-        if not problem:
-            return Watched(probes=1, errors=0)
-        time.sleep(target.timings.poll)
-    return Watched(
-        probes, probes, f"the stable endpoint does not answer from {release.color}: {problem}"
-    )
+        problem = ask_stable(target, release, prompt, None).problem
+        return None if problem else WatchResult(probes=1, errors=0)
+
+    reason = f"the stable endpoint does not answer from {release.color}: "
+    return wait_for(
+        look, seconds=target.timings.switched, interval=target.timings.poll
+    ) or WatchResult(probes, probes, reason + problem)
 
 
-def compare_before(target: Target, decision: Decision, prompts: list[str]) -> BakeReference | None:
+def compare_before_switch(
+    target: Target, decision: Decision, prompts: list[str]
+) -> BakeReference | None:
     """Ask live, which has the load, and the candidate, which has none, in pairs: how much slower
     load makes a color is part of what the bake must know.
 
@@ -86,7 +75,7 @@ def compare_before(target: Target, decision: Decision, prompts: list[str]) -> Ba
     test, candidate = decision.bake_test, decision.deployment.candidate
     if test.max_slower is None or test.reference_pairs == 0 or decision.bake_seconds == 0:
         return None
-    colors = _Colors(target, candidate, decision.deployment.live, test)
+    colors = ColorPair(target, candidate, decision.deployment.live, test)
     log_ratios: list[float] = []
     failed = live_failed = 0
     for number in range(test.reference_pairs):
@@ -111,7 +100,7 @@ def compare_before(target: Target, decision: Decision, prompts: list[str]) -> Ba
                 figure,
                 extra={"figure": figure},
             )
-        _pace(began, test)
+        wait_for_next_pair(began, test)
     found = reference(log_ratios, test.confidence)
     if found is None:
         log.warning(
@@ -122,7 +111,7 @@ def compare_before(target: Target, decision: Decision, prompts: list[str]) -> Ba
     return found
 
 
-def bake(target: Target, switch: Switch, prompts: list[str]) -> Watched:
+def bake(target: Target, switch: Switch, prompts: list[str]) -> WatchResult:
     """Probe the new live color until the bake ends (once at least), in pairs with the old one as
     control.
 
@@ -132,7 +121,7 @@ def bake(target: Target, switch: Switch, prompts: list[str]) -> Watched:
     evidence, and no evidence does not pass; nor does a bake end on a probe that failed.
     """
     watch = _Watch(target, switch)
-    began = said = time.monotonic()
+    began, reports = time.monotonic(), Interval(target.timings.progress)
     left = (
         (switch.bake_ends_at - utc_now()).total_seconds()
         if switch.bake_ends_at
@@ -151,14 +140,13 @@ def bake(target: Target, switch: Switch, prompts: list[str]) -> Watched:
                 if watch.answered
                 else f"none of {watch.probes} probes was answered: {watch.problem}"
             )
-        if watch.probes == 1 or time.monotonic() - said >= target.timings.progress:
-            said = time.monotonic()
+        if watch.probes == 1 or reports.is_over():
             ratio = (
                 f", {found:.2f}x the old color's latency"
                 if (found := watch.ratio) is not None
                 else ""
             )
-            reached(
+            log_point(
                 "promote.baking",
                 "%s: %d probes, %d errors%s after %.0f of %g s",
                 switch.release.color,
@@ -169,72 +157,9 @@ def bake(target: Target, switch: Switch, prompts: list[str]) -> Watched:
                 ends,
                 figure=f"bake {elapsed:.0f}/{ends:.0f} s, {watch.errors} errors{ratio}",
             )
-        _pace(turn_began, switch.bake_test, began + ends if elapsed < ends else math.inf)
-
-
-class _Colors:
-    """The new color and the old one, asked the same one right after the other in random order, and
-    by the same way, so that the way is no difference.
-
-    After every few pairs another of their servers is chosen, among those that are ready, and
-    `stable` has the new color asked through the stable endpoint
-    once: such a pair says nothing of latency.
-    """
-
-    def __init__(
-        self,
-        target: Target,
-        new: Release,
-        old: Release | None,
-        test: BakeTest,
-        stable: bool = False,
-    ) -> None:
-        self.target, self.test, self.stable = target, test, stable
-        self.releases = (new, old)
-        self.new: Instance | None = None
-        self.old: Instance | None = None
-        self.pairs = 0
-
-    def look(self) -> None:
-        self.new, self.old = (
-            self._ready(release) if release else None for release in self.releases
+        wait_for_next_pair(
+            turn_began, switch.bake_test, began + ends if elapsed < ends else math.inf
         )
-
-    def ask(self, prompt: str) -> tuple[Probe, Probe | None]:
-        """The probe of the new color, and of the old one. None: that does not run."""
-        due = self.pairs % STABLE_EVERY == 0
-        self.pairs += 1
-        if due:
-            self.look()
-        first = random.random() < 0.5
-        old = self._ask(self.old, prompt) if first else Probe()
-        through = self.stable and (due or self.new is None)
-        new = (
-            _stable(self.target, self.releases[0], prompt, self.test.max_seconds)
-            if through
-            else self._ask(self.new, prompt)
-        )
-        old = old if first else self._ask(self.old, prompt)
-        if new.problem or (self.old and old.problem):
-            self.look()  # a control that has died meanwhile is none, and not one that fails
-        return new, old if self.old else None
-
-    def _ready(self, release: Release) -> Instance | None:
-        running = self.target.runs(release)
-        return next(
-            (one for one in random.sample(running, len(running)) if self.target.is_ready(one)), None
-        )
-
-    def _ask(self, instance: Instance | None, prompt: str) -> Probe:
-        if instance is None:
-            return Probe(problem="none of its servers is ready.")
-        try:
-            return _in_time(
-                self.target.ask(instance, prompt, PROBE_TOKENS, self.test.max_seconds),
-                self.test.max_seconds,
-            )
-        except DeployError as error:
-            return Probe(problem=str(error))
 
 
 @dataclass
@@ -267,7 +192,9 @@ class _Watch:
         from greenlight.stats.confidence_sequence import Comparison
 
         test, before = self.switch.bake_test, self.switch.reference
-        self.colors = _Colors(self.target, self.switch.release, self.switch.back, test, stable=True)
+        self.colors = ColorPair(
+            self.target, self.switch.release, self.switch.back, test, stable=True
+        )
         blind = bool(test.reference_pairs) and before is None
         self.comparison = (
             None
@@ -369,34 +296,5 @@ class _Watch:
             not_compared=self.not_compared or self.alone,
         )
 
-    def result(self, reason: str) -> Watched:
-        return Watched(self.probes, self.errors, reason, self.figures())
-
-
-def _stable(target: Target, release: Release, prompt: str, longest: float | None) -> Probe:
-    """Through the stable endpoint, which must answer from the release's color. Its time is not that
-    of a server asked directly, and is not compared.
-    """
-    try:
-        answer = target.ask_stable(prompt, PROBE_TOKENS, longest)
-    except DeployError as error:
-        return Probe(problem=str(error))
-    if answer.color != release.color:
-        return Probe(
-            problem=(
-                f"the stable endpoint answered from {answer.color or 'an unnamed color'}, not from"
-                f" {release.color}."
-            )
-        )
-    return Probe(problem=_in_time(answer, longest).problem)
-
-
-def _in_time(answer: Answer, longest: float | None) -> Probe:
-    if longest is not None and answer.seconds > longest:
-        return Probe(problem=f"a probe took {answer.seconds:.2f} s, {longest:g} s are allowed.")
-    return Probe(answer.seconds)
-
-
-def _pace(began: float, test: BakeTest, ends: float = math.inf) -> None:
-    """Wait until the next pair is due. A target that is slower than that is asked again at once."""
-    time.sleep(max(0.0, min(began + 1 / test.probes_per_second, ends) - time.monotonic()))
+    def result(self, reason: str) -> WatchResult:
+        return WatchResult(self.probes, self.errors, reason, self.figures())

@@ -1,4 +1,6 @@
-"""What must hold before traffic moves."""
+"""What must hold before traffic moves. `verify_…` and `require_…` return when it does, and raise
+otherwise.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -12,21 +14,21 @@ log = logging.getLogger("greenlight.rollout")
 
 PROMPTS = 4
 VALIDATION_TOKENS = 16
-GOLDEN_SPARED = 1 / 8
-"""Share of the golden prompts that a server may answer otherwise: other kernels round otherwise,
-and a token that was clear there may not be here.
+GOLDEN_TOLERANCE = 1 / 8
+"""Share of the golden prompts to which a server may give another answer: other kernels round
+differently, and can tip a choice between two tokens.
 """
 DEFAULT_PROMPT = "Hello"
 
 
-def short_prompts(prompts: list[str]) -> list[str]:
+def choose_probe_prompts(prompts: list[str]) -> list[str]:
     """The few that validate a release and probe a bake: the shortest, which fit any model's
     context.
     """
     return sorted(set(prompts), key=len)[:PROMPTS] or [DEFAULT_PROMPT]
 
 
-def prove(target: Target, release: Release) -> str:
+def verify_identity(target: Target, release: Release) -> str:
     """Every instance says that it serves this release; returns the engine that it serves with.
 
     Raises:
@@ -50,7 +52,7 @@ def prove(target: Target, release: Release) -> str:
     return engine
 
 
-def validate(
+def verify_answers(
     target: Target, release: Release, prompts: Sequence[str], golden: Sequence[Golden] = ()
 ) -> None:
     """Every instance answers every prompt with some text, and the golden ones as the candidate did
@@ -63,7 +65,7 @@ def validate(
         for prompt in prompts:
             target.ask(instance, prompt, VALIDATION_TOKENS)
         if golden:
-            _as_evaluated(target, release, instance, golden)
+            _verify_golden(target, release, instance, golden)
     log.info(
         "%s: every server of release %s answers, %d prompts",
         release.color,
@@ -72,15 +74,15 @@ def validate(
     )
 
 
-def _as_evaluated(
+def _verify_golden(
     target: Target, release: Release, instance: Instance, golden: Sequence[Golden]
 ) -> None:
     other = []
     for each in golden:
-        said = target.ask(instance, each.prompt, each.tokens).text
-        if _plain(said) != _plain(each.text):
-            other.append(f"to {each.prompt[-40:]!r} it says {said[:40]!r}, not {each.text[:40]!r}")
-    if len(other) > GOLDEN_SPARED * len(golden):
+        found = target.ask(instance, each.prompt, each.tokens).text
+        if _plain(found) != _plain(each.text):
+            other.append(f"to {each.prompt[-40:]!r} it says {found[:40]!r}, not {each.text[:40]!r}")
+    if len(other) > GOLDEN_TOLERANCE * len(golden):
         raise DeployError(
             f"{instance.name} at {instance.url} does not serve what was evaluated: it answers"
             f" {len(other)} of {len(golden)} golden prompts otherwise ({other[0]}). Is the engine,"
@@ -105,7 +107,7 @@ def _plain(text: str) -> str:
     return text.strip().rstrip("\ufffd")
 
 
-def may_promote(decision: Decision) -> None:
+def require_promote(decision: Decision) -> None:
     """Only the verdict `promote` moves traffic. Raises GreenlightError."""
     if decision.verdict != "promote":
         raise GreenlightError(
@@ -114,7 +116,7 @@ def may_promote(decision: Decision) -> None:
         )
 
 
-def earlier_outcome(state: ServiceState, decision: Decision) -> Promotion | None:
+def find_earlier_outcome(state: ServiceState, decision: Decision) -> Promotion | None:
     """What became of this decision, if it was acted on before: a repeated step must not flip a
     second time.
     """
@@ -143,7 +145,7 @@ def earlier_outcome(state: ServiceState, decision: Decision) -> Promotion | None
     return None
 
 
-def live_unchanged(state: ServiceState, decision: Decision) -> None:
+def require_live_unchanged(state: ServiceState, decision: Decision) -> None:
     """What is live is what the candidate was compared with. Raises ConflictError."""
     then, now = decision.deployment.live, state.live_release
     if now is None or (now.release_id, now.digest, now.color) != (
@@ -158,7 +160,7 @@ def live_unchanged(state: ServiceState, decision: Decision) -> None:
         )
 
 
-def measured(target: Target, state: ServiceState, deployment: Deployment) -> Release:
+def require_measured(target: Target, state: ServiceState, deployment: Deployment) -> Release:
     """What runs on the candidate's color is what was measured: the release, its digest, and the
     very processes; returns it as it runs now.
 
@@ -177,8 +179,8 @@ def measured(target: Target, state: ServiceState, deployment: Deployment) -> Rel
             f"{color} holds {held.release_id if held else 'no release'}, not {candidate.release_id}"
             f" that was measured. {again}"
         )
-    if target.replaces:
-        return _same_build(
+    if target.replaces_instances:
+        return _require_same_build(
             target, candidate, target.wait_ready(candidate), state.prompts, deployment.golden
         )
     running = target.running(color)
@@ -193,7 +195,7 @@ def measured(target: Target, state: ServiceState, deployment: Deployment) -> Rel
             f"{color}: {len(running)} servers run, {len(candidate.instances)} were measured."
             f" {again}"
         )
-    prove(target, candidate)
+    verify_identity(target, candidate)
     for instance in candidate.instances:
         if not target.is_ready(instance):
             raise DeployError(
@@ -203,24 +205,24 @@ def measured(target: Target, state: ServiceState, deployment: Deployment) -> Rel
     return candidate
 
 
-def matched(
+def scale_to_live(
     target: Target,
     candidate: Release,
     live: Release,
     prompts: list[str],
     golden: Sequence[Golden] = (),
 ) -> Release:
-    """The candidate with as many instances as live has now, each of the same build and proven.
+    """The candidate with as many instances as live has now, each of the same build and verified.
     Raises as `measured`.
     """
     return (
-        _same_build(target, candidate, target.match(candidate, live), prompts, golden)
-        if target.replaces
+        _require_same_build(target, candidate, target.scale_like(candidate, live), prompts, golden)
+        if target.replaces_instances
         else candidate
     )
 
 
-def _same_build(
+def _require_same_build(
     target: Target, before: Release, now: Release, prompts: list[str], golden: Sequence[Golden]
 ) -> Release:
     """The release as it runs now, if that is of the build it was before; what is new is
@@ -234,7 +236,7 @@ def _same_build(
                 f" measured ({', '.join(sorted(builds))}). Nothing was moved. Run `greenlight run`"
                 " to deploy and measure it again."
             )
-    prove(target, now)
+    verify_identity(target, now)
     fresh = [
         instance
         for instance in now.instances
@@ -247,5 +249,5 @@ def _same_build(
             len(fresh),
             ", ".join(instance.name for instance in fresh),
         )
-        validate(target, now.model_copy(update={"instances": fresh}), prompts, golden)
+        verify_answers(target, now.model_copy(update={"instances": fresh}), prompts, golden)
     return now

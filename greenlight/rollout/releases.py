@@ -2,16 +2,19 @@
 held.
 """
 
+import contextlib
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from greenlight.core.errors import InputError, IntegrityError
+from greenlight.core.errors import DeployError, InputError, IntegrityError
 from greenlight.core.records import Color, Golden, Model, Release
 from greenlight.rollout import preconditions as checks
-from greenlight.rollout.points import reached
+from greenlight.rollout.bake import verify_switch
+from greenlight.rollout.log_points import Point, log_point
+from greenlight.rollout.state import Action
 from greenlight.rollout.target import Target
 
 log = logging.getLogger("greenlight.rollout")
@@ -48,7 +51,15 @@ class Source:
         return self.uri if "://" in self.uri else str(Path(self.uri).resolve())
 
 
-def release_of(
+@contextlib.contextmanager
+def hold_lease(target: Target, run_id: str, action: Action, point: Point) -> Iterator[None]:
+    """Be the only one who rolls out the service. Raises ConflictError naming the holder."""
+    with target.lease(run_id, action):
+        log_point(point, "the lease of service %s is ours", target.service)
+        yield
+
+
+def make_release(
     target: Target,
     source: Source,
     color: Color,
@@ -80,9 +91,9 @@ def release_of(
     )
 
 
-def running_already(target: Target, wanted: Release) -> Release | None:
-    """The release in the slot, if it is the wanted one and the processes that were proven are still
-    there.
+def find_running(target: Target, wanted: Release) -> Release | None:
+    """The release in the slot, if it is the wanted one and the processes that were verified still
+    run.
     """
     held = target.read().slot(wanted.color)
     same = held and (held.digest, held.replicas, held.fingerprint) == (
@@ -94,14 +105,14 @@ def running_already(target: Target, wanted: Release) -> Release | None:
         not held
         or not same
         or wanted.engine not in ("auto", held.engine)
-        or not target.healthy(held)
+        or not target.is_healthy(held)
     ):
         return None
     log.info("%s: release %s runs already, and is taken as it is", held.color, held.release_id)
     return held.model_copy(update={"model_uri": wanted.model_uri})
 
 
-def live_again(target: Target, run_id: str) -> Release | None:
+def restore_live(target: Target, run_id: str) -> Release | None:
     """What should be live, started again if it is down; None when nothing should, or its files are
     gone or changed.
 
@@ -109,26 +120,26 @@ def live_again(target: Target, run_id: str) -> Release | None:
         DeployError: it is down and does not come up.
     """
     live = target.live()
-    if live is None or target.alive(live):
+    if live is None or target.is_alive(live):
         return live
     try:
-        return bring_up(target, live, run_id)
+        return restart(target, live, run_id)
     except IntegrityError as error:
         log.warning("live is %s, but it is down, and cannot come back: %s", live.release_id, error)
         return None
 
 
-def warm(target: Target, previous: Release, run_id: str) -> Release:
+def ensure_ready(target: Target, previous: Release, run_id: str) -> Release:
     """The previous release, ready: as it is, or started again. Another release on its color makes
     way.
     """
     held = target.read().slot(previous.color)
-    if held and held.release_id == previous.release_id and target.healthy(held):
-        return held.model_copy(update={"instances": target.runs(held)})
-    return bring_up(target, previous, run_id)
+    if held and held.release_id == previous.release_id and target.is_healthy(held):
+        return held.model_copy(update={"instances": target.running_of(held)})
+    return restart(target, previous, run_id)
 
 
-def bring_up(target: Target, release: Release, run_id: str) -> Release:
+def restart(target: Target, release: Release, run_id: str) -> Release:
     """Start a recorded release again from its files, what is missing of it, and write down its new
     processes.
     """
@@ -139,13 +150,15 @@ def bring_up(target: Target, release: Release, run_id: str) -> Release:
         state = target.commit(state.emptied(release.color))
     try:
         release = target.start(release)
-        reached(
+        log_point(
             "restart.started", "%s: starting release %s again", release.color, release.release_id
         )
-        release = proven(target, release, state.prompts)
-        reached("restart.proven", "%s: release %s serves again", release.color, release.release_id)
+        release = wait_until_verified(target, release, state.prompts)
+        log_point(
+            "restart.proven", "%s: release %s serves again", release.color, release.release_id
+        )
     except BaseException:
-        end_unproven(target, release.color)
+        stop_unverified(target, release.color)
         raise
     target.commit(
         target.read().filled(release).having(asleep_since=None).noting("restarted", release, run_id)
@@ -153,20 +166,67 @@ def bring_up(target: Target, release: Release, run_id: str) -> Release:
     return release
 
 
-def end_unproven(target: Target, color: Color) -> None:
-    """End what was started on a color in vain, unless a proven release serves there."""
+def stop_unverified(target: Target, color: Color) -> None:
+    """Stop what was started on a color and failed, unless a verified release serves there."""
     held = target.read().slot(color)
-    if not (held and target.runs(held)):
+    if not (held and target.running_of(held)):
         target.stop(color)
 
 
-def proven(
+def wait_until_verified(
     target: Target, release: Release, prompts: list[str], golden: Sequence[Golden] = ()
 ) -> Release:
-    """Wait until a started release serves, and prove that it is this one and answers as it should;
+    """Wait until a started release serves, and verify that it is this one and answers as it should;
     returns it with its engine by name.
     """
     release = target.wait_ready(release)
-    engine = checks.prove(target, release)
-    checks.validate(target, release, prompts, golden)
+    engine = checks.verify_identity(target, release)
+    checks.verify_answers(target, release, prompts, golden)
     return release.model_copy(update={"engine": engine})
+
+
+def empty_color(target: Target, release: Release) -> None:
+    """Write down that the release's color holds no release, before it is started there."""
+    target.commit(target.read().emptied(release.color))
+    log_point(
+        "deploy_green.emptied", "%s is free for release %s", release.color, release.release_id
+    )
+
+
+def go_live(target: Target, release: Release, prompts: list[str], run_id: str) -> Release:
+    """The first release of a service gets the traffic: there is no other to measure it against."""
+    state = (
+        target.read().filled(release).having(live=release.color, prompts=prompts, asleep_since=None)
+    )
+    target.commit(state.noting("went_live", release, run_id))
+    if problem := verify_switch(target, release, prompts[0]).reason:
+        raise DeployError(f"{problem} Look at `greenlight status`, then run this again.")
+    log_point(
+        "deploy_green.went_live",
+        "%s: release %s is live",
+        release.color,
+        release.release_id,
+        figure=f"live is {release.color}",
+    )
+    return release
+
+
+def record_candidate(target: Target, release: Release, prompts: list[str], run_id: str) -> Release:
+    """Write the verified candidate down: from here on it may be measured and promoted."""
+    log_point(
+        "deploy_green.proven",
+        "%s: every server of release %s serves digest %s",
+        release.color,
+        release.release_id,
+        release.digest[:12],
+    )
+    state = target.read().filled(release).having(prompts=prompts, warm_until=None)
+    target.commit(state.noting("deployed", release, run_id))
+    log_point(
+        "deploy_green.recorded",
+        "%s: release %s is up beside live",
+        release.color,
+        release.release_id,
+        figure=f"{release.color} is up",
+    )
+    return release

@@ -1,10 +1,11 @@
-"""Questions to a server of this project over HTTP."""
+"""What a rollout asks of an inference server over HTTP."""
 
 import os
 import time
 from typing import Any
 
-from greenlight.core.errors import DeployError
+from greenlight.core.errors import DeployError, NoAnswerError
+from greenlight.core.http import call
 from greenlight.rollout.target import Answer, Served
 
 COLOR_HEADER = "x-greenlight-color"
@@ -13,19 +14,17 @@ SHORT_S = 5.0
 """For answers that need no model."""
 
 
-def ready(url: str) -> bool:
+def is_ready(url: str) -> bool:
     """Does the server at `url` take requests now?"""
-    import requests
-
     try:
-        return _call("GET", f"{url}/ready", SHORT_S).status_code == 200
-    except requests.RequestException:
+        return call("GET", f"{url}/ready", SHORT_S, headers=_key()).status_code == 200
+    except NoAnswerError:
         return False
 
 
-def version(url: str) -> Served:
+def read_version(url: str) -> Served:
     """What the server says it serves. Raises DeployError."""
-    return served_of(_json("GET", f"{url}/version", SHORT_S)[0], url)
+    return parse_version(_json("GET", f"{url}/version", SHORT_S)[0], url)
 
 
 def generate(url: str, prompt: str, max_length: int, seconds: float) -> Answer:
@@ -36,16 +35,16 @@ def generate(url: str, prompt: str, max_length: int, seconds: float) -> Answer:
         DeployError: no answer within `seconds`, an error, or an empty text.
     """
     began = time.perf_counter()
-    body, headers = _json("POST", f"{url}/generate", seconds, wish(prompt, max_length))
+    body, headers = _json("POST", f"{url}/generate", seconds, generate_request(prompt, max_length))
     return Answer(
-        text_of(body, url),
+        parse_text(body, url),
         time.perf_counter() - began,
         headers.get(COLOR_HEADER, ""),
         headers.get(RELEASE_HEADER, ""),
     )
 
 
-def wish(prompt: str, max_length: int) -> dict[str, Any]:
+def generate_request(prompt: str, max_length: int) -> dict[str, Any]:
     """The request for a greedy generation that does not stop early."""
     return {
         "prompt": prompt,
@@ -56,7 +55,7 @@ def wish(prompt: str, max_length: int) -> dict[str, Any]:
     }
 
 
-def text_of(body: Any, who: str) -> str:
+def parse_text(body: Any, who: str) -> str:
     """The text in an answer of /generate. Raises DeployError when there is none."""
     text = body.get("text") if isinstance(body, dict) else None
     if not isinstance(text, str) or not text:
@@ -67,7 +66,7 @@ def text_of(body: Any, who: str) -> str:
     return text
 
 
-def served_of(body: Any, who: str) -> Served:
+def parse_version(body: Any, who: str) -> Served:
     """What an answer of /version says. Raises DeployError when it says neither release nor
     digest.
     """
@@ -88,31 +87,23 @@ def served_of(body: Any, who: str) -> Served:
 def _json(
     method: str, url: str, seconds: float, body: dict[str, Any] | None = None
 ) -> tuple[Any, Any]:
-    import requests
-
     try:
-        response = _call(method, url, seconds, body)
-        if response.status_code != 200:
-            raise DeployError(
-                f"{url} answered {response.status_code}: {response.text[:200]}. Read the log of the"
-                " server."
-            )
-        return response.json(), response.headers
-    except requests.RequestException as error:
+        response = call(method, url, seconds, body, _key())
+    except NoAnswerError as error:
+        raise DeployError(f"{error} Read the log of the server.") from None
+    if response.status_code != 200:
         raise DeployError(
-            f"{url} did not answer within {seconds:g} s ({type(error).__name__}). Read the log of"
-            " the server."
+            f"{url} answered {response.status_code}: {response.text[:200]}. Read the log of the"
+            " server."
+        )
+    try:
+        return response.json(), response.headers
+    except ValueError:
+        raise DeployError(
+            f"{url} did not answer JSON: {response.text[:200]}. Something else listens there."
         ) from None
 
 
-def _call(method: str, url: str, seconds: float, body: dict[str, Any] | None = None) -> Any:
-    import requests
-
-    with requests.Session() as session:
-        session.trust_env = (
-            False  # a proxy set for the internet must not see, or break, traffic on this machine
-        )
-        headers = {"X-API-Key": key} if (key := os.environ.get("GREENLIGHT_API_KEY")) else {}
-        return session.request(
-            method, url, json=body, timeout=seconds, allow_redirects=False, headers=headers
-        )
+def _key() -> dict[str, str]:
+    """The header for servers with API_KEYS."""
+    return {"X-API-Key": key} if (key := os.environ.get("GREENLIGHT_API_KEY")) else {}

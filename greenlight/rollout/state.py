@@ -4,12 +4,14 @@ its latest version.
 
 import getpass
 import hashlib
+import json
+import logging
 import os
 import socket
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from greenlight.core.records import (
     BakeReference,
@@ -21,6 +23,9 @@ from greenlight.core.records import (
     Release,
     utc_now,
 )
+from greenlight.core.records.decisions import KEEP_WARM_SECONDS
+
+log = logging.getLogger("greenlight.rollout")
 
 HISTORY_LIMIT = 200
 OTHER: dict[Color, Color] = {"blue": "green", "green": "blue"}
@@ -82,14 +87,14 @@ class Switch(Part):
     bake_ends_at: datetime | None = Field(
         None, description="A run that continues the bake ends it then, too."
     )
-    keep_warm_seconds: float = 1800.0
+    keep_warm_seconds: float = KEEP_WARM_SECONDS
     intended_at: datetime = Field(default_factory=utc_now)
     switched_at: datetime | None = Field(None, description="None: the traffic has not moved yet.")
 
 
 class ServiceState(Part):
     """The truth about a service. `live` decides where the traffic goes; a slot holds a release only
-    after it was proven to serve.
+    after it was verified to serve.
 
     `version` is the target's own: a number on the local target, a resourceVersion on a cluster. A
     write names the version that was read.
@@ -225,7 +230,8 @@ class InstanceStatus(Part):
     ready: bool
     recorded: bool = Field(
         description=(
-            "It belongs to the release in the slot. False: left by a killed run, or not proven yet."
+            "It belongs to the release in the slot. False: left by a killed run, or not verified"
+            " yet."
         )
     )
 
@@ -272,6 +278,47 @@ class ServiceStatus(Part):
     )
     holder: Holder | None = Field(description="Who works on the service now.")
     events: list[Event] = Field(description="The latest, newest first.")
+
+
+Kind = TypeVar("Kind", bound=Part)
+_warned: set[str] = set()
+
+
+def parse_document(kind: type[Kind], text: bytes | str, place: str) -> Kind:
+    """A document that this version or a newer one wrote. Fields that this version does not know are
+    left out, with one warning for each process.
+
+    Args:
+        place: where it was read, for the warning.
+
+    Raises:
+        ValidationError: something else about it is wrong.
+    """
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        problems = error.errors()
+        if any(problem["type"] != "extra_forbidden" for problem in problems):
+            raise
+    document = json.loads(text)
+    for problem in problems:
+        _remove(document, problem["loc"])
+    unknown = ", ".join(".".join(str(part) for part in problem["loc"]) for problem in problems)
+    if unknown not in _warned:
+        _warned.add(unknown)
+        log.warning(
+            "%s was written by a newer version of Greenlight: %s is not known here and is left"
+            " out. Use that version to keep it.",
+            place,
+            unknown,
+        )
+    return kind.model_validate_json(json.dumps(document))
+
+
+def _remove(document: Any, place: tuple[int | str, ...]) -> None:
+    for part in place[:-1]:
+        document = document[part]
+    del document[place[-1]]
 
 
 def decision_id(decision: Decision) -> str:

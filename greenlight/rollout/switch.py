@@ -7,16 +7,23 @@ from datetime import datetime, timedelta
 
 from greenlight.core.errors import GreenlightError, IntegrityError
 from greenlight.core.records import Promotion, utc_now
-from greenlight.rollout.bake import Watched, bake, verify_switch
-from greenlight.rollout.points import reached
-from greenlight.rollout.releases import bring_up, live_again
+from greenlight.rollout.bake import WatchResult, bake, verify_switch
+from greenlight.rollout.log_points import Point, log_point
+from greenlight.rollout.releases import restart, restore_live
 from greenlight.rollout.state import ServiceState, Switch
 from greenlight.rollout.target import Target
 
 log = logging.getLogger("greenlight.rollout")
 
 
-def flip(target: Target, state: ServiceState, switch: Switch) -> ServiceState:
+def write_intent(target: Target, state: ServiceState, switch: Switch, point: Point) -> ServiceState:
+    """Write down what is about to be done, so that whoever finds this run killed can finish it."""
+    state = target.commit(state.having(switch=switch))
+    log_point(point, "the switch from %s to %s is written down", state.live, switch.release.color)
+    return state
+
+
+def flip(target: Target, state: ServiceState, switch: Switch, point: Point) -> None:
     """The one write that moves the traffic, on condition that nothing has changed since `state` was
     checked.
     """
@@ -24,10 +31,18 @@ def flip(target: Target, state: ServiceState, switch: Switch) -> ServiceState:
     moved = switch.model_copy(
         update={"switched_at": now, "bake_ends_at": now + timedelta(seconds=switch.bake_seconds)}
     )
-    return target.commit(state.having(live=switch.release.color, switch=moved))
+    color = switch.release.color
+    target.commit(state.having(live=color, switch=moved))
+    log_point(
+        point,
+        "the traffic goes to %s, release %s",
+        color,
+        switch.release.release_id,
+        figure=f"live is {color}",
+    )
 
 
-def settle_promotion(target: Target, run_id: str) -> Promotion:
+def finish_promotion(target: Target, run_id: str) -> Promotion:
     """Watch the new color; keep it, or go back."""
     state = target.read()
     switch = state.switch
@@ -35,10 +50,10 @@ def settle_promotion(target: Target, run_id: str) -> Promotion:
     back = switch.back
     verified = verify_switch(target, switch.release, state.prompts[0])
     if not verified.reason:
-        reached("promote.verified", "the stable endpoint answers from %s", switch.release.color)
+        log_point("promote.verified", "the stable endpoint answers from %s", switch.release.color)
         state, switch = _still_to_bake(target, state, switch)
         verified = bake(target, switch, state.prompts)
-        reached(
+        log_point(
             "promote.baked",
             "%s: baked, %d of %d probes failed",
             switch.release.color,
@@ -55,7 +70,7 @@ def settle_promotion(target: Target, run_id: str) -> Promotion:
         verified.bake.sentence if verified.bake else "",
     )
     target.commit(state)
-    reached(
+    log_point(
         "promote.settled",
         "%s is live; %s stays warm for a rollback",
         switch.release.release_id,
@@ -86,18 +101,18 @@ def _still_to_bake(
     )
 
 
-def _go_back(target: Target, switch: Switch, run_id: str, watched: Watched) -> Promotion:
+def _go_back(target: Target, switch: Switch, run_id: str, watched: WatchResult) -> Promotion:
     """The new color did badly: the old one gets the traffic back."""
     assert switch.back is not None
     log.error("%s: %s Going back to %s.", switch.release.color, watched.reason, switch.back.color)
-    back = switch.back if target.alive(switch.back) else bring_up(target, switch.back, run_id)
+    back = switch.back if target.is_alive(switch.back) else restart(target, switch.back, run_id)
     state = target.read().having(live=back.color, switch=None, warm_until=_warm_until(switch))
     target.commit(
         state.noting(
             "rolled_back", switch.release, run_id or switch.run_id, switch.decision, watched.reason
         )
     )
-    reached(
+    log_point(
         "promote.settled",
         "%s is live again; %s is idle",
         back.release_id,
@@ -110,7 +125,7 @@ def _go_back(target: Target, switch: Switch, run_id: str, watched: Watched) -> P
     )  # fmt: skip
 
 
-def settle_rollback(target: Target, run_id: str) -> Promotion:
+def finish_rollback(target: Target, run_id: str) -> Promotion:
     """The previous release is live. There is no way forward but a new measurement, so `previous` is
     empty now.
     """
@@ -120,13 +135,13 @@ def settle_rollback(target: Target, run_id: str) -> Promotion:
     verified = verify_switch(target, live, state.prompts[0])
     if verified.reason:
         log.error("%s: %s Look at `greenlight status`.", switch.release.color, verified.reason)
-    reached("rollback.verified", "the stable endpoint was asked %d times", verified.probes)
+    log_point("rollback.verified", "the stable endpoint was asked %d times", verified.probes)
     target.commit(
         state.having(switch=None, previous=None, warm_until=_warm_until(switch)).noting(
             "rollback", live, run_id or switch.run_id, reason=verified.reason
         )
     )
-    reached(
+    log_point(
         "rollback.settled",
         "%s is live again",
         live.release_id,
@@ -167,16 +182,16 @@ def finish_interrupted(target: Target, run_id: str) -> Promotion | None:
     )
     target.open_endpoint()
     if switch.action == "rollback":
-        live_again(target, run_id)
-        return settle_rollback(target, run_id)
-    if target.alive(switch.release):
-        return settle_promotion(target, run_id)
+        restore_live(target, run_id)
+        return finish_rollback(target, run_id)
+    if target.is_alive(switch.release):
+        return finish_promotion(target, run_id)
     try:
         return _go_back(
             target,
             switch,
             run_id,
-            Watched(0, 0, "the processes that were measured do not run any more."),
+            WatchResult(0, 0, "the processes that were measured do not run any more."),
         )
     except IntegrityError as error:
         log.error("there is no way back to %s: %s", switch.back and switch.back.release_id, error)
@@ -195,7 +210,7 @@ def undo_interrupted(target: Target, switch: Switch, run_id: str) -> Promotion |
     if switch.action == "promote" and switch.switched_at is not None:
         target.open_endpoint()
         return _go_back(
-            target, switch, run_id, Watched(0, 0, "rolled back by hand before it was settled.")
+            target, switch, run_id, WatchResult(0, 0, "rolled back by hand before it was settled.")
         )
     finished = finish_interrupted(target, run_id)
     live = target.live()
@@ -210,7 +225,7 @@ def undo_interrupted(target: Target, switch: Switch, run_id: str) -> Promotion |
     )
 
 
-def nothing_to_roll_back(state: ServiceState) -> Promotion:
+def answer_no_rollback(state: ServiceState) -> Promotion:
     """A rollback that is repeated has nothing left to do."""
     live, last = state.live_release, state.history[-1] if state.history else None
     if live and last and last.what == "rollback" and last.release_id == live.release_id:

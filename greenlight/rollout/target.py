@@ -109,7 +109,7 @@ class Target(ABC):
     def start(self, release: Release) -> Release:
         """Start the release on its color; returns at once, with its instances.
 
-        Those of its recorded instances that run are kept. Everything else on the color is ended
+        Those of its recorded instances that run are kept. Everything else on the color is stopped
         first.
         """
 
@@ -180,12 +180,12 @@ class Target(ABC):
         """What has the traffic, by the state. Cheap."""
         return self.read().live_release
 
-    replaces = False
+    replaces_instances = False
     """Does the target replace an instance that ends by another of the same build, without being
     asked?
     """
 
-    def runs(self, release: Release) -> list[Instance]:
+    def running_of(self, release: Release) -> list[Instance]:
         """The instances of this release that run now: the very processes that it was recorded with,
         or on a cluster its pods.
         """
@@ -195,19 +195,19 @@ class Target(ABC):
             if any(same_process(mine, now) for mine in release.instances)
         ]
 
-    def alive(self, release: Release) -> bool:
+    def is_alive(self, release: Release) -> bool:
         """Does the release run, whole?"""
-        return len(release.instances) >= release.replicas and len(self.runs(release)) == len(
+        return len(release.instances) >= release.replicas and len(self.running_of(release)) == len(
             release.instances
         )
 
-    def healthy(self, release: Release) -> bool:
+    def is_healthy(self, release: Release) -> bool:
         """Does the release run, whole, and is all of it ready?"""
-        return self.alive(release) and all(
-            self.is_ready(instance) for instance in self.runs(release)
+        return self.is_alive(release) and all(
+            self.is_ready(instance) for instance in self.running_of(release)
         )
 
-    def match(self, release: Release, live: Release) -> Release:
+    def scale_like(self, release: Release, live: Release) -> Release:
         """Give the release as many instances as live has now; returns it with those that are ready.
         A target that does not scale has nothing to do.
         """

@@ -12,7 +12,7 @@ from greenlight.core.prices import cost_per_million_tokens
 from greenlight.core.records import Contender, Evaluation, Failure, Selection
 from greenlight.gate.judge import judge_quality
 from greenlight.gate.objectives import Gate
-from greenlight.select.front import AXES, best_of, front
+from greenlight.select.pareto_front import AXES, choose_best, pareto_front
 
 log = logging.getLogger("greenlight.select")
 
@@ -41,18 +41,18 @@ def select_candidate(folders: Sequence[Path | str], gate: Gate, workload: Worklo
             reason=contender.reason,
             contenders=[contender],
         )
-    contenders = [_contender(folder, gate, workload) for folder in folders]
+    contenders = [_make_contender(folder, gate, workload) for folder in folders]
     passed = [each for each in contenders if each.status == "passed"]
     if not passed:
-        raise _nothing_left(contenders)
+        raise _no_candidate(contenders)
     axis = AXES[gate.select.prefer]
-    on_front = front(passed, axis)
-    winner = best_of(on_front, axis, gate.select.within)
-    told = [
-        _told(each, winner, on_front, gate) if each.status == "passed" else each
+    on_front = pareto_front(passed, axis)
+    winner = choose_best(on_front, axis, gate.select.within)
+    explained = [
+        _explain(each, winner, on_front, gate) if each.status == "passed" else each
         for each in contenders
     ]
-    for each in told:
+    for each in explained:
         log.info("%s %s: %s", each.name, each.status, each.reason)
     index = contenders.index(winner)
     return Selection(
@@ -60,12 +60,12 @@ def select_candidate(folders: Sequence[Path | str], gate: Gate, workload: Worklo
         index=index,
         digest=Evaluation.load(folders[index]).candidate_digest,
         prefer=gate.select.prefer,
-        reason=told[index].reason,
-        contenders=told,
+        reason=explained[index].reason,
+        contenders=explained,
     )
 
 
-def _contender(folder: Path | str, gate: Gate, workload: Workload) -> Contender:
+def _make_contender(folder: Path | str, gate: Gate, workload: Workload) -> Contender:
     """As it stands by itself: failed, refused by an objective, or passed."""
     if failure := Failure.find(folder):
         return Contender(
@@ -91,7 +91,9 @@ def _contender(folder: Path | str, gate: Gate, workload: Workload) -> Contender:
     )
 
 
-def _told(each: Contender, winner: Contender, on_front: list[Contender], gate: Gate) -> Contender:
+def _explain(
+    each: Contender, winner: Contender, on_front: list[Contender], gate: Gate
+) -> Contender:
     """With the reason why it was chosen, or why not."""
     axis, within = AXES[gate.select.prefer], gate.select.within
     best = axis.best(on_front)
@@ -128,13 +130,14 @@ def _told(each: Contender, winner: Contender, on_front: list[Contender], gate: G
     )
 
 
-def _nothing_left(contenders: list[Contender]) -> GreenlightError:
-    told = "; ".join(f"{each.name}: {each.reason}" for each in contenders)
+def _no_candidate(contenders: list[Contender]) -> GreenlightError:
+    reasons = "; ".join(f"{each.name}: {each.reason}" for each in contenders)
     if all(each.status == "failed" for each in contenders):
         return GreenlightError(
-            f"No candidate of the sweep could be made and scored, so nothing was deployed. {told}"
+            "No candidate of the sweep could be made and scored, so nothing was deployed."
+            f" {reasons}"
         )
     return RejectedError(
         "No candidate of the sweep keeps the gate's objectives on quality, so nothing was"
-        f" deployed. {told}. Add a method with more bits."
+        f" deployed. {reasons}. Add a method with more bits."
     )

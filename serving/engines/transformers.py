@@ -7,7 +7,6 @@ own way: greedy or not, with its own seed. For that `ContinuousBatchProcessor` i
 which is not its public interface: transformers is pinned to 5.17.
 """
 
-import importlib
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +20,7 @@ from transformers.generation.continuous_batching.continuous_api import (
 from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingIOs
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
+from greenlight.models.model_class import find_model_class
 from greenlight.serving.engines.base import Engine, EngineConfig, Request, Update
 
 BLOCK_TOKENS = 32
@@ -192,23 +192,7 @@ def load_model(folder: Path, four_bit: bool = False) -> Any:
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
         )
-    return _model_class(config).from_pretrained(folder, local_files_only=True, **options).eval()
-
-
-def _model_class(config: dict[str, Any]) -> Any:
-    """The class named in the config, without importing `AutoModelForCausalLM` and what comes with
-    it (3 s).
-    """
-    try:
-        kind = config["model_type"]
-        return getattr(
-            importlib.import_module(f"transformers.models.{kind}.modeling_{kind}"),
-            config["architectures"][0],
-        )
-    except (KeyError, IndexError, ImportError, AttributeError):
-        from transformers import AutoModelForCausalLM
-
-        return AutoModelForCausalLM
+    return find_model_class(config).from_pretrained(folder, local_files_only=True, **options).eval()
 
 
 engine = Transformers

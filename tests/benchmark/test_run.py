@@ -77,6 +77,21 @@ def deployed(start_stub: StartStub) -> tuple[Deployment, Stub, Stub]:
     return deployment_of(candidate, live), candidate, live
 
 
+def test_a_proxy_of_the_environment_is_not_asked(
+    deployed: tuple[Deployment, Stub, Stub],
+    prompts: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    result = run_benchmark(deployed[0], [], [], tmp_path / "result", *load(prompts))
+    assert (result.complete, result.reason, result.pairs) == (True, "", 12)
+    assert not any(row["error"] for row in rows(tmp_path / "result"))
+
+
 def test_both_colors(deployed: tuple[Deployment, Stub, Stub], prompts: str, tmp_path: Path) -> None:
     deployment, candidate, live = deployed
     folder = tmp_path / "result"

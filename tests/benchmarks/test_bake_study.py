@@ -13,7 +13,7 @@ import pytest
 from benchmarks.bake_study import __main__ as study
 from benchmarks.gate_study.worlds import Noise
 from greenlight.gate.objectives import Bake, load_gate
-from greenlight.rollout.bake import STABLE_EVERY
+from greenlight.rollout.probes import STABLE_EVERY
 from greenlight.stats.confidence_sequence import Comparison, too_many_errors
 
 QUIET = study.Cell(Noise("log-normal", 0.0, "none"), failing=0.0)

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from greenlight.core.records import Decision
-from greenlight.rollout import bluegreen
+from greenlight.rollout import bluegreen, lifecycle
 from greenlight.rollout.kubernetes.target import KubernetesTarget
 from greenlight.rollout.releases import Source
 from tests.cluster.stage import PROMPTS, SERVICE, TIMINGS
@@ -68,7 +68,7 @@ def main() -> None:
         case "rollback":
             promotion = bluegreen.rollback(target, "acted")
         case "recover":
-            found = bluegreen.recover(target, "acted")
+            found = lifecycle.recover(target, "acted")
             print(json.dumps({"outcome": found.outcome if found else "", "reached": reached}))
             return
         case "retire":

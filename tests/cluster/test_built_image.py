@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from greenlight.rollout import bluegreen
+from greenlight.rollout import by_hand
 from greenlight.rollout.releases import Source
 from tests.cluster.cluster import Cluster
 from tests.cluster.stage import PROMPTS, Stage
@@ -36,7 +36,7 @@ def test_it_fetches_and_serves(
     stage = Stage(inside, namespace, bucket, BUILT, {"volumes": [], "volumeMounts": []})
     stage.install()
     uri = stage.artifact(openvino_model, "one")
-    release = bluegreen.deploy(
+    release = by_hand.deploy(
         stage.target, Source(uri, uri), run_id="r", engine="auto", replicas=1, prompts=PROMPTS
     )
     assert (release.engine, stage.target.ask_stable("Hello", 4).color) == ("openvino", "blue")

@@ -9,6 +9,7 @@ import pytest
 from greenlight.core.errors import ConflictError, DeployError, GreenlightError, InputError
 from greenlight.rollout import bluegreen
 from greenlight.rollout.kubernetes.target import KubernetesTarget
+from greenlight.rollout.status import read_status
 from tests.cluster.cluster import Cluster, wait_until
 from tests.cluster.stage import SERVICE, Stage
 from tests.rollout.stage import decision_on
@@ -71,7 +72,7 @@ def test_a_release_goes_live_is_promoted_and_rolled_back(
     assert target.ask_stable("Hello", 4).color == "blue"
     retired = bluegreen.retire(target, deployment.candidate)
     assert retired.outcome == "retired" and target.running("green") == []
-    status = bluegreen.status(target)
+    status = read_status(target)
     assert status.live == "blue" and status.endpoint_open and status.holder is None
 
 

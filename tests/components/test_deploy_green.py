@@ -29,13 +29,13 @@ def evaluation(stage: Stage) -> Evaluation:
 def test_leaves_the_deployment_as_artifact_and_in_the_history(
     stage: Stage, evaluation: Evaluation
 ) -> None:
-    done = stage.door("deploy_green")
+    done = stage.run_component("deploy_green")
     assert done.returncode == 0, done.stdout + done.stderr
     deployment = Deployment.load(stage.folder / "release")
     assert (deployment.live.color, deployment.candidate.color) == ("blue", "green")
-    assert stage.target.healthy(deployment.candidate) and stage.target.healthy(deployment.live), (
-        "they outlive the step"
-    )
+    assert stage.target.is_healthy(deployment.candidate) and stage.target.is_healthy(
+        deployment.live
+    ), "they outlive the step"
     assert deployment.candidate.fingerprint == "f1" and deployment.candidate.engine == "quick"
     assert (
         Deployment.model_validate_json(
@@ -51,7 +51,7 @@ def test_leaves_the_deployment_as_artifact_and_in_the_history(
 
 def test_a_failure_is_one_clear_line_and_leaves_nothing(stage: Stage) -> None:
     (stage.candidate / "fails_to_start").touch()
-    done = stage.door("deploy_green")
+    done = stage.run_component("deploy_green")
     assert done.returncode == 1
     failed = json.loads(done.stdout.splitlines()[-1])
     assert failed["event"] == "failed" and "the weights are of another shape" in failed["message"]
@@ -68,7 +68,7 @@ def test_a_server_that_answers_otherwise_than_the_candidate_did_is_not_left(
 ) -> None:
     golden = [*evaluation.golden, Golden(prompt="Say another.", tokens=2, text=" another")]
     evaluation.model_copy(update={"golden": golden}).save(stage.folder / "evaluation")
-    done = stage.door("deploy_green")
+    done = stage.run_component("deploy_green")
     assert done.returncode == 1
     failed = json.loads(done.stdout.splitlines()[-1])
     assert (

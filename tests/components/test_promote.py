@@ -11,7 +11,7 @@ __all__ = ["stage"]
 
 def test_promote(stage: Stage) -> None:
     stage.save(decision_on(stage.deploy()))
-    done = stage.door("promote")
+    done = stage.run_component("promote")
     assert done.returncode == 0, done.stdout + done.stderr
     promotion = Promotion.load(stage.folder / "promotion")
     assert promotion.outcome == "promoted" and promotion.live.color == "green"
@@ -22,14 +22,14 @@ def test_promote(stage: Stage) -> None:
 
 def test_promote_of_a_rejected_candidate_fails(stage: Stage) -> None:
     stage.save(decision_on(stage.deploy(), verdict="reject"))
-    done = stage.door("promote")
+    done = stage.run_component("promote")
     assert done.returncode == 1 and "only the verdict promote moves traffic" in done.stdout
     assert stage.target.ask_stable("Hello", 2).color == "blue"
 
 
 def test_retire(stage: Stage) -> None:
     stage.save(decision_on(stage.deploy(), verdict="reject"))
-    done = stage.door("retire")
+    done = stage.run_component("retire")
     assert done.returncode == 0, done.stdout + done.stderr
     assert Promotion.load(stage.folder / "promotion").outcome == "retired"
     assert stage.target.running("green") == []

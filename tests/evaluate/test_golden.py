@@ -12,7 +12,7 @@ from greenlight.evaluate.golden import ANSWER, OPENINGS, TELLING, golden_set
 from greenlight.evaluate.scorers import load_scorer
 from greenlight.models.builtin import TINY
 from greenlight.models.checkpoint import open_checkpoint
-from greenlight.rollout.preconditions import GOLDEN_SPARED
+from greenlight.rollout.preconditions import GOLDEN_TOLERANCE
 from greenlight.serving.detokenizer import TextStream, Vocabulary
 from tests.quantize.candidates import Candidates
 
@@ -55,7 +55,7 @@ def test_a_candidate_answers_its_own(golden: list[Golden], candidates: Candidate
 def test_another_candidate_does_not(
     golden: list[Golden], candidates: Candidates, method: str, bits: int
 ) -> None:
-    assert share_answered_otherwise(golden, candidates.make(method, bits)) > GOLDEN_SPARED
+    assert share_answered_otherwise(golden, candidates.make(method, bits)) > GOLDEN_TOLERANCE
 
 
 def test_a_candidate_that_is_as_good_as_its_baseline_has_openings_only(

@@ -11,7 +11,7 @@ import pytest
 from greenlight.core.errors import InputError
 from greenlight.evaluate.windows import load_tokenizer
 from greenlight.models.builtin import CALIBRATION, TINY
-from greenlight.quantize.calibration_text import Calibration, check_calibration, token_ids
+from greenlight.quantize.calibration_text import Calibration, check_calibration, tokenize_documents
 
 CHAT = [
     {"role": "user", "content": "What is a list?"},
@@ -27,32 +27,32 @@ def write(path: Path, rows: list[dict]) -> str:
 def test_builtin_is_the_default() -> None:
     check_calibration("builtin", 128, 2048)
     texts = [json.loads(line)["text"] for line in CALIBRATION.read_text().splitlines()]
-    assert Calibration().documents() == texts
-    chosen = Calibration().chosen()
+    assert Calibration().read_documents() == texts
+    chosen = Calibration().sample_documents()
     assert len(chosen) == 128
     assert {*chosen} < {*texts}
 
 
 def test_choice_is_by_chance_and_the_same_each_time(tmp_path: Path) -> None:
     data = write(tmp_path / "data.jsonl", [{"text": f"text {number}"} for number in range(100)])
-    first = Calibration(data, samples=10).chosen()
-    assert first == Calibration(data, samples=10).chosen()
-    assert first != Calibration(data).documents()[:10]
+    first = Calibration(data, samples=10).sample_documents()
+    assert first == Calibration(data, samples=10).sample_documents()
+    assert first != Calibration(data).read_documents()[:10]
     assert len({*first}) == 10
-    assert len(Calibration(data, samples=1000).chosen()) == 100
+    assert len(Calibration(data, samples=1000).sample_documents()) == 100
 
 
 def test_texts_are_read_as_the_model_reads_them(tmp_path: Path) -> None:
     data = write(tmp_path / "data.jsonl", [{"text": "A list is a mutable sequence."}])
     ids = load_tokenizer(TINY).encode("A list is a mutable sequence.").ids
-    assert token_ids(Calibration(data), TINY) == [ids]
-    assert token_ids(Calibration(data, length=3), TINY) == [ids[:3]]
+    assert tokenize_documents(Calibration(data), TINY) == [ids]
+    assert tokenize_documents(Calibration(data, length=3), TINY) == [ids[:3]]
 
 
 def test_long_text_is_cut_at_the_models_context() -> None:
     long = Calibration(length=10**6)
     assert (
-        max(len(ids) for ids in token_ids(long, TINY))
+        max(len(ids) for ids in tokenize_documents(long, TINY))
         <= json.loads((TINY / "config.json").read_text())["max_position_embeddings"]
     )
 
@@ -64,7 +64,7 @@ def test_chats_go_through_the_chat_template(tmp_path: Path, kind: str) -> None:
         write(path, [{"messages": CHAT}])
     else:
         pq.write_table(pa.table({"messages": [CHAT]}), path)
-    (ids,) = token_ids(Calibration(str(path)), TINY)
+    (ids,) = tokenize_documents(Calibration(str(path)), TINY)
     from transformers import AutoTokenizer
 
     assert ids == AutoTokenizer.from_pretrained(TINY).apply_chat_template(CHAT, return_dict=False)
@@ -75,7 +75,7 @@ def test_chats_without_a_template_are_refused(tmp_path: Path) -> None:
     (folder / "chat_template.jinja").unlink()
     data = write(tmp_path / "data.jsonl", [{"messages": CHAT}])
     with pytest.raises(InputError, match="the model has no chat template") as caught:
-        token_ids(Calibration(data), folder)
+        tokenize_documents(Calibration(data), folder)
     assert caught.value.field == "calibration"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from greenlight.core.errors import InputError
 from greenlight.quantize import hardware
-from greenlight.quantize.hardware import Gpu, check_accelerator, check_here
+from greenlight.quantize.hardware import Gpu, check_accelerator, check_this_machine
 from greenlight.quantize.methods import check_in_cloud, check_machine, methods
 
 NEEDS = Gpu(8.9, "only these do it", instead="w8a8")
@@ -34,7 +34,7 @@ def test_a_machine_without_it_is_refused_with_the_reason(
 
 def test_a_machine_that_has_it_is_let_through(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "_capability_here", lambda: 9.0)
-    check_here("fp8", NEEDS)
+    check_this_machine("fp8", NEEDS)
 
 
 def test_this_machine_is_asked() -> None:

@@ -18,7 +18,13 @@ from greenlight.quantize import hardware
 from greenlight.quantize.candidate import quantize_model
 from greenlight.quantize.methods import methods
 from greenlight.quantize.methods.base import Job
-from greenlight.quantize.reload_check import KEPT_FILE, check_reload, compare, keep, write_probe
+from greenlight.quantize.reload_check import (
+    PREDICTIONS_FILE,
+    check_reload,
+    compare,
+    save_predictions,
+    write_probe,
+)
 from tests.evaluate.test_evaluation import damaged, rerecord
 from tests.quantize.candidates import Candidates
 
@@ -39,7 +45,7 @@ def kept(
         folder = tmp_path_factory.mktemp("kept")
         write_probe(TINY, folder)
         with silence():
-            keep(
+            save_predictions(
                 load_scorer(
                     open_checkpoint("candidate", candidates.make(method, bits)), 1, "float32"
                 ).logits,
@@ -142,7 +148,7 @@ def test_step_that_saved_something_else_fails_and_leaves_nothing(
     """The whole step, with the check in its fresh process."""
 
     def faulty(self: object, job: Job) -> int:
-        shutil.copy(gptq / KEPT_FILE, job.scratch)
+        shutil.copy(gptq / PREDICTIONS_FILE, job.scratch)
         shutil.copytree(
             damaged(candidates.make("gptq", 4), job.scratch, double_one_scale) / "model",
             job.output,
@@ -194,8 +200,8 @@ def test_quantized_model_that_predicts_nan_is_not_kept(tmp_path: Path) -> None:
 
     write_probe(TINY, tmp_path)
     with pytest.raises(IntegrityError, match="before it was saved"):
-        keep(lambda ids: torch.full((len(ids), 4), float("nan")), tmp_path)
-    assert not (tmp_path / KEPT_FILE).exists()
+        save_predictions(lambda ids: torch.full((len(ids), 4), float("nan")), tmp_path)
+    assert not (tmp_path / PREDICTIONS_FILE).exists()
 
 
 def test_copy_that_is_none_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

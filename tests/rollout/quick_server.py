@@ -22,7 +22,7 @@ in_flight = 0
 changed = threading.Condition()
 
 
-def told(name: str) -> bool:
+def is_asked_for(name: str) -> bool:
     return (FOLDER / name).exists()
 
 
@@ -31,7 +31,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/version":
-            digest = "0" * 64 if told("lies") else os.environ["MODEL_DIGEST"]
+            digest = "0" * 64 if is_asked_for("lies") else os.environ["MODEL_DIGEST"]
             self.answer(
                 200,
                 {
@@ -42,8 +42,8 @@ class Handler(BaseHTTPRequestHandler):
                 },
             )
             return
-        slow = float((FOLDER / "slow_start").read_text()) if told("slow_start") else 0.0
-        ready = not told("never_ready") and time.monotonic() - STARTED >= slow
+        slow = float((FOLDER / "slow_start").read_text()) if is_asked_for("slow_start") else 0.0
+        ready = not is_asked_for("never_ready") and time.monotonic() - STARTED >= slow
         self.answer(200 if ready or self.path == "/health" else 503, {"ready": ready})
 
     def do_POST(self) -> None:
@@ -57,15 +57,16 @@ class Handler(BaseHTTPRequestHandler):
                 in_flight -= 1
                 changed.notify_all()
 
-    def generate(self, wish: dict) -> None:
-        if told("sick"):
+    def generate(self, request: dict) -> None:
+        if is_asked_for("sick"):
             self.answer(500, {"error": {"message": "sick"}})
-        elif wish.get("stream"):
-            self.stream(wish["max_length"])
+        elif request.get("stream"):
+            self.stream(request["max_length"])
         else:
-            time.sleep(float((FOLDER / "slow").read_text()) if told("slow") else 0)
+            time.sleep(float((FOLDER / "slow").read_text()) if is_asked_for("slow") else 0)
             self.answer(
-                200, {"text": "word " * wish["max_length"], "release_id": os.environ["RELEASE_ID"]}
+                200,
+                {"text": "word " * request["max_length"], "release_id": os.environ["RELEASE_ID"]},
             )
 
     def stream(self, tokens: int) -> None:
@@ -118,7 +119,7 @@ def drain(server: Server) -> None:
 
 
 def main() -> None:
-    if told("fails_to_start"):
+    if is_asked_for("fails_to_start"):
         sys.exit("the weights are of another shape")
     server = Server((os.environ["HOST"], int(os.environ["PORT"])), Handler)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=drain, args=(server,)).start())

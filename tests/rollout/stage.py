@@ -11,7 +11,14 @@ from pathlib import Path
 
 import psutil
 
-from greenlight.core.records import Decision, Deployment, Model, ObjectiveResult, Promotion
+from greenlight.core.records import (
+    Decision,
+    Deployment,
+    Instance,
+    Model,
+    ObjectiveResult,
+    Promotion,
+)
 from greenlight.models.integrity import content_digest, describe_files
 from greenlight.rollout import bluegreen
 from greenlight.rollout.local.ports import is_free
@@ -152,12 +159,12 @@ class Stage:
             f"not killed at {point}: {done.returncode} {done.stdout} {done.stderr}"
         )
 
-    def door(self, name: str) -> subprocess.CompletedProcess[str]:
-        """Run the door of a step, which finds the artifacts in this stage's folder."""
+    def run_component(self, name: str) -> subprocess.CompletedProcess[str]:
+        """Run the component of a step, which finds the artifacts in this stage's folder."""
         command = [
             sys.executable,
             "-m",
-            "tests.rollout.run_door",
+            "tests.rollout.run_component",
             str(self.folder),
             str(self.port),
             name,
@@ -173,6 +180,20 @@ class Stage:
         for process in ending:
             process.kill()
         psutil.wait_procs(ending, timeout=10)
+
+
+def kill(instance: Instance) -> None:
+    process = psutil.Process(instance.pid)
+    process.kill()
+    psutil.wait_procs([process], timeout=5)
+
+
+def assert_serving(stage: Stage, color: str, digest: str) -> None:
+    answer = stage.target.ask_stable("Hello", 4)
+    live = stage.target.live()
+    assert live is not None
+    assert (answer.color, live.color, live.digest) == (color, color, digest)
+    assert stage.target.is_healthy(live)
 
 
 class Load:

@@ -22,7 +22,7 @@ TOKENS = re.compile(rb'"tokens": (\d+)')
 async def worker(
     session: aiohttp.ClientSession, url: str, tokens: int, stop: Path, count: Counter, order: list
 ) -> None:
-    wish = {
+    request = {
         "prompt": "Hello",
         "max_length": tokens,
         "temperature": 0.0,
@@ -34,7 +34,7 @@ async def worker(
         count["requests"] += 1
         sent = time.time()
         try:
-            async with session.post(f"{url}/generate", json=wish) as response:
+            async with session.post(f"{url}/generate", json=request) as response:
                 color = response.headers.get("x-greenlight-color", "none")
                 if response.status != 200:
                     count["failed"] += 1

@@ -17,7 +17,8 @@ from rich.console import Console
 from greenlight.cli.outcome import show_status
 from greenlight.core.errors import DeployError
 from greenlight.core.records import BakeReference, Decision, Instance, Promotion
-from greenlight.rollout import bluegreen
+from greenlight.rollout import bluegreen, lifecycle
+from greenlight.rollout.status import read_status
 from tests.rollout.stage import Stage, decision_on
 
 COMPARED = {"probes_per_second": 25, "max_slower": 1.12, "confidence": 0.99, "largest_ratio": 1.3}
@@ -158,7 +159,7 @@ def test_status_shows_a_bake_and_what_would_end_it(
     promote(
         stage,
         decision(0.5, **COMPARED),
-        lambda: show_status(Console(file=shown), bluegreen.status(stage.target)),
+        lambda: show_status(Console(file=shown), read_status(stage.target)),
         "promote.baking",
     )
     assert re.search(
@@ -308,7 +309,7 @@ class TestContinued:
         assert state.switch
         old = state.switch.model_dump(exclude={"bake_ends_at", "bake_test", "reference"})
         stage.target.commit(state.having(switch=type(state.switch).model_validate(old)))
-        promotion = bluegreen.recover(stage.target)
+        promotion = lifecycle.recover(stage.target)
         assert promotion and promotion.outcome == "promoted"
 
 

@@ -16,23 +16,10 @@ from greenlight.core.errors import (
     InputError,
     IntegrityError,
 )
-from greenlight.core.records import Deployment, Instance
-from greenlight.rollout import bluegreen
-from tests.rollout.stage import HERE, Stage, decision_on
-
-
-def kill(instance: Instance) -> None:
-    process = psutil.Process(instance.pid)
-    process.kill()
-    psutil.wait_procs([process], timeout=5)
-
-
-def assert_serving(stage: Stage, color: str, digest: str) -> None:
-    answer = stage.target.ask_stable("Hello", 4)
-    live = stage.target.live()
-    assert live is not None
-    assert (answer.color, live.color, live.digest) == (color, color, digest)
-    assert stage.target.healthy(live)
+from greenlight.core.records import Deployment
+from greenlight.rollout import bluegreen, lifecycle
+from greenlight.rollout.status import read_status
+from tests.rollout.stage import HERE, Stage, assert_serving, decision_on, kill
 
 
 class TestDeploy:
@@ -68,7 +55,7 @@ class TestDeploy:
         assert again.candidate.release_id != first.candidate.release_id
         assert not psutil.pid_exists(
             first.candidate.instances[0].pid
-        ) or stage.target.processes.gone(first.candidate.instances[0])
+        ) or stage.target.processes.has_ended(first.candidate.instances[0])
         assert again.live == first.live
 
     def test_a_candidate_with_a_dead_process_is_deployed_again(self, stage: Stage) -> None:
@@ -161,7 +148,7 @@ class TestDeploy:
         self, stage: Stage
     ) -> None:
         stage.promoted()
-        bluegreen.down(stage.target)
+        lifecycle.down(stage.target)
         (stage.candidate / "model" / "config.json").unlink()
         deployment = stage.deploy(stage.another_candidate("next"), fingerprint="f2")
         assert (deployment.live.color, deployment.live.method, deployment.candidate.color) == (
@@ -181,7 +168,7 @@ class TestPromote:
         assert stage.target.running("green") == deployment.candidate.instances, (
             "the processes that were measured"
         )
-        assert stage.target.healthy(deployment.live)
+        assert stage.target.is_healthy(deployment.live)
         assert_serving(stage, "green", deployment.candidate.digest)
         event = stage.target.read().history[-1]
         assert (event.what, event.run_id, len(event.decision)) == ("promoted", "run-1", 12)
@@ -313,7 +300,7 @@ class TestPromote:
             ConflictError, match=f"run killed .promote by .*, process {winner.pid}, since"
         ):
             bluegreen.promote(stage.target, decision, "run-2")
-        assert bluegreen.status(stage.target).holder == holder
+        assert read_status(stage.target).holder == holder
         assert winner.wait(20) == 0
         assert stage.target.holder() is None
         assert bluegreen.promote(stage.target, decision, "run-2").outcome == "already_live"
@@ -334,139 +321,13 @@ class TestPromote:
         assert_serving(stage, "green", decision.deployment.candidate.digest)
 
 
-class TestRetire:
-    def test_stops_the_candidate_and_is_repeatable(self, stage: Stage) -> None:
-        deployment = stage.deploy()
-        for _ in range(2):
-            promotion = bluegreen.retire(stage.target, deployment.candidate)
-            assert promotion.outcome == "retired" and promotion.live == deployment.live
-        assert stage.target.running("green") == []
-        assert_serving(stage, "blue", deployment.live.digest)
-        assert [event.what for event in stage.target.read().history].count("retired") == 1
-
-    def test_never_live(self, stage: Stage) -> None:
-        promotion = stage.promoted()
-        with pytest.raises(GreenlightError, match="is live on green and is not retired"):
-            bluegreen.retire(stage.target, promotion.live)
-        assert_serving(stage, "green", promotion.live.digest)
-
-    def test_leaves_a_release_that_took_its_place(self, stage: Stage) -> None:
-        first = stage.deploy()
-        second = stage.deploy(stage.another_candidate("next"), run_id="run-2", fingerprint="f2")
-        assert "replaced" in bluegreen.retire(stage.target, first.candidate).reason
-        assert stage.target.healthy(second.candidate)
-
-
-class TestRollback:
-    def test_is_instant_while_the_old_color_is_warm(self, stage: Stage) -> None:
-        promoted = stage.promoted()
-        began = time.monotonic()
-        promotion = bluegreen.rollback(stage.target)
-        assert time.monotonic() - began < 2
-        assert promotion.outcome == "rolled_back" and promotion.live == promoted.previous
-        assert_serving(stage, "blue", promotion.live.digest)
-
-    def test_twice_is_once(self, stage: Stage) -> None:
-        stage.promoted()
-        bluegreen.rollback(stage.target)
-        again = bluegreen.rollback(stage.target)
-        assert again.outcome == "already_live" and again.live.color == "blue"
-
-    def test_starts_the_old_release_again_when_it_is_down(self, stage: Stage) -> None:
-        promoted = stage.promoted()
-        stage.target.stop("blue")
-        promotion = bluegreen.rollback(stage.target)
-        assert promoted.previous and promotion.live.release_id == promoted.previous.release_id
-        assert promotion.live.instances != promoted.previous.instances
-        assert_serving(stage, "blue", promoted.previous.digest)
-
-    def test_another_candidate_makes_way(self, stage: Stage) -> None:
-        promoted = stage.promoted()
-        stage.deploy(stage.another_candidate("next"), run_id="run-2", fingerprint="f2")
-        promotion = bluegreen.rollback(stage.target)
-        assert promoted.previous and promotion.live.release_id == promoted.previous.release_id
-        assert_serving(stage, "blue", promoted.previous.digest)
-
-    def test_fails_clearly_when_the_files_are_gone(self, stage: Stage) -> None:
-        promoted = stage.promoted()
-        stage.target.stop("blue")
-        stage.baseline.rename(stage.folder / "elsewhere")
-        with pytest.raises(IntegrityError, match=r"the files of release baseline-.* are gone"):
-            bluegreen.rollback(stage.target)
-        assert_serving(stage, "green", promoted.live.digest)
-
-    def test_fails_clearly_when_the_files_have_changed(self, stage: Stage) -> None:
-        promoted = stage.promoted()
-        stage.target.stop("blue")
-        (stage.baseline / "model" / "config.json").write_text("b4seline")
-        with pytest.raises(IntegrityError):
-            bluegreen.rollback(stage.target)
-        assert_serving(stage, "green", promoted.live.digest)
-
-    def test_nothing_to_go_back_to(self, stage: Stage) -> None:
-        stage.deploy()
-        with pytest.raises(GreenlightError, match="nothing to roll back to"):
-            bluegreen.rollback(stage.target)
-
-
-class TestDown:
-    def test_stops_everything_and_remembers(self, stage: Stage) -> None:
-        promoted = stage.promoted()
-        bluegreen.down(stage.target)
-        assert stage.processes() == []
-        status = bluegreen.status(stage.target)
-        assert (status.live, status.endpoint_open, status.events[0].what) == (
-            "green",
-            False,
-            "down",
-        )
-        assert not any(color.ready for color in status.colors)
-        bluegreen.down(stage.target)
-        assert bluegreen.recover(stage.target) is None
-        assert_serving(stage, "green", promoted.live.digest)
-
-    def test_rollback_after_down(self, stage: Stage) -> None:
-        promoted = stage.promoted()
-        bluegreen.down(stage.target)
-        promotion = bluegreen.rollback(stage.target)
-        assert promoted.previous
-        assert_serving(stage, "blue", promoted.previous.digest)
-        assert promotion.outcome == "rolled_back"
-
-    def test_of_what_was_never_up(self, stage: Stage) -> None:
-        bluegreen.down(stage.target)
-        assert stage.target.read().history == []
-
-
-class TestStatus:
-    def test_shows_both_colors(self, stage: Stage) -> None:
-        deployment = stage.deploy()
-        status = bluegreen.status(stage.target)
-        assert status.endpoint == stage.target.endpoint and status.endpoint_open
-        assert {color.color: (color.live, color.ready) for color in status.colors} == {
-            "blue": (True, True),
-            "green": (False, True),
-        }
-        kill(deployment.candidate.instances[0])
-        status = bluegreen.status(stage.target)
-        assert {color.color: color.ready for color in status.colors} == {
-            "blue": True,
-            "green": False,
-        }
-        assert [event.what for event in status.events] == ["deployed", "went_live"]
-
-    def test_before_anything(self, stage: Stage) -> None:
-        status = bluegreen.status(stage.target)
-        assert status.live is None and not status.endpoint_open and not stage.target.folder.exists()
-
-
 def test_a_corrupt_state_is_a_clear_error_and_serving_goes_on(stage: Stage) -> None:
     deployment = stage.deploy()
     stage.target.store.path.write_text('{"version": ')
     for command in (
-        lambda: bluegreen.status(stage.target),
+        lambda: read_status(stage.target),
         lambda: bluegreen.rollback(stage.target),
-        lambda: bluegreen.down(stage.target),
+        lambda: lifecycle.down(stage.target),
         stage.deploy,
     ):
         with pytest.raises(

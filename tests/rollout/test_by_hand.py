@@ -8,7 +8,7 @@ import pytest
 
 from greenlight.core.errors import DeployError, GreenlightError
 from greenlight.core.records import Release, utc_now
-from greenlight.rollout import bluegreen
+from greenlight.rollout import bluegreen, by_hand, lifecycle
 from greenlight.rollout.releases import Source
 from tests.rollout.stage import PROMPTS, Stage, decision_on
 
@@ -16,7 +16,7 @@ from tests.rollout.stage import PROMPTS, Stage, decision_on
 def deploy(stage: Stage, content: str, **settings: bool) -> Release:
     folder = stage.another_candidate(content)
     source = Source(folder, str(folder))
-    return bluegreen.deploy(
+    return by_hand.deploy(
         stage.target,
         source,
         run_id=content,
@@ -41,12 +41,12 @@ def test_a_model_that_does_not_answer_is_refused_unless_nobody_asks(stage: Stage
     (stage.another_candidate("sick") / "sick").touch()
     source = Source(stage.folder / "sick", str(stage.folder / "sick"))
     with pytest.raises(DeployError):
-        bluegreen.deploy(
+        by_hand.deploy(
             stage.target, source, run_id="r", engine="quick", replicas=1, prompts=PROMPTS
         )
     assert stage.target.running("green") == [] and stage.target.read().green is None
     assert (
-        bluegreen.deploy(
+        by_hand.deploy(
             stage.target,
             source,
             run_id="r",
@@ -61,18 +61,18 @@ def test_a_model_that_does_not_answer_is_refused_unless_nobody_asks(stage: Stage
 
 def test_a_switch_there_and_back(stage: Stage) -> None:
     first, second = deploy(stage, "first"), deploy(stage, "second")
-    promotion = bluegreen.switch(stage.target, "green")
+    promotion = by_hand.switch(stage.target, "green")
     assert (promotion.outcome, promotion.live.release_id) == ("promoted", second.release_id)
     assert stage.target.ask_stable("Hello", 4).color == "green"
-    assert bluegreen.switch(stage.target, "green").outcome == "already_live"
-    assert bluegreen.switch(stage.target, "blue").live.release_id == first.release_id
+    assert by_hand.switch(stage.target, "green").outcome == "already_live"
+    assert by_hand.switch(stage.target, "blue").live.release_id == first.release_id
     assert stage.target.ask_stable("Hello", 4).color == "blue"
 
 
 def test_a_switch_to_nothing_moves_nothing(stage: Stage) -> None:
     deploy(stage, "first")
     with pytest.raises(GreenlightError, match="green holds no release"):
-        bluegreen.switch(stage.target, "green")
+        by_hand.switch(stage.target, "green")
     assert stage.target.ask_stable("Hello", 4).color == "blue"
 
 
@@ -92,11 +92,11 @@ def test_the_old_color_is_scaled_down_when_it_was_kept_warm_long_enough(
     assert state.warm_until and timedelta(seconds=590) < state.warm_until - utc_now() <= timedelta(
         seconds=600
     )
-    bluegreen.recover(stage.target)
+    lifecycle.recover(stage.target)
     assert scaled == []
     stage.target.commit(stage.target.read().having(warm_until=utc_now() - timedelta(seconds=1)))
-    bluegreen.recover(stage.target)
-    bluegreen.recover(stage.target)
+    lifecycle.recover(stage.target)
+    lifecycle.recover(stage.target)
     assert scaled == ["blue"]
     assert stage.target.read().history[-1].what == "scaled_down"
     assert bluegreen.rollback(stage.target).live.color == "blue", (
@@ -115,4 +115,4 @@ def test_a_candidate_under_test_is_not_scaled_down(
         decision_on(stage.deploy(), bake_seconds=0).model_copy(update={"keep_warm_seconds": 0.0}),
     )
     stage.deploy(stage.another_candidate("next"), "run-2")
-    bluegreen.recover(stage.target)
+    lifecycle.recover(stage.target)

@@ -7,8 +7,8 @@ from typing import get_args
 import pytest
 
 from greenlight.core.records import Promotion
-from greenlight.rollout import bluegreen
-from greenlight.rollout.points import Point
+from greenlight.rollout import bluegreen, lifecycle
+from greenlight.rollout.log_points import Point
 from tests.rollout.stage import Stage, decision_on
 
 
@@ -56,7 +56,7 @@ def promoted_after_a_kill(stage: Stage, point: str, again: str) -> Promotion | N
     return (
         bluegreen.promote(stage.target, decision, "again")
         if again == "promote"
-        else bluegreen.recover(stage.target)
+        else lifecycle.recover(stage.target)
     )
 
 
@@ -90,14 +90,14 @@ def test_recover_finishes_a_promotion_whose_traffic_moved_and_forgets_one_whose_
     assert (promotion is not None and promotion.outcome == "promoted") == moved
     assert stage.target.ask_stable("Hello", 4).color == ("green" if moved else "blue")
     assert_one_process_a_color(stage)
-    assert bluegreen.recover(stage.target) is None
+    assert lifecycle.recover(stage.target) is None
 
 
 def test_recover_goes_back_when_the_new_color_does_badly(stage: Stage) -> None:
     decision = decision_on(stage.deploy(), bake_seconds=0.5)
     stage.killed("promote.verified", "promote", stage.save(decision))
     (stage.candidate / "sick").touch()
-    promotion = bluegreen.recover(stage.target)
+    promotion = lifecycle.recover(stage.target)
     assert promotion and promotion.outcome == "rolled_back"
     assert stage.target.ask_stable("Hello", 4).color == "blue"
     assert bluegreen.promote(stage.target, decision).outcome == "rolled_back"
@@ -108,7 +108,7 @@ def test_recover_goes_back_when_what_was_measured_is_gone(stage: Stage) -> None:
     decision = decision_on(stage.deploy())
     stage.killed("promote.switched", "promote", stage.save(decision))
     stage.close()
-    promotion = bluegreen.recover(stage.target)
+    promotion = lifecycle.recover(stage.target)
     assert (
         promotion
         and promotion.outcome == "rolled_back"
@@ -124,7 +124,7 @@ def test_recover_is_not_stuck_when_neither_color_can_come_back(stage: Stage) -> 
     stage.close()
     for folder in (stage.baseline, stage.candidate):
         folder.rename(stage.folder / f"{folder.name}-moved")
-    assert bluegreen.recover(stage.target) is None
+    assert lifecycle.recover(stage.target) is None
     (stage.folder / "baseline-moved").rename(stage.baseline)
     deployment = stage.deploy(stage.another_candidate("next"))
     assert deployment.live.method == "none"
@@ -135,7 +135,7 @@ def test_recover_finishes_a_rollback_after_a_restart_of_the_machine(stage: Stage
     stage.promoted()
     stage.killed("rollback.switched", "rollback")
     stage.close()
-    promotion = bluegreen.recover(stage.target)
+    promotion = lifecycle.recover(stage.target)
     assert promotion and promotion.outcome == "rolled_back" and not promotion.reason
     assert stage.target.ask_stable("Hello", 4).color == "blue"
     assert stage.target.running("green") == []

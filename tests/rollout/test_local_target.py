@@ -13,8 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from greenlight.benchmark.plan import Side
+from greenlight.benchmark.versions import read_versions
 from greenlight.core.errors import InputError
-from greenlight.rollout import bluegreen
+from greenlight.rollout import lifecycle
 from greenlight.rollout.local.ports import SERVING_PORTS, free_port
 from greenlight.rollout.local.processes import Processes, _ended
 from greenlight.rollout.local.target import LocalTarget
@@ -58,14 +60,14 @@ def test_a_process_is_found_by_its_mark_by_whoever_looks(
         "its child is not an instance"
     )
     assert elsewhere.find("green") == [] and Processes(tmp_path / "other", TIMINGS).find() == []
-    assert not elsewhere.gone(instance)
+    assert not elsewhere.has_ended(instance)
 
 
 def test_the_end_of_a_process_is_the_end_of_its_children(processes: Processes) -> None:
     instance = start(processes, "blue", PARENT)
     child = psutil.Process(instance.pid).children()[0]
     processes.end("blue")
-    assert processes.gone(instance) and _ended(child)
+    assert processes.has_ended(instance) and _ended(child)
     processes.end("blue")
 
 
@@ -84,7 +86,10 @@ def test_a_process_that_does_not_listen_is_killed_in_the_end(tmp_path: Path) -> 
     instance = start(quick, "blue", STUBBORN)
     began = time.monotonic()
     quick.end("blue")
-    assert quick.gone(instance) and 0.5 <= time.monotonic() - began < 0.5 + module.KILL_MARGIN_S + 2
+    assert (
+        quick.has_ended(instance)
+        and 0.5 <= time.monotonic() - began < 0.5 + module.KILL_MARGIN_S + 2
+    )
 
 
 def test_sigterm_is_sent_once_however_often_the_end_is_asked_for(processes: Processes) -> None:
@@ -95,7 +100,7 @@ def test_sigterm_is_sent_once_however_often_the_end_is_asked_for(processes: Proc
     )
     start(processes, "blue", count)
     for _ in range(3):
-        processes._tell_to_end(processes.find("blue")[0])
+        processes._send_sigterm(processes.find("blue")[0])
         time.sleep(0.2)
     assert processes.log_path("blue-0").read_text().count("term") == 1
 
@@ -118,14 +123,14 @@ def test_streams_in_flight_outlive_the_runner_and_a_stop(stage: Stage) -> None:
         assert time.monotonic() - began > 0.5
         result = load.stop()
     assert (result["cut"], result["failed"], result["whole"]) == (0, 0, 2)
-    assert stage.target.processes.gone(deployment.live.instances[0])
+    assert stage.target.processes.has_ended(deployment.live.instances[0])
 
 
 def test_down_lets_streams_finish(stage: Stage) -> None:
     stage.deploy()
     with Load(stage, "keepalive", connections=2, tokens=100) as load:
         load.stop_file.touch()
-        bluegreen.down(stage.target)
+        lifecycle.down(stage.target)
         result = load.stop()
     assert (result["cut"], result["failed"], result["whole"]) == (0, 0, 2)
 
@@ -170,13 +175,27 @@ def test_a_check_is_cheap(tmp_path: Path) -> None:
     code = f"""
 import sys, time
 from greenlight.rollout.targets import open_target
-from greenlight.rollout import bluegreen
+
 target = open_target("local", "llm", "default", {str(tmp_path)!r}, {endpoint_port()})
 target.check()
 assert target.live() is None
-heavy = {{"psutil", "requests", "aiohttp", "numpy", "kfp", "torch"}} & set(sys.modules)
+heavy = {{"psutil", "requests", "httpx", "aiohttp", "numpy", "kfp", "torch"}} & set(sys.modules)
 assert not heavy, heavy
 """
     began = time.monotonic()
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     assert time.monotonic() - began < 2
+
+
+def test_a_proxy_of_the_environment_does_not_stand_in_between(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    promotion = stage.promoted()
+    assert promotion.outcome == "promoted" and promotion.errors == 0
+    url = stage.target.endpoint
+    (version,) = read_versions([Side(role="live", color="green", endpoints=(url,))]).values()
+    assert isinstance(version, dict) and version["release_id"] == promotion.live.release_id

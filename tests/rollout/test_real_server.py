@@ -13,7 +13,7 @@ from greenlight.core.records import Golden
 from greenlight.evaluate.evaluation import evaluate_model
 from greenlight.evaluate.reference import make_reference
 from greenlight.models.builtin import HELDOUT, TINY
-from greenlight.rollout import bluegreen
+from greenlight.rollout import bluegreen, lifecycle
 from greenlight.rollout.local.target import LocalTarget
 from greenlight.rollout.target import Timings
 from tests.rollout.stage import Load, Stage, decision_on, make_model
@@ -89,7 +89,7 @@ def test_deploy_promote_rollback_down(real: Stage, monkeypatch: pytest.MonkeyPat
             golden=golden,
         )
     began = time.monotonic()
-    bluegreen.down(real.target)
+    lifecycle.down(real.target)
     print(
         f"down: {time.monotonic() - began:.1f} s; requests:"
         f" {[result['requests'] for result in results.values()]}"

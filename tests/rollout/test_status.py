@@ -8,19 +8,20 @@ from rich.console import Console
 from greenlight.cli.outcome import show_status
 from greenlight.rollout import bluegreen
 from greenlight.rollout.state import Switch, decision_id
-from tests.rollout.stage import Stage, decision_on
+from greenlight.rollout.status import read_status
+from tests.rollout.stage import Stage, decision_on, kill
 
 
 def shown(stage: Stage) -> str:
     console = Console(file=io.StringIO(), width=80, highlight=False)
-    show_status(console, bluegreen.status(stage.target))
+    show_status(console, read_status(stage.target))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
 def test_the_first_release_went_live_without_a_decision(stage: Stage) -> None:
     deployment = stage.deploy()
-    status = bluegreen.status(stage.target)
+    status = read_status(stage.target)
     assert (status.live_since, status.live_decision) == (stage.target.read().history[0].at, "")
     words = (
         f"{deployment.live.release_id} is live since {status.live_since:%Y-%m-%d %H:%M:%S} UTC,"
@@ -53,9 +54,9 @@ def test_the_time_is_whole_on_80_columns_however_long_the_model_s_name(stage: St
 
 def test_a_promotion_then_a_rollback(stage: Stage) -> None:
     decision = decision_on(stage.deploy(), bake_seconds=0)
-    before = bluegreen.status(stage.target).live_since
+    before = read_status(stage.target).live_since
     promotion = bluegreen.promote(stage.target, decision, "run-1")
-    status = bluegreen.status(stage.target)
+    status = read_status(stage.target)
     assert (
         before
         and promotion.switched_at
@@ -65,7 +66,7 @@ def test_a_promotion_then_a_rollback(stage: Stage) -> None:
     assert status.live_decision == decision_id(decision)
     assert f"UTC, from run run-1, by decision {decision_id(decision)}" in shown(stage)
     bluegreen.rollback(stage.target)
-    back = bluegreen.status(stage.target)
+    back = read_status(stage.target)
     assert back.live_since and back.live_since > status.live_since and back.live_decision == ""
 
 
@@ -77,7 +78,7 @@ def test_a_bake_that_went_badly_gives_live_a_new_beginning(stage: Stage) -> None
             "rolled_back", state.green, "run-1", "d1", "3 of 40 probes failed."
         )
     )
-    status = bluegreen.status(stage.target)
+    status = read_status(stage.target)
     assert (
         status.live == "blue"
         and status.live_since == stage.target.read().history[-1].at
@@ -93,5 +94,27 @@ def test_while_a_move_is_baked_the_new_release_counts(stage: Stage) -> None:
         action="promote", release=state.green, back=state.blue, decision="d2", switched_at=moved
     )
     stage.target.commit(state.having(live="green", switch=switch))
-    status = bluegreen.status(stage.target)
+    status = read_status(stage.target)
     assert (status.live_since, status.live_decision) == (moved, "d2")
+
+
+class TestStatus:
+    def test_shows_both_colors(self, stage: Stage) -> None:
+        deployment = stage.deploy()
+        status = read_status(stage.target)
+        assert status.endpoint == stage.target.endpoint and status.endpoint_open
+        assert {color.color: (color.live, color.ready) for color in status.colors} == {
+            "blue": (True, True),
+            "green": (False, True),
+        }
+        kill(deployment.candidate.instances[0])
+        status = read_status(stage.target)
+        assert {color.color: color.ready for color in status.colors} == {
+            "blue": True,
+            "green": False,
+        }
+        assert [event.what for event in status.events] == ["deployed", "went_live"]
+
+    def test_before_anything(self, stage: Stage) -> None:
+        status = read_status(stage.target)
+        assert status.live is None and not status.endpoint_open and not stage.target.folder.exists()

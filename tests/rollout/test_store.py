@@ -1,7 +1,10 @@
 """The state file and the lease."""
 
+import json
+import logging
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -10,8 +13,12 @@ from pathlib import Path
 import pytest
 
 from greenlight.core.errors import ConflictError, IntegrityError
+from greenlight.rollout import state as state_module
 from greenlight.rollout.local.store import Store
 from greenlight.rollout.state import HISTORY_LIMIT, ServiceState
+
+OLD_STATE = Path(__file__).parent / "state_of_release_0_1_0.json"
+"""Written by the release before this one, after a promotion."""
 
 
 def add_ten(folder: Path) -> int:
@@ -64,7 +71,7 @@ def test_the_history_does_not_grow_for_ever() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", '{"schema_version": 2, "service": "llm"}', '{"service": "llm", "surprise": 1}'],
+    ["", "{", "[]", '{"schema_version": 2, "service": "llm"}', '{"service": "llm", "live": 1}'],
 )
 def test_what_is_no_state_is_a_clear_error(tmp_path: Path, content: str) -> None:
     store = Store(tmp_path, "llm")
@@ -117,3 +124,47 @@ def test_what_was_started_under_a_lease_does_not_hold_it(tmp_path: Path) -> None
     finally:
         child.kill()
         child.wait()
+
+
+def test_the_state_of_the_release_before_is_read_and_carried_on(tmp_path: Path) -> None:
+    shutil.copy(OLD_STATE, tmp_path / "state.json")
+    store = Store(tmp_path, "llm-inference")
+    state = store.read()
+    assert (state.live, state.version, state.port) == ("green", "7", 8080)
+    assert state.live_release and state.live_release.release_id == "optimum8-78a378e0"
+    assert state.previous == state.blue and state.decision == "df688723910f"
+    assert [event.what for event in state.history] == ["went_live", "deployed", "promoted"]
+    written = store.commit(state.noting("down", state.live_release))
+    assert written.version == "8" and store.read() == written
+    before, after = json.loads(OLD_STATE.read_text()), json.loads(store.path.read_text())
+    changed = {"version", "history"}
+    assert {key: value for key, value in after.items() if key not in changed} == {
+        key: value for key, value in before.items() if key not in changed
+    }, "the proxy of that release, which may still run, reads it too"
+
+
+def test_fields_of_a_newer_version_are_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_module, "_warned", set())
+    document = json.loads(OLD_STATE.read_text())
+    document["region"] = "eu"
+    document["green"]["instances"][0]["zone"] = {"name": "b"}
+    document["history"][1]["ticket"] = 7
+    (tmp_path / "state.json").write_text(json.dumps(document))
+    store = Store(tmp_path, "llm-inference")
+    with caplog.at_level(logging.WARNING):
+        state = store.read()
+        assert store.read() == state
+    assert state == ServiceState.model_validate_json(OLD_STATE.read_text())
+    (warning,) = caplog.messages
+    for field in ("region", "green.instances.0.zone", "history.1.ticket"):
+        assert field in warning
+    assert str(store.path) in warning
+
+
+def test_what_else_is_wrong_beside_a_new_field_is_refused(tmp_path: Path) -> None:
+    document = json.loads(OLD_STATE.read_text()) | {"region": "eu", "live": "red"}
+    (tmp_path / "state.json").write_text(json.dumps(document))
+    with pytest.raises(IntegrityError, match="is not readable"):
+        Store(tmp_path, "llm-inference").read()

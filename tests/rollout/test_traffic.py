@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from greenlight.rollout import bluegreen
+from greenlight.rollout import bluegreen, lifecycle
 from tests.rollout.stage import Load, Stage, decision_on
 
 
@@ -49,7 +49,7 @@ def test_the_runner_is_killed_at_the_switch_under_load(stage: Stage) -> None:
     decision = decision_on(stage.deploy())
     with Load(stage, "keepalive") as load:
         stage.killed("promote.switched", "promote", stage.save(decision))
-        bluegreen.recover(stage.target)
+        lifecycle.recover(stage.target)
         assert_whole(load.stop(), at_least=20)
 
 

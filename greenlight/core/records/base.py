@@ -5,7 +5,6 @@ that a folder with a readable record is a complete one. Raw samples lie beside i
 files of a model lie in `model/`.
 """
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Self
@@ -13,6 +12,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from greenlight.core.errors import IntegrityError
+from greenlight.core.files import write_file
 
 RECORD_FILE = "record.json"
 MODEL_FOLDER = "model"
@@ -42,15 +42,8 @@ class Record(Part):
         """Write `record.json` into `folder`, atomically and durably. Call it after everything else
         in there is written.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / RECORD_FILE
-        partial = folder / f".{RECORD_FILE}.partial"
-        with open(partial, "w") as file:
-            file.write(self.model_dump_json(indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        path = Path(folder) / RECORD_FILE
+        write_file(path, self.model_dump_json(indent=2) + "\n")
         return path
 
     @classmethod

@@ -9,6 +9,9 @@ from greenlight.core.records.base import Action, Part, Record, Verdict, utc_now
 from greenlight.core.records.models import Metric, Speed
 from greenlight.core.records.serving import Deployment, Release
 
+KEEP_WARM_SECONDS = 1800.0
+"""How long the old color stays up for an instant rollback, where a gate does not say otherwise."""
+
 
 class ObjectiveResult(Part):
     """One line of a gate, judged."""
@@ -132,7 +135,7 @@ class Decision(Record):
     bake_seconds: float = 0.0
     bake_max_errors: int = 0
     bake_test: BakeTest = BakeTest()
-    keep_warm_seconds: float = 1800.0
+    keep_warm_seconds: float = KEEP_WARM_SECONDS
     code_version: str = ""
     decided_at: datetime = Field(default_factory=utc_now)
 

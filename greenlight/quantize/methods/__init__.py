@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 
 from greenlight.core.errors import InputError
-from greenlight.quantize.hardware import check_accelerator, check_here
+from greenlight.quantize.hardware import check_accelerator, check_this_machine
 from greenlight.quantize.methods.base import Capability, Method
 
 __all__ = [
@@ -38,7 +38,7 @@ def methods() -> dict[str, Method]:
 
 
 def check_method(method: str, bits: int) -> Method:
-    """The method of this name, if it supports so many bits a weight.
+    """The method of this name, if it supports so many bits per weight.
 
     Raises:
         InputError: there is no such method, or it does not do these bits.
@@ -95,7 +95,7 @@ def check_machine(method: str) -> None:
         InputError: it lacks the hardware.
         GreenlightError: it lacks the library.
     """
-    check_here(method, methods()[method].gpu)
+    check_this_machine(method, methods()[method].gpu)
     check_installed(method)
 
 

@@ -7,7 +7,7 @@ block.
 
 from typing import Any
 
-from greenlight.quantize.llm_compressor import KEPT, Compressor, weights_only
+from greenlight.quantize.llm_compressor import FULL_PRECISION_LAYERS, Compressor, weights_only
 
 
 class Awq(Compressor):
@@ -28,7 +28,8 @@ class Awq(Compressor):
         return [
             AWQModifier(),
             QuantizationModifier(
-                config_groups=weights_only(model, bits, symmetric=False), ignore=KEPT
+                config_groups=weights_only(model, bits, symmetric=False),
+                ignore=FULL_PRECISION_LAYERS,
             ),
         ]
 

@@ -12,7 +12,7 @@ from greenlight.quantize.calibration_text import Calibration
 from greenlight.quantize.hardware import Gpu
 
 SHARD_BYTES = 5_000_000_000
-"""Most bytes of a file of weights, unless one tensor alone is larger: what copies, caches and
+"""Maximum bytes per file of weights, unless one tensor alone is larger: what copies, caches and
 mounts of buckets handle well. transformers writes 50 GB.
 """
 
@@ -37,12 +37,12 @@ class Job:
     Attributes:
         model: folder of the full-precision checkpoint. Only read.
         output: empty folder for the quantized one.
-        bits: bits a weight.
+        bits: bits per weight.
         calibration: for methods that calibrate.
         scratch: folder for temporary files; it is removed afterwards.
         limits: on quality, for methods that search; see `greenlight.gate.quality_limits`.
-        shard_bytes: most bytes of a file of weights, where the format can be split (OpenVINO is one
-            file).
+        shard_bytes: maximum bytes per file of weights, where the format can be split (OpenVINO
+            is one file).
     """
 
     model: Path
@@ -59,7 +59,7 @@ class Method(ABC):
 
     Attributes:
         name: as the user writes it.
-        bits: bits a weight that it can do. Empty: it takes any number and ignores it.
+        bits: bits per weight that it can do. Empty: it takes any number and ignores it.
         library: who does the work, for people.
         packages: distributions whose versions are recorded; the first must be installed.
         format: of the result.
@@ -91,8 +91,8 @@ class Method(ABC):
 
     @abstractmethod
     def quantize(self, job: Job) -> int:
-        """Write the quantized checkpoint to `job.output`, and `keep` what the model in memory
-        predicts (greenlight/quantize/reload_check.py).
+        """Write the quantized checkpoint to `job.output`, and call `save_predictions` with what the
+        model in memory predicts (greenlight/quantize/reload_check.py).
 
         Returns:
             The peak memory in bytes of the process that did it.
@@ -101,7 +101,7 @@ class Method(ABC):
             GreenlightError: it did not work. Holds the end of what the library printed.
         """
 
-    def path(self, job: Job) -> list[Trial]:
+    def list_trials(self, job: Job) -> list[Trial]:
         """Of a method that searches: what it tried, once `quantize` is done."""
         return []
 

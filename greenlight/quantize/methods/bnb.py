@@ -4,11 +4,14 @@ Needs no calibration.
 Embeddings and the output layer stay in full precision.
 """
 
+import json
 from pathlib import Path
 
 from greenlight.core.child_process import run_module
+from greenlight.models.file_selection import CONFIG
+from greenlight.models.model_class import find_model_class
 from greenlight.quantize.methods.base import Job, Method
-from greenlight.quantize.reload_check import keep
+from greenlight.quantize.reload_check import save_predictions
 
 
 class BitsAndBytes(Method):
@@ -39,7 +42,7 @@ class BitsAndBytes(Method):
 def work(model: str, output: str, bits: str, scratch: str, shard_bytes: str) -> None:
     """Runs in a process of its own: quantize while loading, save."""
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig
 
     if bits == "4":
         config = BitsAndBytesConfig(
@@ -48,7 +51,8 @@ def work(model: str, output: str, bits: str, scratch: str, shard_bytes: str) -> 
     else:
         config = BitsAndBytesConfig(load_in_8bit=True)
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    loaded = AutoModelForCausalLM.from_pretrained(
+    described = json.loads((Path(model) / CONFIG).read_bytes())
+    loaded = find_model_class(described).from_pretrained(
         Path(model),
         dtype="auto",
         quantization_config=config,
@@ -58,7 +62,7 @@ def work(model: str, output: str, bits: str, scratch: str, shard_bytes: str) -> 
     # Saved first: on a CPU with AVX512-BF16 the first prediction packs the weights anew, and
     # release 0.50 saves something else after that.
     loaded.save_pretrained(output, max_shard_size=int(shard_bytes))
-    keep(
+    save_predictions(
         lambda ids: loaded(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0],
         Path(scratch),
     )

@@ -1,11 +1,11 @@
 """FP8 (E4M3, arXiv:2209.05433) through llm-compressor: weights of 8 bits a channel, activations of
-8 bits a token, scaled as they come. No calibration.
+8 bits per token, scaled as they come. No calibration.
 """
 
 from typing import Any
 
 from greenlight.quantize.hardware import Gpu
-from greenlight.quantize.llm_compressor import KEPT, Compressor
+from greenlight.quantize.llm_compressor import FULL_PRECISION_LAYERS, Compressor
 
 
 class Fp8(Compressor):
@@ -21,7 +21,11 @@ class Fp8(Compressor):
     def recipe(self, model: Any, bits: int) -> list[Any]:
         from llmcompressor.modifiers.quantization import QuantizationModifier
 
-        return [QuantizationModifier(targets="Linear", scheme="FP8_DYNAMIC", ignore=KEPT)]
+        return [
+            QuantizationModifier(
+                targets="Linear", scheme="FP8_DYNAMIC", ignore=FULL_PRECISION_LAYERS
+            )
+        ]
 
 
 method = Fp8()

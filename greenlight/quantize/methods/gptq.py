@@ -8,7 +8,7 @@ silently corrupt; compressed-tensors checkpoints load in transformers and vLLM.
 
 from typing import Any
 
-from greenlight.quantize.llm_compressor import KEPT, Compressor, weights_only
+from greenlight.quantize.llm_compressor import FULL_PRECISION_LAYERS, Compressor, weights_only
 
 
 class Gptq(Compressor):
@@ -19,7 +19,7 @@ class Gptq(Compressor):
     def recipe(self, model: Any, bits: int) -> list[Any]:
         from llmcompressor.modifiers.gptq import GPTQModifier
 
-        return [GPTQModifier(config_groups=weights_only(model, bits), ignore=KEPT)]
+        return [GPTQModifier(config_groups=weights_only(model, bits), ignore=FULL_PRECISION_LAYERS)]
 
 
 method = Gptq()

@@ -11,7 +11,7 @@ from pathlib import Path
 from greenlight.core.child_process import run_module
 from greenlight.core.errors import GreenlightError, InputError
 from greenlight.core.records import Trial
-from greenlight.quantize.calibration_text import texts
+from greenlight.quantize.calibration_text import cut_texts
 from greenlight.quantize.methods.base import Job
 from greenlight.quantize.openvino import EXPORT, OpenVINO
 from greenlight.quantize.search import FULL_FOLDER, PATH_FILE, REFERENCE_FOLDER
@@ -36,7 +36,7 @@ class Smallest(OpenVINO):
     def quantize(self, job: Job) -> int:
         from greenlight.gate.evidence import MIN_DOCUMENTS
 
-        found = texts(job.calibration, job.model, DOCUMENTS, TOKENS)
+        found = cut_texts(job.calibration, job.model, DOCUMENTS, TOKENS)
         if len(found) < MIN_DOCUMENTS:
             raise InputError(
                 "calibration",
@@ -65,14 +65,14 @@ class Smallest(OpenVINO):
             peak_memory,
             self.run("greenlight.quantize.openvino_search", [str(job.output), job.limits], job),
         )
-        if not any(trial.passed for trial in self.path(job)):
+        if not any(trial.passed for trial in self.list_trials(job)):
             raise GreenlightError(
                 f"No mix of 4 and 8 bits keeps the limits ({job.limits}). Of everything in 8 bits,"
-                f" {self.path(job)[-1].reason}"
+                f" {self.list_trials(job)[-1].reason}"
             )
         return peak_memory
 
-    def path(self, job: Job) -> list[Trial]:
+    def list_trials(self, job: Job) -> list[Trial]:
         return [
             Trial.model_validate(each)
             for each in json.loads((job.scratch / PATH_FILE).read_bytes())

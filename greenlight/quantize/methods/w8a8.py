@@ -1,5 +1,5 @@
 """SmoothQuant (arXiv:2211.10438), then GPTQ, through llm-compressor: weights of 8 bits a channel,
-activations of 8 bits a token, scaled as they come (W8A8).
+activations of 8 bits per token, scaled as they come (W8A8).
 
 Both factors of a matrix product are integers, which vLLM multiplies as such; transformers computes
 with the same rounding in floating point.
@@ -7,7 +7,7 @@ with the same rounding in floating point.
 
 from typing import Any
 
-from greenlight.quantize.llm_compressor import KEPT, Compressor
+from greenlight.quantize.llm_compressor import FULL_PRECISION_LAYERS, Compressor
 
 SMOOTHING = 0.8
 """How much of the activations' outliers moves into the weights: alpha of the paper, as
@@ -26,7 +26,7 @@ class W8A8(Compressor):
 
         return [
             SmoothQuantModifier(smoothing_strength=SMOOTHING),
-            GPTQModifier(targets="Linear", scheme="W8A8", ignore=KEPT),
+            GPTQModifier(targets="Linear", scheme="W8A8", ignore=FULL_PRECISION_LAYERS),
         ]
 
 

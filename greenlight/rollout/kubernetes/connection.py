@@ -98,7 +98,8 @@ class Connection:
         """One call. Raises ApiError with the server's own words, GreenlightError when it cannot be
         reached for a minute.
         """
-        return json.loads(self.text(method, path, body, content_type, query) or "{}")
+        found: Json = json.loads(self.text(method, path, body, content_type, query) or "{}")
+        return found
 
     def text(
         self,

@@ -4,9 +4,10 @@ image, resources and nodes.
 
 import hashlib
 import logging
-import time
+import math
 
 from greenlight.core.errors import DeployError, InputError
+from greenlight.core.waiting import wait_for
 from greenlight.rollout.kubernetes.connection import ApiError, Connection, Json
 from greenlight.rollout.kubernetes.pods import last_lines
 
@@ -47,7 +48,7 @@ def run_job(
     earlier = connection.find(f"{batch}/jobs/{name}")
     if earlier and _ended(earlier) == "Failed":
         connection.delete(f"{batch}/jobs/{name}")
-        _wait_gone(connection, f"{batch}/jobs/{name}", poll)
+        _wait_until_deleted(connection, f"{batch}/jobs/{name}", poll)
         earlier = None
     if earlier is None:
         try:
@@ -83,45 +84,42 @@ def _job(template: Json, name: str, environment: dict[str, str], seconds: float,
 
 
 def _wait(connection: Connection, namespace: str, name: str, seconds: float, poll: float) -> None:
-    began = said = time.monotonic()
     path = f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}"
-    while True:
+
+    def look(elapsed: float) -> bool | None:
         job = connection.get(path)
         ended = _ended(job)
         if ended == "Complete":
-            return
-        elapsed = time.monotonic() - began
-        stuck = (
-            _stuck(connection, namespace, name)
-            if elapsed > PENDING_S and not job.get("status", {}).get("ready")
-            else ""
+            return True
+        waits = elapsed > PENDING_S and not job.get("status", {}).get("ready")
+        stuck = _stuck(connection, namespace, name) if waits else ""
+        if ended or stuck:
+            failed = [
+                one.get("message", "")
+                for one in job.get("status", {}).get("conditions", [])
+                if one["type"] == "Failed"
+            ]
+            raise _failure(connection, namespace, name, next(iter(failed), "") or stuck)
+        return None
+
+    def report(elapsed: float) -> None:
+        log.info(
+            "Job %s has run for %.0f s",
+            name,
+            elapsed,
+            extra={"figure": f"job runs {elapsed:.0f} s"},
         )
-        if ended or stuck or elapsed > seconds + PENDING_S:
-            reason = (
-                next(
-                    (
-                        one.get("message", "")
-                        for one in job.get("status", {}).get("conditions", [])
-                        if one["type"] == "Failed"
-                    ),
-                    "",
-                )
-                or stuck
-            )
-            lines = "".join(
-                last_lines(connection, namespace, pod, container)
-                for pod, container in _pods(connection, namespace, name)[:1]
-            )
-            raise DeployError(f"Job {name} failed: {reason or 'it did not end in time'}.{lines}")
-        if time.monotonic() - said >= 2.0:
-            said = time.monotonic()
-            log.info(
-                "Job %s runs for %.0f s",
-                name,
-                elapsed,
-                extra={"figure": f"job runs {elapsed:.0f} s"},
-            )
-        time.sleep(poll)
+
+    if not wait_for(look, seconds=seconds + PENDING_S, interval=poll, report=report):
+        raise _failure(connection, namespace, name, "")
+
+
+def _failure(connection: Connection, namespace: str, name: str, reason: str) -> DeployError:
+    lines = "".join(
+        last_lines(connection, namespace, pod, container)
+        for pod, container in _pods(connection, namespace, name)[:1]
+    )
+    return DeployError(f"Job {name} failed: {reason or 'it did not end in time'}.{lines}")
 
 
 def _ended(job: Json) -> str:
@@ -164,6 +162,9 @@ def _stuck(connection: Connection, namespace: str, job: str) -> str:
     )
 
 
-def _wait_gone(connection: Connection, path: str, poll: float) -> None:
-    while connection.find(path) is not None:
-        time.sleep(poll)
+def _wait_until_deleted(connection: Connection, path: str, poll: float) -> None:
+    wait_for(
+        lambda elapsed: True if connection.find(path) is None else None,
+        seconds=math.inf,
+        interval=poll,
+    )

@@ -51,7 +51,7 @@ def pods_of(connection: Connection, namespace: str, selector: dict[str, str]) ->
     return sorted((_pod(one) for one in found if _stays(one)), key=lambda pod: pod.name)
 
 
-def gone_or_going(connection: Connection, namespace: str, selector: dict[str, str]) -> int:
+def count_pods(connection: Connection, namespace: str, selector: dict[str, str]) -> int:
     """How many pods are still there, those on their way out too."""
     labels = ",".join(f"{key}={value}" for key, value in sorted(selector.items()))
     return len(

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from greenlight.core.errors import ConflictError, GreenlightError, InputError, IntegrityError
 from greenlight.core.records import utc_now
 from greenlight.rollout.kubernetes.connection import ApiError, Connection, Json
-from greenlight.rollout.state import OTHER, Action, Event, Holder, ServiceState, who
+from greenlight.rollout.state import OTHER, Action, Event, Holder, ServiceState, parse_document, who
 
 log = logging.getLogger("greenlight.rollout")
 
@@ -38,6 +38,7 @@ EVENT_REASONS = {
     "restarted": "Restarted",
     "down": "Down",
     "scaled_down": "ScaledDown",
+    "asleep": "Asleep",
 }
 LEASE_SECONDS, RENEW_SECONDS = 15, 3.0
 TRIES = 20
@@ -111,7 +112,7 @@ class Store:
                 )
             try:
                 self.connection.merge(self.path, self._patch(found, written, document))
-                self._tell(written, before, found)
+                self._publish_events(written, before, found)
                 break
             except ApiError as error:
                 if error.status != 409:
@@ -149,7 +150,9 @@ class Store:
         text = found["metadata"].get("annotations", {}).get(STATE)
         try:
             state = (
-                ServiceState.model_validate_json(text)
+                parse_document(
+                    ServiceState, text, f"the annotation {STATE} of Service {self.service}"
+                )
                 if text
                 else ServiceState(service=self.service)
             )
@@ -173,7 +176,7 @@ class Store:
             self.object()["spec"].get("selector", {}).get(COLOR_KEY) != (state.live or NOBODY)
         )
 
-    def _tell(self, state: ServiceState, before: ServiceState, found: Json) -> None:
+    def _publish_events(self, state: ServiceState, before: ServiceState, found: Json) -> None:
         """New lines of the history as Events of the Service, which `kubectl describe` shows. They
         are news: one that fails stops nothing.
         """
@@ -345,7 +348,11 @@ class Store:
 
 def _holder_of(found: Json | None) -> Holder | None:
     with contextlib.suppress(ValidationError, KeyError, TypeError):
-        return Holder.model_validate_json(found["metadata"]["annotations"][HOLDER])  # type: ignore[index]
+        return parse_document(
+            Holder,
+            found["metadata"]["annotations"][HOLDER],  # type: ignore[index]
+            f"the annotation {HOLDER} of the Lease",
+        )
     return None
 
 

@@ -2,39 +2,37 @@
 but the connection.
 """
 
-import json
 import logging
 import time
 from contextlib import AbstractContextManager
-from typing import Any
 
 from greenlight.core.errors import DeployError, GreenlightError, InputError, IntegrityError
 from greenlight.core.records import Color, Instance, Release
+from greenlight.core.waiting import wait_for
 from greenlight.rollout import server_client as client
 from greenlight.rollout.kubernetes import manifests
+from greenlight.rollout.kubernetes.autoscalers import Autoscalers
 from greenlight.rollout.kubernetes.connection import Connection, Json
 from greenlight.rollout.kubernetes.jobs import run_job
+from greenlight.rollout.kubernetes.pod_wait import PodWait
 from greenlight.rollout.kubernetes.pods import (
     PORT,
     Pod,
     color_selector,
-    gone_or_going,
-    last_lines,
+    count_pods,
     owner,
     pods_of,
     preview,
 )
+from greenlight.rollout.kubernetes.server_proxy import ask_json
 from greenlight.rollout.kubernetes.store import COLOR_KEY, PREFIX, Store
 from greenlight.rollout.state import OTHER, Action, Holder, ServiceState
 from greenlight.rollout.target import Answer, Served, Target, Timings
 
 log = logging.getLogger("greenlight.rollout")
 
-# an autoscaler may have asked for a pod that no node has room for: as many as the release wants are
-# enough then
-STRAGGLER_S = 60.0
-MIN_REPLICAS = f"{PREFIX}/min-replicas"
-"""Of an autoscaler that holds a warm color at its size: the bound that it had before."""
+POD_END_MARGIN_S = 120.0
+"""For pods to end after their streams have, before somebody has to look."""
 
 
 class KubernetesTarget(Target):
@@ -60,6 +58,7 @@ class KubernetesTarget(Target):
         self.store = Store(self.connection, service, namespace)
         self.apps = f"/apis/apps/v1/namespaces/{namespace}/deployments"
         self.core = f"/api/v1/namespaces/{namespace}"
+        self.autoscalers = Autoscalers(self.connection, service, namespace)
 
     # The truth.
 
@@ -138,59 +137,25 @@ class KubernetesTarget(Target):
         return release
 
     def wait_ready(self, release: Release) -> Release:
-        name = owner(release.color, self.service)
-        began = said = time.monotonic()
-        while True:
-            deployment = self._deployment(release.color)
-            pods = [
-                pod for pod in self._pods(release.color) if pod.release_id == release.release_id
-            ]
-            ready = [pod for pod in pods if pod.ready]
-            seen = (
-                deployment.get("status", {}).get("observedGeneration", 0)
-                >= deployment["metadata"]["generation"]
-            )
-            wanted = deployment["spec"]["replicas"]
-            # somebody applied the manifests just now
-            if deployment["spec"].get("paused") and not pods:
-                self.connection.merge(f"{self.apps}/{name}", {"spec": {"paused": False}})
-            elapsed = time.monotonic() - began
-            enough = len(ready) >= release.replicas and (
-                len(ready) == len(pods) or elapsed > STRAGGLER_S
-            )
-            if seen and enough and {pod.name for pod in ready} <= self.behind(preview(name)):
-                # from here on no edit by hand restarts what is measured, and what serves
-                if not deployment["spec"].get("paused"):
-                    self.connection.merge(f"{self.apps}/{name}", {"spec": {"paused": True}})
-                return release.model_copy(update={"instances": [pod.instance for pod in ready]})
-            trouble = _worst(pods)
-            reason = f"{trouble.name}: {trouble.trouble}" if trouble else _refusal(deployment)
-            if (trouble and trouble.hopeless) or elapsed > self.timings.ready:
-                lines = (
-                    last_lines(
-                        self.connection, self.namespace, trouble.name, trouble.crashed or "server"
-                    )
-                    if trouble
-                    else ""
-                )
-                raise DeployError(
-                    f"{release.color}: release {release.release_id} is not ready after"
-                    f" {elapsed:.0f} s ({len(ready)} of {wanted} pods of {name})."
-                    f" {reason or 'Its pods are still loading the model.'}{lines}"
-                )
-            if began + elapsed - said >= self.timings.progress:
-                said = began + elapsed
-                figure = f"{release.color} {len(ready)}/{wanted} ready, {elapsed:.0f} s"
-                log.info(
-                    "%s: %d of %d pods ready after %.0f s. %s",
-                    release.color,
-                    len(ready),
-                    wanted,
-                    elapsed,
-                    reason,
-                    extra={"figure": figure},
-                )
-            time.sleep(self.timings.poll)
+        color = release.color
+        wait = PodWait(
+            self.connection,
+            self.namespace,
+            release,
+            deployment=lambda: self._deployment(color),
+            pods=lambda: self._pods(color),
+            behind=lambda: self.behind(preview(owner(color, self.service))),
+        )
+        ready = wait_for(
+            wait.look,
+            seconds=self.timings.ready,
+            interval=self.timings.poll,
+            report=wait.report,
+            report_interval=self.timings.progress,
+        )
+        if ready is None:
+            raise wait.failure(self.timings.ready)
+        return ready
 
     def running(self, color: Color) -> list[Instance]:
         return [pod.instance for pod in self._pods(color)]
@@ -200,23 +165,33 @@ class KubernetesTarget(Target):
         name = owner(color, self.service)
         if deployment["spec"].get("replicas", 1):
             self.connection.merge(f"{self.apps}/{name}/scale", {"spec": {"replicas": 0}})
-        began = said = time.monotonic()
-        while left := gone_or_going(self.connection, self.namespace, color_selector(deployment)):
-            elapsed = time.monotonic() - began
-            if elapsed > self.timings.drain + 120:
-                raise DeployError(
-                    f"{color}: {left} pods of {name} do not end. Look at `kubectl describe pods`,"
-                    " then run this again."
-                )
-            if began + elapsed - said >= self.timings.progress:
-                said = began + elapsed
-                log.info(
-                    "%s: waiting for streams in flight, %d pods left",
-                    color,
-                    left,
-                    extra={"figure": f"draining {elapsed:.0f} s"},
-                )
-            time.sleep(self.timings.poll)
+        left = 0
+
+        def look(elapsed: float) -> bool | None:
+            nonlocal left
+            left = count_pods(self.connection, self.namespace, color_selector(deployment))
+            return None if left else True
+
+        def report(elapsed: float) -> None:
+            log.info(
+                "%s: waiting for streams in flight, %d pods left",
+                color,
+                left,
+                extra={"figure": f"draining {elapsed:.0f} s"},
+            )
+
+        ended = wait_for(
+            look,
+            seconds=self.timings.drain + POD_END_MARGIN_S,
+            interval=self.timings.poll,
+            report=report,
+            report_interval=self.timings.progress,
+        )
+        if not ended:
+            raise DeployError(
+                f"{color}: {left} pods of {name} do not end. Look at `kubectl describe pods`,"
+                " then run this again."
+            )
 
     def is_ready(self, instance: Instance) -> bool:
         pod = self.connection.find(f"{self.core}/pods/{instance.name}")
@@ -228,12 +203,9 @@ class KubernetesTarget(Target):
 
     def version(self, instance: Instance) -> Served:
         who = f"pod {instance.name}"
-        return client.served_of(
-            self._json(
-                "GET", f"{self.core}/pods/{instance.name}:{PORT}/proxy/version", client.SHORT_S, who
-            )[0],
-            who,
-        )
+        path = f"{self.core}/pods/{instance.name}:{PORT}/proxy/version"
+        body, _ = ask_json(self.connection, "GET", path, who, client.SHORT_S, self.timings.poll)
+        return client.parse_version(body, who)
 
     def ask(
         self, instance: Instance, prompt: str, max_length: int, seconds: float | None = None
@@ -306,36 +278,28 @@ class KubernetesTarget(Target):
 
     # What a cluster does by itself.
 
-    replaces = True
+    replaces_instances = True
 
-    def runs(self, release: Release) -> list[Instance]:
+    def running_of(self, release: Release) -> list[Instance]:
         return [
             pod.instance
             for pod in self._pods(release.color)
             if pod.release_id == release.release_id
         ]
 
-    def alive(self, release: Release) -> bool:
-        return bool(self.runs(release))
+    def is_alive(self, release: Release) -> bool:
+        return bool(self.running_of(release))
 
-    def healthy(self, release: Release) -> bool:
+    def is_healthy(self, release: Release) -> bool:
         pods = [pod for pod in self._pods(release.color) if pod.release_id == release.release_id]
         return len(pods) >= release.replicas and all(pod.ready for pod in pods)
 
     def scale_down(self, color: Color) -> None:
         self.stop(color)
-        found = self.connection.find(self._autoscaler(color))
-        if found and (low := found["metadata"].get("annotations", {}).get(MIN_REPLICAS)):
-            self.connection.merge(
-                self._autoscaler(color),
-                {
-                    "metadata": {"annotations": {MIN_REPLICAS: None}},
-                    "spec": {"minReplicas": int(low)},
-                },
-            )
+        self.autoscalers.release(color)
 
-    def match(self, release: Release, live: Release) -> Release:
-        """As many pods as live has now. Those that are new are proven by the caller."""
+    def scale_like(self, release: Release, live: Release) -> Release:
+        """As many pods as live has now. Those that are new are verified by the caller."""
         wanted = max(sum(pod.ready for pod in self._pods(live.color)), release.replicas)
         deployment = self._deployment(release.color)
         if (deployment["spec"].get("replicas") or 0) < wanted:
@@ -344,7 +308,7 @@ class KubernetesTarget(Target):
                 f"{self.apps}/{owner(release.color, self.service)}/scale",
                 {"spec": {"replicas": wanted}},
             )
-        self._hand_over(release.color, live.color)
+        self.autoscalers.hand_over(release.color, live.color, len(self._pods(live.color)))
         return self.wait_ready(release.model_copy(update={"replicas": wanted})).model_copy(
             update={"replicas": release.replicas}
         )
@@ -365,29 +329,6 @@ class KubernetesTarget(Target):
             self.timings.poll,
             pods,
         )
-
-    def _hand_over(self, color: Color, live: Color) -> None:
-        """The bounds of live's autoscaler become the next live's. Live's own holds it at its size
-        from now on: it must not shrink while warm.
-        """
-        theirs, ours = (self.connection.find(self._autoscaler(one)) for one in (live, color))
-        if not theirs or not ours:
-            return
-        low = int(
-            theirs["metadata"].get("annotations", {}).get(MIN_REPLICAS)
-            or theirs["spec"].get("minReplicas", 1)
-        )
-        held = max(low, min(len(self._pods(live)), theirs["spec"]["maxReplicas"]))
-        for one, found, least, kept in ((color, ours, low, None), (live, theirs, held, str(low))):
-            spec = {"minReplicas": least, "maxReplicas": theirs["spec"]["maxReplicas"]}
-            if any(found["spec"].get(key) != value for key, value in spec.items()):
-                self.connection.merge(
-                    self._autoscaler(one),
-                    {"metadata": {"annotations": {MIN_REPLICAS: kept}}, "spec": spec},
-                )
-
-    def _autoscaler(self, color: Color) -> str:
-        return f"/apis/autoscaling/v2/namespaces/{self.namespace}/horizontalpodautoscalers/{owner(color, self.service)}"
 
     def _stable_address(self) -> str:
         """Where pods ask who is live: the Service's address, which stays for as long as it does,
@@ -433,51 +374,17 @@ class KubernetesTarget(Target):
         self, path: str, prompt: str, max_length: int, seconds: float | None, who: str
     ) -> Answer:
         began = time.perf_counter()
-        body, headers = self._json(
-            "POST", path, seconds or self.timings.ask, who, client.wish(prompt, max_length)
+        body, headers = ask_json(
+            self.connection,
+            "POST",
+            path,
+            who,
+            seconds or self.timings.ask,
+            self.timings.poll,
+            client.generate_request(prompt, max_length),
         )
         return Answer(
-            client.text_of(body, who),
+            client.parse_text(body, who),
             time.perf_counter() - began,
             release_id=headers.get("x-release-id", ""),
         )
-
-    def _json(
-        self, method: str, path: str, seconds: float, who: str, wish: Any = None
-    ) -> tuple[Any, dict[str, str]]:
-        """One question through the API server. Only an API server that is away is asked again; what
-        a pod answers is the answer.
-        """
-        began = time.monotonic()
-        while True:
-            status, text, headers = self.connection.once(
-                method, path, wish, "application/json", seconds=seconds
-            )
-            if status or time.monotonic() - began > seconds:
-                break
-            time.sleep(self.timings.poll)
-        if status != 200:
-            raise DeployError(
-                f"{who} answered {status or 'nothing'}: {text[:200].strip()}. Read the log of the"
-                " server."
-            )
-        try:
-            return json.loads(text), headers
-        except ValueError:
-            raise DeployError(
-                f"{who} did not answer JSON: {text[:200]}. Something else listens there."
-            ) from None
-
-
-def _worst(pods: list[Pod]) -> Pod | None:
-    """The pod whose trouble says most."""
-    troubled = [pod for pod in pods if pod.trouble]
-    return min(troubled, key=lambda pod: not pod.hopeless) if troubled else None
-
-
-def _refusal(deployment: Json) -> str:
-    """Why the cluster makes no pods, such as a quota or an admission policy; empty when it does."""
-    for condition in deployment.get("status", {}).get("conditions", []):
-        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            return f"The cluster refuses its pods: {condition.get('message', '')}"
-    return ""

@@ -2,14 +2,13 @@
 one.
 """
 
-import json
 import random
 import socket
 from collections.abc import Collection
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from greenlight.core.errors import DeployError, InputError
+from greenlight.core.errors import DeployError, InputError, NoAnswerError
+from greenlight.core.http import call
 from greenlight.rollout.local.store import Store
 
 HOST = "127.0.0.1"
@@ -72,11 +71,8 @@ def free_port(taken: Collection[int]) -> int:
 
 def is_own_proxy(folder: Path, port: int) -> bool:
     """Does the proxy of the service in `folder` answer on `port`?"""
-    connection = HTTPConnection(HOST, port, timeout=ANSWER_S)
     try:
-        connection.request("GET", SELF_PATH)
-        return json.loads(connection.getresponse().read()).get("folder") == str(folder)
-    except (OSError, HTTPException, ValueError, AttributeError):
+        about = call("GET", f"http://{HOST}:{port}{SELF_PATH}", ANSWER_S).json()
+        return bool(about.get("folder") == str(folder))
+    except (NoAnswerError, ValueError, AttributeError):
         return False
-    finally:
-        connection.close()

@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 from greenlight.core.errors import DeployError
 from greenlight.core.records import Instance
 from greenlight.core.safe_path import safe_environment
+from greenlight.core.waiting import wait_for
 from greenlight.rollout.target import Timings
 
 if TYPE_CHECKING:
@@ -52,9 +52,8 @@ class Processes:
 
     def __init__(self, folder: Path, timings: Timings) -> None:
         self.folder, self.timings = folder, timings
-        self.children: dict[
-            int, subprocess.Popen[bytes]
-        ] = {}  # to reap those that this process started itself
+        # to reap those that this process started itself
+        self.children: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(
         self, group: str, name: str, command: Sequence[str], port: int, environment: dict[str, str]
@@ -122,8 +121,8 @@ class Processes:
 
         ending = [running for running in self.find(group) if running.instance.pid not in keep]
         for running in ending:
-            self._tell_to_end(running)
-        self._wait_gone(
+            self._send_sigterm(running)
+        self._wait_until_ended(
             group, [running.process for running in ending], self.timings.drain + KILL_MARGIN_S
         )
         remaining = [
@@ -134,25 +133,25 @@ class Processes:
         for process in remaining:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        if stuck := self._wait_gone(group, remaining, KILL_MARGIN_S):
+        if stuck := self._wait_until_ended(group, remaining, KILL_MARGIN_S):
             raise DeployError(
                 f"process {stuck[0].pid} of {group} does not end, not even by SIGKILL. End it by"
                 " hand, then run this again."
             )
 
-    def _tell_to_end(self, running: Running) -> None:
-        """SIGTERM, once: a server takes a second one for haste, and cuts its streams. A run that
-        was killed may have sent the first.
+    def _send_sigterm(self, running: Running) -> None:
+        """SIGTERM, once: a server that gets a second one cuts its streams. A run that was killed
+        may have sent the first.
         """
-        told = self.log_path(running.instance.name).with_suffix(".ending")
-        whom = f"{running.instance.pid} {running.instance.started:.0f}"
-        if told.exists() and told.read_text() == whom:
+        sent = self.log_path(running.instance.name).with_suffix(".ending")
+        process = f"{running.instance.pid} {running.instance.started:.0f}"
+        if sent.exists() and sent.read_text() == process:
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(running.instance.pid, signal.SIGTERM)
-        told.write_text(whom)
+        sent.write_text(process)
 
-    def gone(self, instance: Instance) -> bool:
+    def has_ended(self, instance: Instance) -> bool:
         """Has the process ended?"""
         import psutil
 
@@ -163,7 +162,7 @@ class Processes:
         except psutil.NoSuchProcess:
             return True
 
-    def obituary(self, instance: Instance) -> str:
+    def describe_end(self, instance: Instance) -> str:
         """How a process ended, as far as is known, and the last lines of its log."""
         child = self.children.get(instance.pid)
         code = child.poll() if child else None
@@ -199,23 +198,32 @@ class Processes:
                     marked.append((process, environment))
         return marked
 
-    def _wait_gone(
+    def _wait_until_ended(
         self, group: str, processes: "list[psutil.Process]", seconds: float
     ) -> "list[psutil.Process]":
         """Wait for processes to end; returns those that have not."""
-        began = said = time.monotonic()
         left = processes
-        while left and time.monotonic() - began < seconds:
+
+        def look(elapsed: float) -> bool | None:
+            nonlocal left
             left = [process for process in left if not _ended(process)]
-            time.sleep(min(self.timings.poll, 0.05) if left else 0)
-            if left and time.monotonic() - said >= self.timings.progress:
-                said = time.monotonic()
-                log.info(
-                    "%s: waiting for streams in flight, %d processes left",
-                    group,
-                    len(left),
-                    extra={"figure": f"draining {said - began:.0f} s"},
-                )
+            return None if left else True
+
+        def report(elapsed: float) -> None:
+            log.info(
+                "%s: waiting for streams in flight, %d processes left",
+                group,
+                len(left),
+                extra={"figure": f"draining {elapsed:.0f} s"},
+            )
+
+        wait_for(
+            look,
+            seconds=seconds,
+            interval=min(self.timings.poll, 0.05),
+            report=report,
+            report_interval=self.timings.progress,
+        )
         return left
 
     def _reap(self) -> None:

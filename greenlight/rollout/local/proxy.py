@@ -56,7 +56,7 @@ HOP_BY_HOP = frozenset(
 
 
 class Follower:
-    """What is live now. Costs one stat a request, and a read after a change.
+    """What is live now. Costs one stat per request, and a read after a change.
 
     The file that was read stays open, so no new file can have its inode number: another inode is
     another state, whatever the clock says.
@@ -126,9 +126,9 @@ class Proxy:
         return app
 
     async def _client(self, app: web.Application) -> AsyncIterator[None]:
-        # A connection a request: one that was kept could be closed by the server just as a request
-        # is sent on it, and a request that was sent must not be repeated. On one machine a
-        # connection costs 0.1 ms.
+        # One connection per request: one that was kept could be closed by the server just as a
+        # request is sent on it, and a request that was sent must not be repeated. On one machine
+        # a connection costs 0.1 ms.
         connector = TCPConnector(limit=0, force_close=True)
         timeout = ClientTimeout(total=None, sock_connect=CONNECT_S)
         async with ClientSession(

@@ -10,7 +10,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from greenlight.core.errors import ConflictError, IntegrityError
-from greenlight.rollout.state import Action, Holder, ServiceState, who
+from greenlight.core.files import write_file
+from greenlight.rollout.state import Action, Holder, ServiceState, parse_document, who
 
 STATE_FILE = "state.json"
 LEASE_TRIES, LEASE_PAUSE_S = 10, 0.05
@@ -33,7 +34,7 @@ class Store:
             IntegrityError: the file is not a state that this version can read.
         """
         try:
-            return ServiceState.model_validate_json(self.path.read_bytes())
+            return parse_document(ServiceState, self.path.read_bytes(), str(self.path))
         except FileNotFoundError:
             return ServiceState(service=self.service)
         except ValidationError as error:
@@ -61,17 +62,7 @@ class Store:
                     " `greenlight status`, then run this again."
                 )
             written = state.having(version=str(int(latest.version) + 1))
-            partial = self.folder / f".{STATE_FILE}.partial"
-            with open(partial, "w") as file:
-                file.write(written.model_dump_json(indent=1) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, self.path)
-            folder = os.open(self.folder, os.O_RDONLY)
-            try:
-                os.fsync(folder)  # the rename itself
-            finally:
-                os.close(folder)
+            write_file(self.path, written.model_dump_json(indent=1) + "\n")
         return written
 
     @contextlib.contextmanager
@@ -123,6 +114,6 @@ def _try_lock(descriptor: int, kind: int) -> bool:
 
 def _read_holder(path: Path) -> Holder | None:
     try:
-        return Holder.model_validate_json(path.read_bytes())
+        return parse_document(Holder, path.read_bytes(), str(path))
     except (OSError, ValidationError):
         return None

@@ -4,7 +4,6 @@ with processes.
 
 import logging
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 from greenlight.core.errors import DeployError, InputError, IntegrityError
 from greenlight.core.extras import require
 from greenlight.core.records import Color, Instance, Release
+from greenlight.core.waiting import wait_for
 from greenlight.rollout import server_client as client
 from greenlight.rollout.local.ports import HOST, check_port, free_port, is_own_proxy
 from greenlight.rollout.local.processes import Processes
@@ -95,7 +95,7 @@ class LocalTarget(Target):
         kept = {
             instance.name: instance
             for instance in release.instances
-            if not self.processes.gone(instance)
+            if not self.processes.has_ended(instance)
         }
         self.processes.end(release.color, keep=[instance.pid for instance in kept.values()])
         if self.command == SERVER:
@@ -120,38 +120,44 @@ class LocalTarget(Target):
         return release.model_copy(update={"instances": instances})
 
     def wait_ready(self, release: Release) -> Release:
-        began = said = time.monotonic()
         waiting = list(release.instances)
-        while True:
+
+        def look(elapsed: float) -> Release | None:
+            nonlocal waiting
             for instance in waiting:
-                if self.processes.gone(instance):
+                if self.processes.has_ended(instance):
                     raise DeployError(
                         f"{release.color}: the server of release {release.release_id} ended while"
-                        f" starting{self.processes.obituary(instance)}"
+                        f" starting{self.processes.describe_end(instance)}"
                     )
-            waiting = [instance for instance in waiting if not client.ready(instance.url)]
-            if not waiting:
-                return release
-            elapsed = time.monotonic() - began
-            if elapsed > self.timings.ready:
-                raise DeployError(
-                    f"{release.color}: release {release.release_id} was not ready within"
-                    f" {self.timings.ready:g} s ({len(waiting)} of {release.replicas} processes)."
-                    f" {self.processes.last_lines(waiting[0])}"
-                )
-            if began + elapsed - said >= self.timings.progress:
-                said = began + elapsed
-                up = release.replicas - len(waiting)
-                figure = f"{release.color} {up}/{release.replicas} ready, {elapsed:.0f} s"
-                log.info(
-                    "%s: %d of %d servers ready after %.0f s",
-                    release.color,
-                    up,
-                    release.replicas,
-                    elapsed,
-                    extra={"figure": figure},
-                )
-            time.sleep(self.timings.poll)
+            waiting = [instance for instance in waiting if not client.is_ready(instance.url)]
+            return None if waiting else release
+
+        def report(elapsed: float) -> None:
+            up = release.replicas - len(waiting)
+            log.info(
+                "%s: %d of %d servers ready after %.0f s",
+                release.color,
+                up,
+                release.replicas,
+                elapsed,
+                extra={"figure": f"{release.color} {up}/{release.replicas} ready, {elapsed:.0f} s"},
+            )
+
+        ready = wait_for(
+            look,
+            seconds=self.timings.ready,
+            interval=self.timings.poll,
+            report=report,
+            report_interval=self.timings.progress,
+        )
+        if ready is None:
+            raise DeployError(
+                f"{release.color}: release {release.release_id} was not ready within"
+                f" {self.timings.ready:g} s ({len(waiting)} of {release.replicas} processes)."
+                f" {self.processes.last_lines(waiting[0])}"
+            )
+        return ready
 
     def running(self, color: Color) -> list[Instance]:
         return [running.instance for running in self.processes.find(color)]
@@ -160,10 +166,10 @@ class LocalTarget(Target):
         self.processes.end(color)
 
     def is_ready(self, instance: Instance) -> bool:
-        return client.ready(instance.url)
+        return client.is_ready(instance.url)
 
     def version(self, instance: Instance) -> Served:
-        return client.version(instance.url)
+        return client.read_version(instance.url)
 
     def ask(
         self, instance: Instance, prompt: str, max_length: int, seconds: float | None = None
@@ -213,19 +219,22 @@ class LocalTarget(Target):
         proxy = self.processes.start(
             PROXY, PROXY, command, port, {"GRACE_SECONDS": f"{self.timings.drain:g}"}
         )
-        began = time.monotonic()
-        while not is_own_proxy(self.folder, port):
-            if self.processes.gone(proxy):
+
+        def answers(elapsed: float) -> bool | None:
+            if is_own_proxy(self.folder, port):
+                return True
+            if self.processes.has_ended(proxy):
                 raise DeployError(
                     "the proxy of the stable endpoint ended while"
-                    f" starting{self.processes.obituary(proxy)}"
+                    f" starting{self.processes.describe_end(proxy)}"
                 )
-            if time.monotonic() - began > PROXY_READY_S:
-                raise DeployError(
-                    f"the proxy of the stable endpoint did not answer within {PROXY_READY_S:g} s."
-                    f" {self.processes.last_lines(proxy)}"
-                )
-            time.sleep(self.timings.poll / 4)
+            return None
+
+        if not wait_for(answers, seconds=PROXY_READY_S, interval=self.timings.poll / 4):
+            raise DeployError(
+                f"the proxy of the stable endpoint did not answer within {PROXY_READY_S:g} s."
+                f" {self.processes.last_lines(proxy)}"
+            )
         log.info("the stable endpoint is http://%s:%d", HOST, port)
 
 

@@ -41,7 +41,7 @@ class Axis:
         mine, theirs = (kl(one), self.loss(one)), (kl(other), self.loss(other))
         return mine[0] <= theirs[0] and mine[1] <= theirs[1] and mine != theirs
 
-    def near(self, each: Contender, best: Contender, within: float) -> bool:
+    def is_near(self, each: Contender, best: Contender, within: float) -> bool:
         """Whether it is at most so much worse than the best, as a share of it."""
         value, top = self.value(each), self.value(best)
         if value is None or top is None:
@@ -50,7 +50,7 @@ class Axis:
 
 
 def kl(each: Contender) -> float:
-    """Nats a token."""
+    """Mean KL divergence from the baseline in nats per token; infinite where not measured."""
     return each.kl.value if each.kl else float("inf")
 
 
@@ -65,23 +65,23 @@ AXES = {
         "memory", "MB of memory", lambda each: each.speed.memory_bytes / 1e6 if each.speed else None
     ),
     "size": Axis("size", "MB", lambda each: each.bytes / 1e6),
-    "cost": Axis("cost", "USD a million tokens", lambda each: each.cost_per_million_tokens),
+    "cost": Axis("cost", "USD per million tokens", lambda each: each.cost_per_million_tokens),
     "quality": Axis("quality", "nats", kl),
 }
 """By the words of a gate file."""
 
 
-def front(passed: list[Contender], axis: Axis) -> list[Contender]:
+def pareto_front(passed: list[Contender], axis: Axis) -> list[Contender]:
     """Those that no other dominates, in their order."""
     return [each for each in passed if not any(axis.dominates(other, each) for other in passed)]
 
 
-def best_of(on_front: list[Contender], axis: Axis, within: float) -> Contender:
+def choose_best(on_front: list[Contender], axis: Axis, within: float) -> Contender:
     """The best in quality among those that are as good as the best of the axis, to within a share
     of it.
     """
     best = axis.best(on_front)
     return min(
-        (each for each in on_front if axis.near(each, best, within)),
+        (each for each in on_front if axis.is_near(each, best, within)),
         key=lambda each: (kl(each), axis.loss(each)),
     )

@@ -1,5 +1,5 @@
-"""Run the function of a door as KFP does, in a process of its own, over quick servers: `run_door.py
-FOLDER PORT DOOR`.
+"""Run the function of a component as KFP does, in a process of its own, over quick servers:
+`run_component.py FOLDER PORT COMPONENT`.
 """
 
 import sys
@@ -14,7 +14,7 @@ from tests.rollout.stage import QUICK
 
 
 def main() -> None:
-    name, port, door = sys.argv[1:]
+    name, port, component = sys.argv[1:]
     folder = Path(name)
     local.SERVER = QUICK
     # KFP's numbers are doubles
@@ -26,7 +26,7 @@ def main() -> None:
         "port": float(port),
     }
     run = {"run_id": "run-1", "history": str(folder / "history")}
-    match door:
+    match component:
         case "deploy_green":
             baseline, candidate = (
                 dsl.Model(uri=str(folder / role)) for role in ("baseline", "candidate")
@@ -50,7 +50,7 @@ def main() -> None:
                 **run,
             )
         case "promote" | "retire":
-            function = (promote if door == "promote" else retire).python_func
+            function = (promote if component == "promote" else retire).python_func
             function(
                 decision=dsl.Artifact(uri=str(folder / "decision")),
                 promotion=dsl.Artifact(uri=str(folder / "promotion")),

@@ -44,7 +44,7 @@ Point = Literal[
 log = logging.getLogger("greenlight.rollout")
 
 
-def reached(point: Point, message: str, *values: object, figure: str = "") -> None:
+def log_point(point: Point, message: str, *values: object, figure: str = "") -> None:
     """Log that a named point is behind us. What the line says is done, and will not be undone by a
     kill right after it.
     """

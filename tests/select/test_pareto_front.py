@@ -3,7 +3,7 @@
 import pytest
 
 from greenlight.core.records import Contender, Metric, Speed
-from greenlight.select.front import AXES, best_of, front
+from greenlight.select.pareto_front import AXES, choose_best, pareto_front
 
 MB = 1_000_000
 
@@ -47,7 +47,7 @@ def names(found: list[Contender]) -> list[str]:
 
 @pytest.mark.parametrize("prefer", ["speed", "memory", "size", "cost"])
 def test_the_front_is_what_no_other_is_better_than_in_both(prefer: str) -> None:
-    assert names(front(ALL, AXES[prefer])) == ["small", "good", "big"]
+    assert names(pareto_front(ALL, AXES[prefer])) == ["small", "good", "big"]
 
 
 CHOICES = {
@@ -67,19 +67,19 @@ def test_quality_decides_among_those_that_are_as_good_as_the_best(
     prefer: str, within: float
 ) -> None:
     axis = AXES[prefer]
-    assert best_of(front(ALL, axis), axis, within).name == CHOICES[prefer, within]
+    assert choose_best(pareto_front(ALL, axis), axis, within).name == CHOICES[prefer, within]
 
 
 def test_equals_are_both_on_the_front_and_the_first_is_taken() -> None:
     twins = [contender("a", 0.01), contender("b", 0.01)]
-    assert names(front(twins, AXES["speed"])) == ["a", "b"]
-    assert best_of(twins, AXES["speed"], 0).name == "a"
+    assert names(pareto_front(twins, AXES["speed"])) == ["a", "b"]
+    assert choose_best(twins, AXES["speed"], 0).name == "a"
 
 
 def test_what_was_not_measured_is_worse_than_anything_that_was() -> None:
     unknown = contender("unknown", 0.02, rate=None)
-    assert names(front([unknown, GOOD], AXES["speed"])) == ["good"]
+    assert names(pareto_front([unknown, GOOD], AXES["speed"])) == ["good"]
     better = contender("better", 0.001, rate=None)
-    assert best_of(front([better, GOOD], AXES["speed"]), AXES["speed"], 0.5) is GOOD
-    assert best_of([better], AXES["speed"], 0) is better
+    assert choose_best(pareto_front([better, GOOD], AXES["speed"]), AXES["speed"], 0.5) is GOOD
+    assert choose_best([better], AXES["speed"], 0) is better
     assert AXES["speed"].show(better) == "not measured"
