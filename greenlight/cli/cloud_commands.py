@@ -174,7 +174,7 @@ def follow_in_cloud(runner: CloudRunner, options: CloudOptions, run_id: str, as_
     """Show a run until it has ended. Returns its exit code, that of a local run with the same
     verdict.
     """
-    from greenlight.cli.display import RunView
+    from greenlight.cli.run_progress import RunView
     from greenlight.pipelines.runners.follow import Patience, follow
 
     console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
@@ -207,7 +207,7 @@ def _show_end(console: Console, run: CloudRun, link: str, as_json: bool) -> int:
     """The verdict as its records tell it; where the cloud says that it failed, the steps that did,
     and why.
     """
-    from greenlight.cli.outcome import show_outcome
+    from greenlight.cli.run_outcome import show_outcome
     from greenlight.pipelines.runners.follow import last_words
 
     code = show_outcome(console, run.history, run.run_id, link, as_json) if run.history else 1
@@ -261,7 +261,7 @@ def create_schedule(
     end: EndOption = "",
 ) -> None:
     """Start runs by the clock, with these parameters."""
-    from greenlight.cli.schedules import timetable
+    from greenlight.cli.timetable import timetable
 
     times = timetable(cron, max_concurrent_runs, start, end)
     parameters.check_for_cloud()
@@ -336,7 +336,7 @@ def update_schedule(
     """Change a schedule on Vertex: its times, its parameters, and the pipeline, which becomes that
     of this code.
     """
-    from greenlight.cli.schedules import timetable
+    from greenlight.cli.timetable import timetable
 
     times = timetable(cron, max_concurrent_runs, start, end)
     if not times_only:

@@ -68,7 +68,7 @@ def replay(
     Exit codes: 0 the same as recorded (with --gate: promote); 1 it differs or the artifacts are
     gone; 3 with --gate: not promoted.
     """
-    from greenlight.cli.display import objectives_table
+    from greenlight.cli.run_progress import objectives_table
     from greenlight.gate.objectives import load_gate
     from greenlight.gate.replay import differences, load_decision, replay
 
@@ -145,7 +145,7 @@ def calibrate(
     """
     from greenlight.benchmark.prompts import check_prompts
     from greenlight.benchmark.workload import load_workload
-    from greenlight.cli.display import calibration_table
+    from greenlight.cli.run_progress import calibration_table
     from greenlight.core.code import code_version
     from greenlight.core.history import calibration_file
     from greenlight.gate.calibrate_service import calibrate_service
@@ -202,7 +202,7 @@ def backtest(
     Exit codes: 0 every run that could be judged gets its recorded verdict; 1 none could be judged;
     3 at least one verdict changes.
     """
-    from greenlight.cli.display import backtest_table
+    from greenlight.cli.run_progress import backtest_table
     from greenlight.gate.backtest import backtest
     from greenlight.gate.objectives import load_gate
 

@@ -80,7 +80,7 @@ def run(
     Killed or interrupted, the same command goes on: finished downloads, quantizations and
     evaluations are reused, and the rollout is repeated safely.
     """
-    from greenlight.cli.outcome import show_outcome
+    from greenlight.cli.run_outcome import show_outcome
     from greenlight.pipelines.runners.local import LocalRunner
 
     if check_runner(options.runner) != "local":
@@ -99,7 +99,7 @@ def run(
     for line in _forecast(parameters):
         console.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
 
-    from greenlight.cli.display import RunView
+    from greenlight.cli.run_progress import RunView
 
     with RunView(console).live() as view:
         runner.run(parameters, run_id, view)

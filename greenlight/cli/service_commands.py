@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from greenlight.cli.outcome import held_run, show_promotion, show_status, watch_status
+from greenlight.cli.run_outcome import held_run, show_promotion, show_status, watch_status
 from greenlight.core.errors import GreenlightError, InputError
 from greenlight.core.records import Color, Promotion
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from greenlight.cli.schedules import check_cron, timetable
+from greenlight.cli.timetable import check_cron, timetable
 from greenlight.core.errors import InputError
 
 

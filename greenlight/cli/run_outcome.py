@@ -8,7 +8,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from greenlight.cli.display import STYLES, objectives_table
+from greenlight.cli.run_progress import STYLES, objectives_table
 from greenlight.core import storage
 from greenlight.core.errors import GreenlightError, InputError, RejectedError
 from greenlight.core.history import RunRecords, load_run, runs

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from greenlight.cli.display import RunView, objectives_table
+from greenlight.cli.run_progress import RunView, objectives_table
 from greenlight.core.records import Decision, Deployment, ObjectiveResult, Release
 from greenlight.core.step import StepEvent
 
