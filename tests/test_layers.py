@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "greenlight"
 
 LAYERS = (
-    ("core", "k8s"),
+    ("core", "k8s", "version"),
     ("models", "benchmark", "stats"),
     ("rollout", "serving"),
     ("evaluate",),

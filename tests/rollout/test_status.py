@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from greenlight.cli.run_outcome import show_status
+from greenlight.cli.service_status import show_status
 from greenlight.rollout import bluegreen
 from greenlight.rollout.state import Switch, decision_id
 from tests.rollout.stage import Stage, decision_on
