@@ -163,7 +163,7 @@ def calibrate(
     from greenlight.benchmark.prompts import check_prompts
     from greenlight.benchmark.workload import load_workload
     from greenlight.cli.gate_tables import calibration_table
-    from greenlight.core.code import code_version
+    from greenlight.core.code import step_key
     from greenlight.core.history import calibration_file
     from greenlight.gate.calibrate_service import calibrate_service
     from greenlight.gate.objectives import load_gate
@@ -180,7 +180,7 @@ def calibrate(
             )
         place.check()
     log_to_terminal()
-    record = calibrate_service(place, judge, load, pairs, runs, kept, code_version())
+    record = calibrate_service(place, judge, load, pairs, runs, kept, step_key("gate"))
     if as_json:
         print(record.model_dump_json(indent=2))
     else:
