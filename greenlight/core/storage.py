@@ -6,6 +6,7 @@ import contextlib
 import os
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 
 def is_remote(uri: str) -> bool:
@@ -23,7 +24,7 @@ def read_bytes(uri: str) -> bytes:
     from google.api_core.exceptions import NotFound
 
     try:
-        return _blob(uri).download_as_bytes()
+        return bytes(_blob(uri).download_as_bytes())
     except NotFound:
         raise FileNotFoundError(uri) from None
 
@@ -87,12 +88,12 @@ def list_names(uri: str) -> list[str]:
 
 
 @cache
-def _client():
+def _client() -> Any:
     from google.cloud import storage  # slow to import, and a client finds its credentials once
 
     return storage.Client()
 
 
-def _blob(uri: str):
+def _blob(uri: str) -> Any:
     bucket, _, name = uri.removeprefix("gs://").partition("/")
     return _client().bucket(bucket).blob(name)

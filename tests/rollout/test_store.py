@@ -64,7 +64,7 @@ def test_the_history_does_not_grow_for_ever() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", '{"schema_version": 2, "service": "llm"}', '{"service": "llm", "surprise": 1}'],
+    ["", "{", "[]", '{"schema_version": 2, "service": "llm"}', '{"service": "llm", "blue": 1}'],
 )
 def test_what_is_no_state_is_a_clear_error(tmp_path: Path, content: str) -> None:
     store = Store(tmp_path, "llm")
