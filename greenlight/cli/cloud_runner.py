@@ -2,7 +2,6 @@
 by the next command.
 """
 
-import os
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -23,13 +22,6 @@ T = TypeVar("T")
 
 CALL_SECONDS = 120
 """How long one short call, such as a pause of a schedule, is retried."""
-
-PARAMETERS_FROM_ENVIRONMENT = {
-    name: os.environ[f"GREENLIGHT_{name.upper()}"]
-    for name in ("target", "service", "namespace", "history")
-    if os.environ.get(f"GREENLIGHT_{name.upper()}")
-}
-"""Defaults of pipeline parameters that GREENLIGHT_TARGET and the like set for every command."""
 
 
 def open_runner(options: CloudOptions, defaults: Parameters | None = None) -> CloudRunner:

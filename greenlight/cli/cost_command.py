@@ -1,6 +1,5 @@
 """`greenlight cost`: what a configuration would cost, before it is deployed."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,8 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from greenlight.cli.options import takes
-from greenlight.cli.service_commands import HOME, HistoryOption, HomeOption
+from greenlight.cli.options import HOME, HistoryOption, HomeOption, takes
 from greenlight.core.errors import InputError
 from greenlight.core.prices import Cost, Setup, estimate, load_prices
 
@@ -30,7 +28,7 @@ def cost(
             )
         ),
     ] = "",
-    home: HomeOption = Path(HOME),
+    home: HomeOption = HOME,
     history: HistoryOption = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:

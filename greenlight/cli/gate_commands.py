@@ -1,23 +1,23 @@
 """The commands about gates: `greenlight gate explain | calibrate | replay | backtest`."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from greenlight.cli.service_commands import (
-    EXIT_NOT_PROMOTED,
+from greenlight.cli.options import (
     HOME,
+    NAMESPACE,
+    SERVICE,
+    TARGET,
     HistoryOption,
     HomeOption,
-    JsonOption,
     NamespaceOption,
     ServiceOption,
     TargetOption,
-    open_service,
 )
+from greenlight.cli.service_commands import EXIT_NOT_PROMOTED, JsonOption, open_service
 from greenlight.cli.step_commands import log_to_terminal
 from greenlight.core import storage
 from greenlight.core.errors import GreenlightError, InputError, IntegrityError
@@ -109,10 +109,10 @@ def replay(
 
 @app.command()
 def calibrate(
-    target: TargetOption = "local",
-    service: ServiceOption = "llm-inference",
-    namespace: NamespaceOption = "default",
-    home: HomeOption = Path(HOME),
+    target: TargetOption = TARGET,
+    service: ServiceOption = SERVICE,
+    namespace: NamespaceOption = NAMESPACE,
+    home: HomeOption = HOME,
     history: HistoryOption = "",
     gate: Annotated[
         str, typer.Option(help="Gate: the name of a shipped one, a path, or a gs:// URI.")
@@ -204,8 +204,8 @@ def backtest(
         str,
         typer.Option(help="Gate to judge by: the name of a shipped one, a path, or a gs:// URI."),
     ],
-    service: ServiceOption = "llm-inference",
-    home: HomeOption = Path(HOME),
+    service: ServiceOption = SERVICE,
+    home: HomeOption = HOME,
     history: HistoryOption = "",
     as_json: JsonOption = False,
 ) -> None:

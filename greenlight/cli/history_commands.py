@@ -4,7 +4,6 @@ import json
 import math
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from greenlight.cli.gate_tables import STATUS_STYLES
-from greenlight.cli.service_commands import HOME, HistoryOption, HomeOption
+from greenlight.cli.options import HOME, HistoryOption, HomeOption
 from greenlight.core import formats
 from greenlight.core.errors import GreenlightError
 from greenlight.core.records import ObjectiveResult
@@ -59,7 +58,7 @@ def list_runs(
         int,
         typer.Option("--limit", "-n", min=1, help="Maximum number of runs to list, newest first."),
     ] = 20,
-    home: HomeOption = Path(HOME),
+    home: HomeOption = HOME,
     history: HistoryOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -84,7 +83,7 @@ def compare_runs(
         str, typer.Argument(metavar="A", help="First run. `greenlight runs` lists the ids.")
     ],
     b: Annotated[str, typer.Argument(metavar="B", help="Second run, compared with the first.")],
-    home: HomeOption = Path(HOME),
+    home: HomeOption = HOME,
     history: HistoryOption = "",
     as_json: JsonOption = False,
 ) -> None:

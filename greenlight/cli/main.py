@@ -20,9 +20,8 @@ from greenlight.cli import (
     template_command,
 )
 from greenlight.cli.cloud_commands import EXIT_INTERRUPTED, OutcomeJsonOption
-from greenlight.cli.cloud_runner import PARAMETERS_FROM_ENVIRONMENT, compile_pipeline, read_files
-from greenlight.cli.options import takes
-from greenlight.cli.service_commands import HOME, HistoryOption, HomeOption
+from greenlight.cli.cloud_runner import compile_pipeline, read_files
+from greenlight.cli.options import HOME, HistoryOption, HomeOption, takes
 from greenlight.core.errors import GreenlightError, InputError
 from greenlight.pipelines.runners.settings import CloudOptions, check_runner
 from greenlight.resolve.parameters import Parameters
@@ -81,8 +80,6 @@ def greenlight(
     Parameters,
     CloudOptions,
     from_environment=(CloudOptions,),
-    home=HOME,
-    **PARAMETERS_FROM_ENVIRONMENT,
 )
 def run(
     values: Parameters,
@@ -162,7 +159,7 @@ def _with_absolute_paths(values: Parameters) -> Parameters:
 
 
 @app.command("compile")
-@takes(Parameters, CloudOptions, from_environment=(CloudOptions,), **PARAMETERS_FROM_ENVIRONMENT)
+@takes(Parameters, CloudOptions, from_environment=(CloudOptions,))
 def compile_command(
     values: Parameters,
     options: CloudOptions,
@@ -187,7 +184,7 @@ def report(
     run_id: Annotated[
         str, typer.Argument(metavar="RUN", help="Id of the run. Empty: the newest run.")
     ] = "",
-    home: HomeOption = Path(HOME),
+    home: HomeOption = HOME,
     history: HistoryOption = "",
     output: Annotated[
         Path | None,

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from greenlight.cli.cloud_runner import (
-    PARAMETERS_FROM_ENVIRONMENT,
     call_with_retries,
     open_runner,
     read_files,
@@ -52,7 +51,7 @@ app = typer.Typer(
 
 
 @app.command("create")
-@takes(Parameters, CloudOptions, from_environment=(CloudOptions,), **PARAMETERS_FROM_ENVIRONMENT)
+@takes(Parameters, CloudOptions, from_environment=(CloudOptions,))
 def create_schedule(
     parameters: Parameters,
     options: CloudOptions,
@@ -120,7 +119,7 @@ def resume_schedule(options: CloudOptions, name: NameArgument) -> None:
 
 
 @app.command("update")
-@takes(Parameters, CloudOptions, from_environment=(CloudOptions,), **PARAMETERS_FROM_ENVIRONMENT)
+@takes(Parameters, CloudOptions, from_environment=(CloudOptions,))
 def update_schedule(
     parameters: Parameters,
     options: CloudOptions,

@@ -1,6 +1,5 @@
 """The commands that show a service, move its traffic by hand, and stop and start it."""
 
-import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from greenlight.cli.options import (
+    FIRST_PORT,
+    HOME,
+    NAMESPACE,
+    SERVICE,
+    TARGET,
+    HistoryOption,
+    HomeOption,
+    NamespaceOption,
+    ServiceOption,
+    TargetOption,
+)
 from greenlight.cli.run_outcome import find_held_run, show_promotion
 from greenlight.cli.service_status import show_status, watch_status
 from greenlight.core.errors import GreenlightError, InputError
@@ -17,47 +28,8 @@ from greenlight.core.records import Color, Promotion
 if TYPE_CHECKING:
     from greenlight.rollout.target import Target
 
-HOME = os.environ.get("GREENLIGHT_HOME", ".greenlight")
 EXIT_NOT_PROMOTED = 3
-FIRST_PORT = 8080
 
-TargetOption = Annotated[
-    str,
-    typer.Option(
-        envvar="GREENLIGHT_TARGET",
-        help=(
-            "Where serving runs: local (this machine), kubernetes (the current context),"
-            " kubernetes:CONTEXT, or projects/P/locations/L/clusters/C (a GKE cluster)."
-        ),
-    ),
-]
-ServiceOption = Annotated[
-    str,
-    typer.Option(
-        envvar="GREENLIGHT_SERVICE", help="Name of the service and of its stable endpoint."
-    ),
-]
-NamespaceOption = Annotated[
-    str,
-    typer.Option(
-        envvar="GREENLIGHT_NAMESPACE",
-        help="Kubernetes namespace of the service. Ignored by the local target.",
-    ),
-]
-HomeOption = Annotated[
-    Path,
-    typer.Option(
-        envvar="GREENLIGHT_HOME",
-        help="Folder that holds the local target's state, the runs and their history.",
-    ),
-]
-HistoryOption = Annotated[
-    str,
-    typer.Option(
-        envvar="GREENLIGHT_HISTORY",
-        help="Folder or gs:// prefix of the history of runs. Empty: `history` in the home folder.",
-    ),
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 YesOption = Annotated[
     bool, typer.Option("--yes", "-y", help="Do not ask for confirmation at a terminal.")
@@ -70,10 +42,10 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    target: TargetOption = "local",
-    service: ServiceOption = "llm-inference",
-    namespace: NamespaceOption = "default",
-    home: HomeOption = Path(HOME),
+    target: TargetOption = TARGET,
+    service: ServiceOption = SERVICE,
+    namespace: NamespaceOption = NAMESPACE,
+    home: HomeOption = HOME,
     as_json: JsonOption = False,
     watch: Annotated[
         bool,
@@ -102,9 +74,9 @@ def deploy(
     model_path: Annotated[
         str, typer.Option(help="Model artifact to deploy: a folder, or a gs:// prefix.")
     ],
-    target: TargetOption = "local",
-    service: ServiceOption = "llm-inference",
-    namespace: NamespaceOption = "default",
+    target: TargetOption = TARGET,
+    service: ServiceOption = SERVICE,
+    namespace: NamespaceOption = NAMESPACE,
     replicas: Annotated[int, typer.Option(min=1, help="Number of serving processes or pods.")] = 1,
     engine: Annotated[
         str, typer.Option(help="Engine: auto (from the artifact), openvino, transformers or vllm.")
@@ -130,7 +102,7 @@ def deploy(
             )
         ),
     ] = 0,
-    home: HomeOption = Path(HOME),
+    home: HomeOption = HOME,
     history: HistoryOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -175,10 +147,10 @@ def deploy(
 
 def switch(
     color: Annotated[str, typer.Argument(help="Color that gets the traffic: blue or green.")],
-    target: TargetOption = "local",
-    service: ServiceOption = "llm-inference",
-    namespace: NamespaceOption = "default",
-    home: HomeOption = Path(HOME),
+    target: TargetOption = TARGET,
+    service: ServiceOption = SERVICE,
+    namespace: NamespaceOption = NAMESPACE,
+    home: HomeOption = HOME,
     history: HistoryOption = "",
     yes: YesOption = False,
     as_json: JsonOption = False,
@@ -208,10 +180,10 @@ def promote(
             help="Run whose decision is carried out. Empty: the newest run that was held.",
         ),
     ] = "",
-    target: TargetOption = "local",
-    service: ServiceOption = "llm-inference",
-    namespace: NamespaceOption = "default",
-    home: HomeOption = Path(HOME),
+    target: TargetOption = TARGET,
+    service: ServiceOption = SERVICE,
+    namespace: NamespaceOption = NAMESPACE,
+    home: HomeOption = HOME,
     history: HistoryOption = "",
     yes: YesOption = False,
     as_json: JsonOption = False,
@@ -248,10 +220,10 @@ def promote(
 
 
 def rollback(
-    target: TargetOption = "local",
-    service: ServiceOption = "llm-inference",
-    namespace: NamespaceOption = "default",
-    home: HomeOption = Path(HOME),
+    target: TargetOption = TARGET,
+    service: ServiceOption = SERVICE,
+    namespace: NamespaceOption = NAMESPACE,
+    home: HomeOption = HOME,
     history: HistoryOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -266,10 +238,10 @@ def rollback(
 
 
 def recover(
-    target: TargetOption = "local",
-    service: ServiceOption = "llm-inference",
-    namespace: NamespaceOption = "default",
-    home: HomeOption = Path(HOME),
+    target: TargetOption = TARGET,
+    service: ServiceOption = SERVICE,
+    namespace: NamespaceOption = NAMESPACE,
+    home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
     """Finish or undo what a run that died left, and scale down an old color that was kept warm long
@@ -286,10 +258,10 @@ def recover(
 
 
 def down(
-    target: TargetOption = "local",
-    service: ServiceOption = "llm-inference",
-    namespace: NamespaceOption = "default",
-    home: HomeOption = Path(HOME),
+    target: TargetOption = TARGET,
+    service: ServiceOption = SERVICE,
+    namespace: NamespaceOption = NAMESPACE,
+    home: HomeOption = HOME,
 ) -> None:
     """Stop both colors and the endpoint.
 
@@ -302,10 +274,10 @@ def down(
 
 
 def sleep(
-    target: TargetOption = "local",
-    service: ServiceOption = "llm-inference",
-    namespace: NamespaceOption = "default",
-    home: HomeOption = Path(HOME),
+    target: TargetOption = TARGET,
+    service: ServiceOption = SERVICE,
+    namespace: NamespaceOption = NAMESPACE,
+    home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
     """Stop serving for a while, to save cost.
@@ -324,10 +296,10 @@ def sleep(
 
 
 def wake(
-    target: TargetOption = "local",
-    service: ServiceOption = "llm-inference",
-    namespace: NamespaceOption = "default",
-    home: HomeOption = Path(HOME),
+    target: TargetOption = TARGET,
+    service: ServiceOption = SERVICE,
+    namespace: NamespaceOption = NAMESPACE,
+    home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
     """Start a service that sleeps, and return when its live release is ready."""

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from greenlight.cli.cloud_runner import (
-    PARAMETERS_FROM_ENVIRONMENT,
     call_with_retries,
     compile_pipeline,
     open_runner,
@@ -34,7 +33,7 @@ app = typer.Typer(
 
 
 @app.command("push")
-@takes(Parameters, CloudOptions, from_environment=(CloudOptions,), **PARAMETERS_FROM_ENVIRONMENT)
+@takes(Parameters, CloudOptions, from_environment=(CloudOptions,))
 def push_template(parameters: Parameters, options: CloudOptions, tag: TagOption = []) -> None:  # noqa: B006  typer reads the list, nobody writes it
     """Upload the pipeline as a template. The parameters given here become its defaults."""
     parameters.check_for_cloud()

@@ -5,6 +5,7 @@ in test_ir.py.
 
 import inspect
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from docs.site.reference import parameters as reference_page
 from greenlight.cli.main import app
 from greenlight.components.resolve.component import resolve
 from greenlight.pipelines.compiler import compile_promotion
-from greenlight.resolve.parameters import Parameters
+from greenlight.resolve.parameters import FROM_ENVIRONMENT, Parameters
 
+FILTER = ("greenlight runs", "service")
+"""Shows the runs of one service: it says what to show, not where a service is."""
 KFP_TYPES = {str: "STRING", int: "NUMBER_INTEGER", bool: "BOOLEAN"}
 DECLARED = {
     name: (field.annotation, field.default, field.description)
@@ -79,6 +82,33 @@ def test_a_command_has_an_option_for_each_parameter(command: tuple[str, ...]) ->
         != declared
     ]
     assert not drifted
+
+
+def test_every_command_finds_a_service_by_the_same_options() -> None:
+    """Help text, default and environment variable of --target and the like. The history of a
+    command that needs none stays empty; it lies in the home folder then.
+    """
+    drifted = []
+    for path, command in _commands(typer.main.get_command(app), "greenlight"):
+        for option in command.params:
+            if option.name in FROM_ENVIRONMENT and (path, option.name) != FILTER:
+                _, default, description = DECLARED[option.name]
+                allowed = {default, ""} if option.name == "history" else {default}
+                if (
+                    not option.help.startswith(description)
+                    or str(option.default) not in allowed
+                    or option.envvar != f"GREENLIGHT_{option.name.upper()}"
+                ):
+                    drifted.append(f"{path} --{option.name}")
+    assert not drifted
+
+
+def _commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if hasattr(command, "commands"):
+        for name, inner in command.commands.items():
+            yield from _commands(inner, f"{path} {name}")
+    else:
+        yield path, command
 
 
 def test_the_reference_page_has_a_row_for_each_parameter() -> None:
