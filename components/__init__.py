@@ -1,1 +1,3 @@
-"""One room a step: the KFP door in component.py, the work in plain Python beside it."""
+"""The KFP components of the pipeline, one folder per step. They import and call; the work is in
+the other packages.
+"""

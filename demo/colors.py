@@ -8,6 +8,7 @@ from pathlib import Path
 
 from greenlight.core.errors import GreenlightError
 from greenlight.core.records import Color
+from greenlight.resolve.parameters import default
 
 COLORS: tuple[Color, Color] = ("blue", "green")
 
@@ -70,12 +71,9 @@ def _of_target() -> Colors:
     from greenlight.rollout.status import read_status
     from greenlight.rollout.targets import open_target
 
-    home = str(Path(os.environ.get("GREENLIGHT_HOME", ".greenlight")).absolute())
-    service, namespace = (
-        os.environ.get("GREENLIGHT_SERVICE", "llm-inference"),
-        os.environ.get("GREENLIGHT_NAMESPACE", "default"),
-    )
-    target = open_target(os.environ.get("GREENLIGHT_TARGET", "local"), service, namespace, home, 0)
+    service, namespace = default("service"), default("namespace")
+    home = str(Path(default("home")).absolute())
+    target = open_target(default("target"), service, namespace, home, 0)
     if target.kind != "local":
         raise GreenlightError(
             "pods of a cluster cannot be reached from here. Forward a port to each color, `kubectl"

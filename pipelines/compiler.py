@@ -127,11 +127,12 @@ def steps(spec: Spec) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _executor(spec: Spec, task: dict[str, Any]) -> dict[str, Any]:
-    return spec["deploymentSpec"]["executors"][_label(spec, task)]
+    executor: dict[str, Any] = spec["deploymentSpec"]["executors"][_label(spec, task)]
+    return executor
 
 
 def _label(spec: Spec, task: dict[str, Any]) -> str:
-    return spec["components"][task["componentRef"]["name"]]["executorLabel"]
+    return str(spec["components"][task["componentRef"]["name"]]["executorLabel"])
 
 
 def _machine(resources: StepResources, backend: Backend) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What each step gets in a cloud: machine, time, tries and secrets, from one YAML file."""
 
 import re
-from importlib import resources as package
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from greenlight.core.errors import InputError
 from greenlight.core.history import STEPS
+from greenlight.core.yaml_file import read_shipped
 
 ALL_STEPS = (*STEPS, "report")
 VERDICTS = ("gate",)
@@ -112,11 +112,7 @@ def load_resources(path: str = "") -> dict[str, StepResources]:
     """
     name = path or "resources.yaml"
     try:
-        text = (
-            Path(path).read_text()
-            if path
-            else (package.files("pipelines") / "resources.yaml").read_text()
-        )
+        text = Path(path).read_text() if path else read_shipped(name)
         read = Resources.model_validate(yaml.safe_load(text) or {})
     except OSError as error:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The door of the step `benchmark`."""
+"""The KFP component of the step `benchmark`."""
 
 from kfp import dsl
 

@@ -1,4 +1,4 @@
-"""The door of the step `deploy_green`."""
+"""The KFP component of the step `deploy_green`."""
 
 from kfp import dsl
 

@@ -1,4 +1,4 @@
-"""The door of the step `download`."""
+"""The KFP component of the step `download`."""
 
 from kfp import dsl
 
@@ -12,7 +12,6 @@ def download(
     commit: str,
     build: str,
     history: str,
-    code_version: str,
 ) -> None:
     """Fetch the baseline at an exact commit. HF_TOKEN comes from the environment."""
     from greenlight.core.step import step

@@ -1,41 +1,8 @@
-"""The doors of the steps `reference` and `evaluate`."""
+"""The KFP component of the step `evaluate`."""
 
 from kfp import dsl
 
 from greenlight.components.image import COMPONENTS_IMAGE
-
-
-@dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
-def reference(
-    baseline: dsl.Input[dsl.Model],
-    reference: dsl.Output[dsl.Artifact],
-    text: str,
-    tasks: str,
-    task_limit: int,
-    few_shot: int,
-    build: str,
-    history: str,
-    code_version: str,
-) -> None:
-    """What the baseline predicts for the held-out text, and answers to the tasks, once for all
-    candidates.
-    """
-    from greenlight.core.step import step
-    from greenlight.evaluate.reference import make_reference
-    from greenlight.evaluate.tasks import Tasks
-
-    with step("reference", build, history) as running:
-        asked = Tasks.parse(tasks, int(task_limit), int(few_shot))  # numbers travel as doubles
-        record = make_reference(baseline.path, reference.path, text=text, tasks=asked)
-        reference.metadata.update(
-            documents=record.documents,
-            tokens=record.tokens,
-            vocabulary=record.vocabulary,
-            bytes=record.bytes,
-        )
-        running.finish(
-            record, reference.path, figure=f"{record.tokens} tokens, {record.bytes / 1e6:.1f} MB"
-        )
 
 
 @dsl.component(base_image=COMPONENTS_IMAGE, packages_to_install=[], install_kfp_package=False)
@@ -49,7 +16,6 @@ def evaluate(
     attempt: str,
     build: str,
     history: str,
-    code_version: str,
 ) -> None:
     """Score the candidate against the baseline on held-out text and tasks. In a sweep also measure
     it, and leave a Failure where it cannot be scored.

@@ -1,4 +1,4 @@
-"""The door of the step `gate`."""
+"""The KFP component of the step `gate`."""
 
 from kfp import dsl
 
@@ -15,13 +15,13 @@ def gate(
     auto_promote: bool,
     run_id: str,
     history: str,
-    code_version: str,
 ) -> str:
     """Judge the candidate by the objectives of the gate: returns the action `promote`, `hold` or
     `retire`.
     """
     import contextlib
 
+    from greenlight.core.code import step_key
     from greenlight.core.errors import IntegrityError
     from greenlight.core.records import Deployment, Evaluation
     from greenlight.core.step import step
@@ -36,7 +36,7 @@ def gate(
             Deployment.load(release.path),
             loaded,
             auto_promote,
-            code_version,
+            step_key("gate"),
         )
         # for a replay
         record = judged.model_copy(

@@ -1,4 +1,4 @@
-"""The door of the step `quantize`."""
+"""The KFP component of the step `quantize`."""
 
 from kfp import dsl
 
@@ -19,7 +19,6 @@ def quantize(
     limits: str,
     build: str,
     history: str,
-    code_version: str,
 ) -> None:
     """Quantize the baseline into a candidate. In a sweep, a method that fails leaves a Failure and
     ends well.

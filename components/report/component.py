@@ -1,4 +1,4 @@
-"""The door of the step `report`."""
+"""The KFP component of the step `report`."""
 
 from kfp import dsl
 

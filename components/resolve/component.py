@@ -1,4 +1,4 @@
-"""The door of the step `resolve`."""
+"""The KFP component of the step `resolve`."""
 
 from kfp import dsl
 
@@ -31,9 +31,8 @@ def resolve(
     auto_promote: bool,
     force: bool,
     home: str,
-    run_id: str,
     history: str,
-    code_version: str,
+    run_id: str,
     commit: dsl.OutputPath(str),  # type: ignore[valid-type]
     fingerprint: dsl.OutputPath(str),  # type: ignore[valid-type]
     source_build: dsl.OutputPath(str),  # type: ignore[valid-type]
@@ -45,6 +44,7 @@ def resolve(
 
     The verdict is the one unnamed output, because kfp.local can branch on no other.
     """
+    given = dict(locals())
     import json
     from pathlib import Path
 
@@ -53,34 +53,8 @@ def resolve(
     from greenlight.resolve.plan import resolve as find
 
     with step("resolve", run_id, history) as running:
-        parameters = Parameters(
-            model=model,
-            revision=revision,
-            method=method,
-            bits=bits,
-            methods=methods,
-            calibration=calibration,
-            calibration_samples=calibration_samples,
-            calibration_length=calibration_length,
-            gate=gate,
-            prompts=prompts,
-            workload=workload,
-            text=text,
-            tasks=tasks,
-            task_limit=task_limit,
-            few_shot=few_shot,
-            target=target,
-            service=service,
-            namespace=namespace,
-            replicas=replicas,
-            engine=engine,
-            port=port,
-            auto_promote=auto_promote,
-            force=force,
-            home=home,
-            history=history,
-        )
-        resolution = find(parameters, code_version)
+        parameters = Parameters(**{name: given[name] for name in Parameters.model_fields})
+        resolution = find(parameters)
         running.publish("parameters.json", parameters.model_dump_json(indent=2).encode())
         running.finish(
             resolution, None, figure=f"{resolution.verdict}, commit {resolution.commit[:12]}"

@@ -1,4 +1,4 @@
-"""The door of the step `select`."""
+"""The KFP component of the step `select`."""
 
 from kfp import dsl
 

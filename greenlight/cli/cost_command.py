@@ -1,6 +1,5 @@
 """`greenlight cost`: what a configuration would cost, before it is deployed."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,8 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from greenlight.cli.options import takes
-from greenlight.cli.service_commands import HOME, HistoryOption, HomeOption
+from greenlight.cli.options import HOME, HistoryOption, HomeOption, takes
 from greenlight.core.errors import InputError
 from greenlight.core.prices import Cost, Setup, estimate, load_prices
 
@@ -25,24 +23,22 @@ def cost(
         str,
         typer.Option(
             help=(
-                "Take the tokens a second from this run of the history: what its candidate's"
-                " servers gave at full load."
+                "Run of the history whose measured throughput is used for --tokens-per-second: that"
+                " of its candidate's servers at full load."
             )
         ),
     ] = "",
-    home: HomeOption = Path(HOME),
+    home: HomeOption = HOME,
     history: HistoryOption = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """What a service would cost a month, by part, and a million of its tokens. Prices are those of
-    a dated table: an estimate, and no invoice.
+    """Estimate what a service costs per month, by part, and per million tokens.
+
+    The prices are those of a dated table, so this is an estimate, not an invoice.
     """
     if run:
-        setup = setup.model_copy(
-            update={
-                "tokens_per_second": _measured(history or str(home.absolute() / "history"), run)
-            }
-        )
+        rate = _measured_rate(history or str(home.absolute() / "history"), run)
+        setup = setup.model_copy(update={"tokens_per_second": rate})
     found = estimate(setup, load_prices())
     if as_json:
         print(found.model_dump_json(indent=2))
@@ -50,7 +46,8 @@ def cost(
         Console(highlight=False).print(cost_table(found, setup))
 
 
-def _measured(history: str, run: str) -> float:
+def _measured_rate(history: str, run: str) -> float:
+    """Output tokens per second of one server in a recorded run. Raises InputError."""
     from greenlight.core.history import load_run
 
     found = load_run(history, run)
@@ -58,7 +55,7 @@ def _measured(history: str, run: str) -> float:
         raise InputError(
             "--run",
             run,
-            f"its history in {history} holds no throughput; `greenlight runs` lists those there",
+            f"this run in {history} has no measured throughput; `greenlight runs` lists the runs",
         )
     servers = found.deployment.candidate.replicas if found.deployment else 1
     return found.benchmark.candidate.output_tokens_per_second / servers
@@ -66,7 +63,7 @@ def _measured(history: str, run: str) -> float:
 
 def cost_table(found: Cost, setup: Setup) -> Table:
     table = Table(
-        title=f"USD a month in {found.region}, prices of {found.prices_of}",
+        title=f"USD per month in {found.region}, prices of {found.prices_of}",
         title_justify="left",
         box=box.SIMPLE,
     )
@@ -75,21 +72,23 @@ def cost_table(found: Cost, setup: Setup) -> Table:
     what = {
         "nodes": f"{setup.nodes} {setup.node_machine}",
         "servers": (
-            f"{setup.replicas} {setup.machine} at {found.server_hour:g} an hour,"
-            f" {setup.hours_a_week:g} of 168 hours a week"
+            f"{setup.replicas} {setup.machine} at {found.server_hour:g} per hour,"
+            f" {setup.hours_a_week:g} of 168 hours per week"
         ),
         "rollouts": (
-            f"{setup.rollouts:g}, each {setup.rollout_hours + setup.warm_hours:g} hours of a second"
-            " color"
+            f"{setup.rollouts:g}, each with a second color for"
+            f" {setup.rollout_hours + setup.warm_hours:g} hours"
         ),
     }
     for part, usd in found.parts.items():
         table.add_row(part, f"{usd:,.0f}", what.get(part, ""))
     table.add_section()
-    table.add_row("all", f"{found.total:,.0f}", style="bold")
+    table.add_row("total", f"{found.total:,.0f}", style="bold")
     if found.per_million_tokens is not None:
         table.add_row(
-            "a million tokens", f"{found.per_million_tokens:,.3f}", "of the servers, loaded fully"
+            "per million tokens",
+            f"{found.per_million_tokens:,.3f}",
+            "servers alone, fully loaded",
         )
-        table.add_row("", f"{found.all_per_million_tokens:,.3f}", "of everything")
+        table.add_row("", f"{found.all_per_million_tokens:,.3f}", "all parts")
     return table

@@ -1,23 +1,23 @@
 """The commands about gates: `greenlight gate explain | calibrate | replay | backtest`."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from greenlight.cli.service_commands import (
-    EXIT_NOT_PROMOTED,
+from greenlight.cli.options import (
     HOME,
+    NAMESPACE,
+    SERVICE,
+    TARGET,
     HistoryOption,
     HomeOption,
-    JsonOption,
     NamespaceOption,
     ServiceOption,
     TargetOption,
-    open_service,
 )
+from greenlight.cli.service_commands import EXIT_NOT_PROMOTED, JsonOption, open_service
 from greenlight.cli.step_commands import log_to_terminal
 from greenlight.core import storage
 from greenlight.core.errors import GreenlightError, InputError, IntegrityError
@@ -25,19 +25,20 @@ from greenlight.core.errors import GreenlightError, InputError, IntegrityError
 app = typer.Typer(
     name="gate",
     no_args_is_help=True,
-    help="What a gate means, what it can know of a service, and what it would have said.",
+    help=("Explain a gate, measure what it can detect on a service, and judge past runs with it."),
 )
 
 
 @app.command()
 def explain(
     gate: Annotated[
-        str, typer.Argument(help="The name of a shipped gate, a path, or a gs:// URI.")
+        str, typer.Argument(help="Gate: the name of a shipped one, a path, or a gs:// URI.")
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Print what a gate file means: a sentence for each objective. A bad file is refused with what
-    to write instead.
+    """Print what a gate file means, one sentence per objective.
+
+    A file with a mistake is refused, and the message says what to write instead.
     """
     from greenlight.gate.objectives import load_gate
     from greenlight.gate.sentences import explain as sentences
@@ -51,24 +52,29 @@ def replay(
     decision: Annotated[
         str,
         typer.Argument(
-            help="gate.json of a run's history, the folder of a decision, or a gs:// URI."
+            help=(
+                "Decision of a run: its gate.json in the history, the folder that holds one, or a"
+                " gs:// URI of either."
+            )
         ),
     ],
     gate: Annotated[
         str,
         typer.Option(
-            help="Judge by this gate instead: the name of a shipped one, a path, or a gs:// URI."
+            help=(
+                "Gate to judge by instead of the recorded one: the name of a shipped one, a path,"
+                " or a gs:// URI."
+            )
         ),
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Judge a run again from its recorded artifacts: the same verdict to the last bit, or what
-    another gate would have said.
+    """Judge a run again from its recorded artifacts, by its own gate or by another.
 
-    Exit codes: 0 the same as recorded (with --gate: promote); 1 it differs or the artifacts are
-    gone; 3 with --gate: not promoted.
+    Exit codes: 0 the verdict is the recorded one, to the last bit, or with --gate it is promote; 1
+    it differs, or the artifacts are gone; 3 with --gate, the verdict is not promote.
     """
-    from greenlight.cli.display import objectives_table
+    from greenlight.cli.gate_tables import objectives_table
     from greenlight.gate.objectives import load_gate
     from greenlight.gate.replay import differences, load_decision, replay
 
@@ -76,24 +82,20 @@ def replay(
     again = replay(recorded, load_gate(gate) if gate else None)
     changed = differences(recorded, again)
     if as_json:
-        print(
-            json.dumps(
-                {
-                    "recorded": recorded.verdict,
-                    "differences": changed,
-                    "decision": json.loads(again.model_dump_json()),
-                },
-                indent=2,
-            )
-        )
+        found = {
+            "recorded": recorded.verdict,
+            "differences": changed,
+            "decision": again.model_dump(mode="json"),
+        }
+        print(json.dumps(found, indent=2))
     else:
         Console(highlight=False).print(objectives_table(again))
         print(f"{again.verdict}: {again.reason}")
     if gate:
         if not as_json:
             print(
-                f"The run was judged {recorded.verdict} by the gate {recorded.gate_name}; by"
-                f" {again.gate_name} it is {again.verdict}."
+                f"The verdict of gate {recorded.gate_name} was {recorded.verdict}; that of gate"
+                f" {again.gate_name} is {again.verdict}."
             )
         raise typer.Exit(0 if again.verdict == "promote" else EXIT_NOT_PROMOTED)
     if changed:
@@ -107,55 +109,68 @@ def replay(
 
 @app.command()
 def calibrate(
-    target: TargetOption = "local",
-    service: ServiceOption = "llm-inference",
-    namespace: NamespaceOption = "default",
-    home: HomeOption = Path(HOME),
+    target: TargetOption = TARGET,
+    service: ServiceOption = SERVICE,
+    namespace: NamespaceOption = NAMESPACE,
+    home: HomeOption = HOME,
     history: HistoryOption = "",
     gate: Annotated[
-        str, typer.Option(help="The name of a shipped gate, a path, or a gs:// URI.")
+        str, typer.Option(help="Gate: the name of a shipped one, a path, or a gs:// URI.")
     ] = "default",
     pairs: Annotated[
-        int, typer.Option(min=0, help="Pairs of a run. Default: as many as the gate measures.")
+        int,
+        typer.Option(
+            min=0,
+            help="Pairs per measurement. 0: as many as the gate measures.",
+        ),
     ] = 0,
     runs: Annotated[
         int,
         typer.Option(
-            min=1, max=100, help="How many times to measure; their pairs are judged together."
+            min=1,
+            max=100,
+            help="Number of measurements. Their pairs are judged together.",
         ),
     ] = 1,
     workload: Annotated[
         str,
         typer.Option(
-            help="What to send, and when: the name of a shipped workload, a path, or a gs:// URI."
+            help=(
+                "Workload, which says what is sent and when: the name of a shipped one, a path, or"
+                " a gs:// URI."
+            )
         ),
     ] = "short",
     prompts: Annotated[
-        str, typer.Option(help="Instead of the workload's: JSONL of texts or chats.")
+        str,
+        typer.Option(
+            help=(
+                "Prompts instead of the workload's: a JSONL file of texts or chats. builtin: the"
+                " workload's."
+            )
+        ),
     ] = "builtin",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure live against itself: the noise of this service, and how often this gate would promote
-    a model that is just as good.
+    """Measure the live color against itself: how noisy this service is, and how often this gate
+    would promote a model that is equally good.
 
-    Puts the gate's load on live, and moves nothing. `greenlight run` warns by what it found.
+    It puts the gate's load on the live color and moves no traffic. The result is kept, and
+    `greenlight run` warns with it.
 
-    Exit codes: 0 this gate can be counted on to promote an equal model here, in 95% of runs or
-    more; 3 it cannot.
+    Exit codes: 0 the gate promotes an equal model here in 95% of runs or more; 3 it does not.
     """
     from greenlight.benchmark.prompts import check_prompts
     from greenlight.benchmark.workload import load_workload
-    from greenlight.cli.display import calibration_table
-    from greenlight.core.code import code_version
+    from greenlight.cli.gate_tables import calibration_table
+    from greenlight.core.code import step_key
     from greenlight.core.history import calibration_file
     from greenlight.gate.calibrate_service import calibrate_service
     from greenlight.gate.objectives import load_gate
 
-    judge, load, place = (
-        load_gate(gate),
-        load_workload(workload, prompts),
-        open_service(target, service, namespace, home),
-    )
+    judge = load_gate(gate)
+    load = load_workload(workload, prompts)
+    place = open_service(target, service, namespace, home)
     check_prompts(load.prompts)
     kept = history or str(home.absolute() / "history")
     if place.kind != "local":
@@ -165,17 +180,17 @@ def calibrate(
             )
         place.check()
     log_to_terminal()
-    record = calibrate_service(place, judge, load, pairs, runs, kept, code_version())
+    record = calibrate_service(place, judge, load, pairs, runs, kept, step_key("gate"))
     if as_json:
         print(record.model_dump_json(indent=2))
     else:
         console = Console(highlight=False)
         console.print(calibration_table(record))
         console.print(
-            f"Of {record.judged} equal models made of {record.pairs:,} pairs it promoted"
-            f" {100 * record.promoted:.1f}%, left {100 * record.inconclusive:.1f}% inconclusive,"
-            f" and rejected {100 * record.rejected:.1f}% (false alarms), with"
-            f" {100 * record.pairs_used:.0f}% of the pairs used on average.",
+            f"Of {record.judged} equal models, resampled from {record.pairs:,} pairs, the gate"
+            f" promoted {100 * record.promoted:.1f}%, left {100 * record.inconclusive:.1f}%"
+            f" inconclusive, and rejected {100 * record.rejected:.1f}% (false alarms). On average"
+            f" it used {100 * record.pairs_used:.0f}% of the pairs.",
             soft_wrap=True,
         )
         console.print(record.reason, markup=False, soft_wrap=True)
@@ -187,22 +202,19 @@ def calibrate(
 def backtest(
     gate: Annotated[
         str,
-        typer.Option(
-            help="The gate to judge by: the name of a shipped one, a path, or a gs:// URI."
-        ),
+        typer.Option(help="Gate to judge by: the name of a shipped one, a path, or a gs:// URI."),
     ],
-    service: ServiceOption = "llm-inference",
-    home: HomeOption = Path(HOME),
+    service: ServiceOption = SERVICE,
+    home: HomeOption = HOME,
     history: HistoryOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Judge every recorded run of a service by another gate, from the artifacts that were judged
-    then.
+    """Judge every recorded run of a service by another gate, from the artifacts of those runs.
 
-    Exit codes: 0 every run that could be judged gets its recorded verdict; 1 none could be judged;
-    3 at least one verdict changes.
+    Exit codes: 0 every run that could be judged gets its recorded verdict; 1 no run could be
+    judged; 3 at least one verdict changes.
     """
-    from greenlight.cli.display import backtest_table
+    from greenlight.cli.gate_tables import backtest_table
     from greenlight.gate.backtest import backtest
     from greenlight.gate.objectives import load_gate
 
@@ -215,18 +227,8 @@ def backtest(
         for outcome in ("same", "changed", "skipped")
     }
     if as_json:
-        print(
-            json.dumps(
-                {
-                    "gate": judge.name,
-                    "counts": counts,
-                    "runs": [
-                        each.model_dump(mode="json") | {"outcome": each.outcome} for each in tried
-                    ],
-                },
-                indent=2,
-            )
-        )
+        runs = [each.model_dump(mode="json") | {"outcome": each.outcome} for each in tried]
+        print(json.dumps({"gate": judge.name, "counts": counts, "runs": runs}, indent=2))
     else:
         console = Console(highlight=False)
         if tried:

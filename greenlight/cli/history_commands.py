@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from greenlight.cli.service_commands import HOME, HistoryOption, HomeOption
+from greenlight.cli.gate_tables import STATUS_STYLES
+from greenlight.cli.options import HOME, HistoryOption, HomeOption
 from greenlight.core import formats
 from greenlight.core.errors import GreenlightError
 from greenlight.core.records import ObjectiveResult
@@ -27,7 +28,7 @@ from greenlight.report.overview import (
     read_runs,
 )
 
-STYLES = {
+OUTCOME_STYLES = {
     "promoted": "green",
     "already_live": "green",
     "held": "yellow",
@@ -36,8 +37,7 @@ STYLES = {
     "failed": "red",
     "unreadable": "red",
 }
-STATUS_STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
-WIDE = 200  # columns of a table that no terminal shows
+PIPE_WIDTH = 200  # columns of a table that goes to a pipe
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -50,18 +50,20 @@ def list_runs(
     service: Annotated[
         str,
         typer.Option(
-            envvar="GREENLIGHT_SERVICE", help="Only the runs of this service. Default: of all."
+            envvar="GREENLIGHT_SERVICE",
+            help="List only the runs of this service. Default: all runs.",
         ),
     ] = "",
     limit: Annotated[
-        int, typer.Option("--limit", "-n", min=1, help="How many, from the newest on.")
+        int,
+        typer.Option("--limit", "-n", min=1, help="Maximum number of runs to list, newest first."),
     ] = 20,
-    home: HomeOption = Path(HOME),
+    home: HomeOption = HOME,
     history: HistoryOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List the runs, newest first: how each ended, what the gate said, and the figures that matter.
-    With --json: all figures.
+    """List the runs, newest first: how each ended, its verdict, and its main figures. --json prints
+    all figures.
     """
     place = history or str(home.absolute() / "history")
     lines = [line_of(run) for run in read_runs(place, service, limit)]
@@ -77,13 +79,15 @@ def list_runs(
 
 
 def compare_runs(
-    a: Annotated[str, typer.Argument(metavar="A", help="A run; `greenlight runs` lists them.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="The run that it is compared with.")],
-    home: HomeOption = Path(HOME),
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="First run. `greenlight runs` lists the ids.")
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", help="Second run, compared with the first.")],
+    home: HomeOption = HOME,
     history: HistoryOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """What run B differs in from run A: what changed, each metric, and each objective's bound."""
+    """Compare two runs: the inputs that changed, each metric, and the bound of each objective."""
     place = history or str(home.absolute() / "history")
     found = compare(find_run(place, a, "A"), find_run(place, b, "B"))
     if as_json:
@@ -95,7 +99,9 @@ def compare_runs(
 
 
 def runs_table(lines: list[RunLine]) -> Table:
-    """Tokens/s, TTFT and KL divergence are the candidate's; `vs live` is the ratio of tokens/s."""
+    """One row per run. Tokens/s, TTFT and KL divergence are the candidate's; `vs live` is the ratio
+    of its tokens/s to live's.
+    """
     table = _table(
         "",
         ("run", "began", "outcome", "verdict", "pass", "model", "method"),
@@ -103,24 +109,21 @@ def runs_table(lines: list[RunLine]) -> Table:
     )
     for line in lines:
         figure = line.figures.get
-        numbers = (
+        ratio = formats.quantity(figure("output_tokens_per_second_ratio"), "x live")
+        size = figure("candidate_bytes")
+        table.add_row(
+            Text(line.run_id),
+            f"{line.time:%Y-%m-%d %H:%M}" if line.time else formats.MISSING,
+            Text(line.outcome, style=OUTCOME_STYLES.get(line.outcome, "")),
+            line.verdict or formats.MISSING,
+            f"{line.passed}/{line.objectives}" if line.objectives else formats.MISSING,
+            Text(line.source),
+            f"{line.method} {line.bits}" if line.bits else line.method,
             formats.number(figure("candidate_output_tokens_per_second")),
-            formats.quantity(figure("output_tokens_per_second_ratio"), "x live").removesuffix(
-                f"{formats.NBSP}live"
-            ),
+            ratio.removesuffix(f"{formats.NBSP}live"),
             formats.duration(figure("candidate_ttft_p95")),
             formats.number(figure("kl_mean"), 2),
-            formats.size(size) if (size := figure("candidate_bytes")) else formats.MISSING,
-        )
-        method = f"{line.method} {line.bits}" if line.bits else line.method
-        cells = (line.run_id, f"{line.time:%Y-%m-%d %H:%M}" if line.time else formats.MISSING)
-        passed = f"{line.passed}/{line.objectives}" if line.objectives else formats.MISSING
-        table.add_row(
-            *map(Text, cells),
-            Text(line.outcome, style=STYLES.get(line.outcome, "")),
-            line.verdict or formats.MISSING,
-            passed,
-            *map(Text, (line.source, method, *numbers)),
+            formats.size(size) if size else formats.MISSING,
         )
     return table
 
@@ -163,11 +166,12 @@ def _head(line: RunLine) -> str:
 
 
 def _cells(each: Difference) -> tuple[str, str, str, str]:
-    show = {
+    formatters: dict[str, Callable[[float], str]] = {
         "s": formats.duration,
         "bytes": formats.size,
         "share": lambda value: formats.percent(value, 2),
-    }.get(each.unit, formats.number)
+    }
+    show = formatters.get(each.unit, formats.number)
     shown = [formats.MISSING if value is None else show(value) for value in (each.a, each.b)]
     if each.difference is None:
         return shown[0], shown[1], formats.MISSING, ""
@@ -184,7 +188,7 @@ def _cells(each: Difference) -> tuple[str, str, str, str]:
 
 def _judged(result: ObjectiveResult | None) -> tuple[Text, Text, Text]:
     if result is None:
-        return Text(formats.MISSING), Text(""), Text("not asked", style="dim")
+        return Text(formats.MISSING), Text(""), Text("not judged", style="dim")
     limit = result.comparison.replace(" against live", "")
     return (
         Text(formats.measured(result, result.bound)),
@@ -205,15 +209,13 @@ def _moved(each: ObjectiveDifference) -> str:
 
 
 def _short(text: str) -> str:
-    """Digests and whole files as far as a table has room."""
+    """The first 12 digits of a digest, and at most 60 characters of any other text, which may be a
+    whole file.
+    """
     first = text.strip().splitlines()[0] if text.strip() else formats.MISSING
-    return (
-        first[:12]
-        if len(first) in (40, 64) and " " not in first
-        else first
-        if len(first) <= 60
-        else f"{first[:57]}..."
-    )
+    if len(first) in (40, 64) and " " not in first:
+        return first[:12]
+    return first if len(first) <= 60 else f"{first[:57]}..."
 
 
 def _table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
@@ -232,5 +234,5 @@ def _table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
 
 
 def _console() -> Console:
-    """In a pipe a line of a table stays a line."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+    """A console that is wide enough in a pipe, so that a row stays one line there."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)

@@ -14,20 +14,18 @@ from greenlight.cli import (
     cost_command,
     gate_commands,
     history_commands,
+    schedule_commands,
     service_commands,
     step_commands,
+    template_command,
 )
-from greenlight.cli.cloud_commands import (
-    EXIT_INTERRUPTED,
-    PARAMETERS_FROM_ENVIRONMENT,
-    OutcomeJsonOption,
-    with_texts,
-)
-from greenlight.cli.options import takes
-from greenlight.cli.service_commands import HOME, HistoryOption, HomeOption
+from greenlight.cli.cloud_commands import EXIT_INTERRUPTED, OutcomeJsonOption
+from greenlight.cli.cloud_runner import compile_pipeline, read_files
+from greenlight.cli.options import HOME, HistoryOption, HomeOption, takes
 from greenlight.core.errors import GreenlightError, InputError
 from greenlight.pipelines.runners.settings import CloudOptions, check_runner
 from greenlight.resolve.parameters import Parameters
+from greenlight.version import VERSION
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,23 +33,46 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="""Quantize a model, deploy it green beside the live blue, benchmark the two against each other, and move the traffic
-only when a statistical gate says so.
-
-Exit codes: 0 promoted, held or up to date; 1 failure; 2 bad input; 3 rejected, inconclusive or rolled back.""",
+    help=(
+        "Quantize a model, deploy it green beside the live blue, benchmark the two against each"
+        " other, and move the traffic only when a statistical gate says so.\n\n"
+        "Exit codes: 0 promoted, held or up to date; 1 failure; 2 bad input; 3 rejected,"
+        " inconclusive or rolled back."
+    ),
 )
 
 
 def main() -> None:
-    """Entry point: every error of ours is one line on stderr and an exit code."""
+    """Run the command. Every GreenlightError is one line on stderr and an exit code."""
     try:
         app()
     except GreenlightError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
+        print("interrupted: run the same command again to go on from here", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"greenlight {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def greenlight(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version of the package and exit.",
+        ),
+    ] = False,
+) -> None:
+    """The options that stand before any command."""
 
 
 @app.command()
@@ -59,8 +80,6 @@ def main() -> None:
     Parameters,
     CloudOptions,
     from_environment=(CloudOptions,),
-    home=HOME,
-    **PARAMETERS_FROM_ENVIRONMENT,
 )
 def run(
     values: Parameters,
@@ -69,7 +88,7 @@ def run(
         bool,
         typer.Option(
             "--follow/--no-follow",
-            help="In a cloud: show the run until it has ended.",
+            help="Show a run in a cloud until it has ended.",
             rich_help_panel="Where the steps run",
         ),
     ] = True,
@@ -77,39 +96,38 @@ def run(
 ) -> None:
     """Run the whole pipeline: from a model id to moved traffic.
 
-    Killed or interrupted, the same command goes on: finished downloads, quantizations and
-    evaluations are reused, and the rollout is repeated safely.
+    After a kill or an interruption, run the same command again: finished downloads, quantizations
+    and evaluations are reused, and the rollout is repeated safely.
     """
-    from greenlight.cli.outcome import show_outcome
+    from greenlight.cli.run_outcome import show_outcome
     from greenlight.pipelines.runners.local import LocalRunner
 
     if check_runner(options.runner) != "local":
         raise SystemExit(cloud_commands.run_in_cloud(values, options, wait, as_json))
-    parameters = _absolute(values)
+    parameters = _with_absolute_paths(values)
     runner = LocalRunner(Path(parameters.home))
     parameters.check()
     parameters.check_here()
-    parameters = with_texts(parameters)
+    parameters = read_files(parameters)
     console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
     console.print(
         f"run {run_id}: {parameters.model}, {parameters.recipe_names}, target {parameters.target}",
         soft_wrap=True,
     )
-    for line in _forecast(parameters):
+    for line in _forecast_gate(parameters):
         console.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
 
-    from greenlight.cli.display import RunView
+    from greenlight.cli.run_progress import RunProgress
 
-    with RunView(console).live() as view:
-        runner.run(parameters, run_id, view)
-    raise SystemExit(
-        show_outcome(console, parameters.history, run_id, runner.log_path(run_id), as_json)
-    )
+    with RunProgress(console).show() as progress:
+        runner.run(parameters, run_id, progress)
+    log = runner.log_path(run_id)
+    raise SystemExit(show_outcome(console, parameters.history, run_id, log, as_json))
 
 
-def _forecast(parameters: Parameters) -> list[str]:
-    """What the gate could not know of an equal model, by the service's own noise where it was
+def _forecast_gate(parameters: Parameters) -> list[str]:
+    """What the gate cannot show of an equal model, at the service's own noise where it was
     calibrated.
     """
     from greenlight.core.history import load_calibration
@@ -121,8 +139,10 @@ def _forecast(parameters: Parameters) -> list[str]:
     )
 
 
-def _absolute(values: Parameters) -> Parameters:
-    """Local paths become absolute, since steps and later commands run elsewhere."""
+def _with_absolute_paths(values: Parameters) -> Parameters:
+    """The parameters with absolute local paths, since steps and later commands run in other
+    folders.
+    """
     home = Path(values.home).absolute()
     history = values.history
     if history == Parameters.model_fields["history"].default:
@@ -139,43 +159,44 @@ def _absolute(values: Parameters) -> Parameters:
 
 
 @app.command("compile")
-@takes(Parameters, CloudOptions, from_environment=(CloudOptions,), **PARAMETERS_FROM_ENVIRONMENT)
+@takes(Parameters, CloudOptions, from_environment=(CloudOptions,))
 def compile_command(
     values: Parameters,
     options: CloudOptions,
-    output: Annotated[Path, typer.Argument(help="Where to write the YAML.")] = Path(
+    output: Annotated[Path, typer.Argument(help="File that the YAML is written to.")] = Path(
         "promotion.yaml"
     ),
 ) -> None:
-    """Write the pipeline's KFP intermediate representation, the file that the runner runs. For a
-    cloud, the parameters given here become its defaults.
+    """Compile the pipeline to YAML, the file that the runner runs.
+
+    For a cloud, the parameters given here become the defaults of the pipeline.
     """
     if options.runner != "local":
         values.check_values()
-    text = cloud_commands.compiled(options, with_texts(values))
+    spec = compile_pipeline(options, read_files(values))
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text)
+    output.write_text(spec)
     print(output)
 
 
 @app.command()
 def report(
     run_id: Annotated[
-        str, typer.Argument(metavar="RUN", help="Run to report. Default: the newest.")
+        str, typer.Argument(metavar="RUN", help="Id of the run. Empty: the newest run.")
     ] = "",
-    home: HomeOption = Path(HOME),
+    home: HomeOption = HOME,
     history: HistoryOption = "",
     output: Annotated[
         Path | None,
         typer.Option(
             help=(
-                "Where to write the HTML. Default: beside the run's records; here, where those are"
-                " in a bucket."
+                "File that the HTML is written to. Default: beside the run's records, or in the"
+                " current folder where those are in a bucket."
             )
         ),
     ] = None,
 ) -> None:
-    """Write a run's report again from its records, and print where it is."""
+    """Write the report of a run again from its records, and print its path."""
     from greenlight.core import history as runs
     from greenlight.core import storage
     from greenlight.report.write import write_report
@@ -201,6 +222,8 @@ cloud_commands.register(app)
 cost_command.register(app)
 history_commands.register(app)
 app.add_typer(gate_commands.app)
+app.add_typer(schedule_commands.app, rich_help_panel="In a cloud")
+app.add_typer(template_command.app, rich_help_panel="In a cloud")
 
 
 if __name__ == "__main__":

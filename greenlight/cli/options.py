@@ -1,15 +1,42 @@
 """Command-line options made from the names, types, defaults and descriptions of a model's own
-fields.
+fields. Those that say where a service is come from the fields of Parameters.
 """
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel, ValidationError
 
 from greenlight.core.errors import InputError
+from greenlight.resolve.parameters import FROM_ENVIRONMENT, Parameters
+
+
+def parameter_option(name: str, also: str = "") -> Any:
+    """The option for a parameter that says where a service is: its help text and its environment
+    variable.
+
+    Args:
+        also: what the help text says beyond the description of the parameter.
+    """
+    said = Parameters.model_fields[name].description or ""
+    return typer.Option(envvar=f"GREENLIGHT_{name.upper()}", help=f"{said} {also}".strip())
+
+
+TARGET, SERVICE, NAMESPACE = (
+    str(Parameters.model_fields[name].default) for name in ("target", "service", "namespace")
+)
+HOME = Path(str(Parameters.model_fields["home"].default))
+FIRST_PORT = int(Parameters.model_fields["port"].default)
+TargetOption = Annotated[str, parameter_option("target")]
+ServiceOption = Annotated[str, parameter_option("service")]
+NamespaceOption = Annotated[str, parameter_option("namespace")]
+HomeOption = Annotated[Path, parameter_option("home")]
+HistoryOption = Annotated[
+    str, parameter_option("history", "Empty: the folder `history` in the home folder.")
+]
 
 
 def takes(
@@ -20,7 +47,8 @@ def takes(
 
     Args:
         models: the types of the command's first parameters, in their order.
-        from_environment: those whose options also come from GREENLIGHT_ and their name.
+        from_environment: those whose options also come from GREENLIGHT_ and their name. Of
+            Parameters these are `FROM_ENVIRONMENT`.
         defaults: what the command line uses instead of the field's own default.
     """
 
@@ -43,7 +71,10 @@ def takes(
                     info.annotation,
                     typer.Option(
                         help=info.description,
-                        envvar=f"GREENLIGHT_{name.upper()}" if model in from_environment else None,
+                        envvar=f"GREENLIGHT_{name.upper()}"
+                        if model in from_environment
+                        or (model is Parameters and name in FROM_ENVIRONMENT)
+                        else None,
                         rich_help_panel="Where the steps run"
                         if model in from_environment
                         else None,

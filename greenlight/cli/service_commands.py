@@ -1,53 +1,39 @@
-"""The commands that look at a service, and move its traffic by hand."""
+"""The commands that show a service, move its traffic by hand, and stop and start it."""
 
-import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from greenlight.cli.outcome import held_run, show_promotion, show_status, watch_status
+from greenlight.cli.options import (
+    FIRST_PORT,
+    HOME,
+    NAMESPACE,
+    SERVICE,
+    TARGET,
+    HistoryOption,
+    HomeOption,
+    NamespaceOption,
+    ServiceOption,
+    TargetOption,
+)
+from greenlight.cli.run_outcome import find_held_run, show_promotion
+from greenlight.cli.service_status import show_status, watch_status
 from greenlight.core.errors import GreenlightError, InputError
 from greenlight.core.records import Color, Promotion
 
-HOME = os.environ.get("GREENLIGHT_HOME", ".greenlight")
-EXIT_NOT_PROMOTED = 3
-FIRST_PORT = 8080
+if TYPE_CHECKING:
+    from greenlight.rollout.target import Target
 
-TargetOption = Annotated[
-    str,
-    typer.Option(
-        envvar="GREENLIGHT_TARGET",
-        help=(
-            "Where serving runs: local; kubernetes, or kubernetes:CONTEXT;"
-            " projects/P/locations/L/clusters/C."
-        ),
-    ),
-]
-ServiceOption = Annotated[
-    str, typer.Option(envvar="GREENLIGHT_SERVICE", help="Name of the stable endpoint.")
-]
-NamespaceOption = Annotated[
-    str, typer.Option(envvar="GREENLIGHT_NAMESPACE", help="Kubernetes namespace of the service.")
-]
-HomeOption = Annotated[
-    Path,
-    typer.Option(
-        envvar="GREENLIGHT_HOME", help="Folder of the local target's state and of the runs."
-    ),
-]
-HistoryOption = Annotated[
-    str,
-    typer.Option(
-        envvar="GREENLIGHT_HISTORY",
-        help="Folder or gs:// prefix of the runs. Default: `history` in the home folder.",
-    ),
-]
+EXIT_NOT_PROMOTED = 3
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, also at a terminal.")]
+YesOption = Annotated[
+    bool, typer.Option("--yes", "-y", help="Do not ask for confirmation at a terminal.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -56,20 +42,22 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    target: TargetOption = "local",
-    service: ServiceOption = "llm-inference",
-    namespace: NamespaceOption = "default",
-    home: HomeOption = Path(HOME),
+    target: TargetOption = TARGET,
+    service: ServiceOption = SERVICE,
+    namespace: NamespaceOption = NAMESPACE,
+    home: HomeOption = HOME,
     as_json: JsonOption = False,
     watch: Annotated[
         bool,
         typer.Option(
-            "--watch", "-w", help="Go on showing it, with pods and history, until Ctrl-C."
+            "--watch",
+            "-w",
+            help="Refresh every second, with instances and the latest events, until Ctrl-C.",
         ),
     ] = False,
 ) -> None:
-    """Show what is live where, since when, from which run, and whether it answers; who works on it,
-    and how a bake goes.
+    """Show what each color runs and whether it answers, which one is live, since when and from
+    which run, and any rollout that is under way.
     """
     from greenlight.rollout.status import read_status
 
@@ -83,39 +71,44 @@ def status(
 
 
 def deploy(
-    model_path: Annotated[str, typer.Option(help="Model artifact: a folder, or a gs:// prefix.")],
-    target: TargetOption = "local",
-    service: ServiceOption = "llm-inference",
-    namespace: NamespaceOption = "default",
-    replicas: Annotated[int, typer.Option(min=1, help="Serving processes or pods.")] = 1,
+    model_path: Annotated[
+        str, typer.Option(help="Model artifact to deploy: a folder, or a gs:// prefix.")
+    ],
+    target: TargetOption = TARGET,
+    service: ServiceOption = SERVICE,
+    namespace: NamespaceOption = NAMESPACE,
+    replicas: Annotated[int, typer.Option(min=1, help="Number of serving processes or pods.")] = 1,
     engine: Annotated[
-        str, typer.Option(help="auto (from the artifact), openvino, transformers, vllm.")
+        str, typer.Option(help="Engine: auto (from the artifact), openvino, transformers or vllm.")
     ] = "auto",
     prompts: Annotated[
         str,
-        typer.Option(help="Prompts that it must answer: a JSONL path or gs:// URI, or builtin."),
+        typer.Option(
+            help="Prompts that the model must answer: a JSONL path or gs:// URI, or builtin."
+        ),
     ] = "builtin",
     skip_tests: Annotated[
-        bool, typer.Option("--skip-tests", help="Do not ask it the prompts.")
+        bool, typer.Option("--skip-tests", help="Do not send the prompts to the deployed model.")
     ] = False,
     auto_switch: Annotated[
-        bool, typer.Option("--auto-switch", help="Move the traffic to it when it serves.")
+        bool, typer.Option("--auto-switch", help="Move the traffic to the model once it serves.")
     ] = False,
     port: Annotated[
         int,
         typer.Option(
             help=(
-                "Port of the stable endpoint on the local target. Default: the one it was opened"
-                " with, at first 8080."
+                "Port of the stable endpoint on the local target. 0: the port that it has, or"
+                " 8080 for a new service."
             )
         ),
     ] = 0,
-    home: HomeOption = Path(HOME),
+    home: HomeOption = HOME,
     history: HistoryOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Put a model on the idle color without a pipeline. No gate judges it; `greenlight switch`
-    moves the traffic.
+    """Deploy a model to the idle color without a pipeline.
+
+    No gate judges it. `greenlight switch` moves the traffic to it.
     """
     from greenlight.benchmark.prompts import load_texts
     from greenlight.models.upload import upload_to_bucket
@@ -146,23 +139,25 @@ def deploy(
     if not as_json:
         print(f"deployed   {release.release_id} on {release.color}")
     if auto_switch:
-        _ended(_noted(by_hand.switch(place, release.color, run_id), target, home, history), as_json)
+        moved = by_hand.switch(place, release.color, run_id)
+        _exit(_save_move(moved, target, home, history), as_json)
     if as_json:
         print(release.model_dump_json(indent=2))
 
 
 def switch(
-    color: Annotated[str, typer.Argument(help="blue or green.")],
-    target: TargetOption = "local",
-    service: ServiceOption = "llm-inference",
-    namespace: NamespaceOption = "default",
-    home: HomeOption = Path(HOME),
+    color: Annotated[str, typer.Argument(help="Color that gets the traffic: blue or green.")],
+    target: TargetOption = TARGET,
+    service: ServiceOption = SERVICE,
+    namespace: NamespaceOption = NAMESPACE,
+    home: HomeOption = HOME,
     history: HistoryOption = "",
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Move the traffic to a color by hand, without a gate. It must serve and answer, or the traffic
-    goes back.
+    """Move the traffic to a color by hand, without a gate.
+
+    If the color does not serve and answer, the traffic goes back.
     """
     from greenlight.rollout import by_hand
 
@@ -174,7 +169,7 @@ def switch(
             raise InputError("color", color, "use blue or green")
     place = open_service(target, service, namespace, home)
     _ask(f"Move the traffic of {service} to {color}?", yes)
-    _ended(_noted(by_hand.switch(place, to), target, home, history), as_json)
+    _exit(_save_move(by_hand.switch(place, to), target, home, history), as_json)
 
 
 def promote(
@@ -182,26 +177,26 @@ def promote(
         str,
         typer.Argument(
             metavar="RUN",
-            help="Run whose decision to carry out. Default: the newest that was held.",
+            help="Run whose decision is carried out. Empty: the newest run that was held.",
         ),
     ] = "",
-    target: TargetOption = "local",
-    service: ServiceOption = "llm-inference",
-    namespace: NamespaceOption = "default",
-    home: HomeOption = Path(HOME),
+    target: TargetOption = TARGET,
+    service: ServiceOption = SERVICE,
+    namespace: NamespaceOption = NAMESPACE,
+    home: HomeOption = HOME,
     history: HistoryOption = "",
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Move the traffic to the green that a run with --no-auto-promote left up and that its gate
-    passed.
+    """Move the traffic to the candidate of a run that was held: one with --no-auto-promote, whose
+    gate said promote.
     """
     from greenlight.core import storage
     from greenlight.report.write import write_report
     from greenlight.rollout import bluegreen
 
     history = history or str(home.absolute() / "history")
-    run_id, decision = held_run(history, run_id, service)
+    run_id, decision = find_held_run(history, run_id, service)
     candidate, live = decision.deployment.candidate, decision.deployment.live
     _ask(
         f"The gate says {decision.verdict}. Move the traffic of {service} from {live.release_id} to"
@@ -221,50 +216,56 @@ def promote(
     write_report(history, run_id, report, None)
     if not as_json:
         print(f"report     {report}")
-    _ended(promotion, as_json)
+    _exit(promotion, as_json)
 
 
 def rollback(
-    target: TargetOption = "local",
-    service: ServiceOption = "llm-inference",
-    namespace: NamespaceOption = "default",
-    home: HomeOption = Path(HOME),
+    target: TargetOption = TARGET,
+    service: ServiceOption = SERVICE,
+    namespace: NamespaceOption = NAMESPACE,
+    home: HomeOption = HOME,
     history: HistoryOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Give the traffic back to the release that was live before. At once while it is still warm."""
+    """Give the traffic back to the release that was live before.
+
+    This takes a moment while that release is still warm; later it is started first.
+    """
     from greenlight.rollout import bluegreen
 
     moved = bluegreen.rollback(open_service(target, service, namespace, home))
-    _tell(_noted(moved, target, home, history), as_json)
+    _show(_save_move(moved, target, home, history), as_json)
 
 
 def recover(
-    target: TargetOption = "local",
-    service: ServiceOption = "llm-inference",
-    namespace: NamespaceOption = "default",
-    home: HomeOption = Path(HOME),
+    target: TargetOption = TARGET,
+    service: ServiceOption = SERVICE,
+    namespace: NamespaceOption = NAMESPACE,
+    home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Finish what a run that died left undone, and scale down an old color that was kept warm long
-    enough. Safe at any time.
+    """Finish or undo what a run that died left, and scale down an old color that was kept warm long
+    enough.
+
+    It is safe to run at any time.
     """
     from greenlight.rollout import lifecycle
 
     if finished := lifecycle.recover(open_service(target, service, namespace, home)):
-        _tell(finished, as_json)
+        _show(finished, as_json)
     else:
         print("null" if as_json else "nothing was left undone")
 
 
 def down(
-    target: TargetOption = "local",
-    service: ServiceOption = "llm-inference",
-    namespace: NamespaceOption = "default",
-    home: HomeOption = Path(HOME),
+    target: TargetOption = TARGET,
+    service: ServiceOption = SERVICE,
+    namespace: NamespaceOption = NAMESPACE,
+    home: HomeOption = HOME,
 ) -> None:
-    """Stop serving: both colors and the endpoint. What was live is remembered; the next run or a
-    rollback brings it back.
+    """Stop both colors and the endpoint.
+
+    What was live stays recorded, and the next run or a rollback starts it again.
     """
     from greenlight.rollout import lifecycle
 
@@ -272,61 +273,17 @@ def down(
     print(f"{service} is down")
 
 
-def open_service(target: str, service: str, namespace: str, home: Path, port: int = 0):
-    from greenlight.rollout.targets import open_target
-
-    return open_target(target, service, namespace, str(home.absolute()), port)
-
-
-def _noted(moved: Promotion, target: str, home: Path, history: str) -> Promotion:
-    """The move, noted in the history: the cluster knows what is live, and forgets what was. A
-    history that cannot be written undoes no move.
-    """
-    from greenlight.core.history import save_move
-
-    if not history and target != "local":
-        print(
-            "not noted in a history, as none is named: --history gs://…, or GREENLIGHT_HISTORY",
-            file=sys.stderr,
-        )
-        return moved
-    try:
-        save_move(history or str(home.absolute() / "history"), moved)
-    except Exception as error:  # a bucket fails in many ways
-        print(
-            f"not noted in the history: {type(error).__name__}: {error}".splitlines()[0],
-            file=sys.stderr,
-        )
-    return moved
-
-
-def _ask(question: str, yes: bool) -> None:
-    """Ask a person at a terminal. A script is not asked."""
-    if not yes and sys.stdin.isatty() and sys.stdout.isatty() and not typer.confirm(question):
-        raise GreenlightError("nothing was moved.")
-
-
-def _tell(promotion: Promotion, as_json: bool) -> None:
-    if as_json:
-        print(promotion.model_dump_json(indent=2))
-    else:
-        show_promotion(Console(highlight=False), promotion)
-
-
-def _ended(promotion: Promotion, as_json: bool) -> None:
-    _tell(promotion, as_json)
-    raise SystemExit(0 if promotion.outcome in ("promoted", "already_live") else EXIT_NOT_PROMOTED)
-
-
 def sleep(
-    target: TargetOption = "local",
-    service: ServiceOption = "llm-inference",
-    namespace: NamespaceOption = "default",
-    home: HomeOption = Path(HOME),
+    target: TargetOption = TARGET,
+    service: ServiceOption = SERVICE,
+    namespace: NamespaceOption = NAMESPACE,
+    home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Stop serving for a while, to save cost: nothing brings it up again but `greenlight wake`, or
-    a run. Refuses while a rollout is under way.
+    """Stop serving for a while, to save cost.
+
+    Only `greenlight wake` or a run starts it again; `greenlight recover` does not. It is refused
+    while a rollout is under way.
     """
     from greenlight.rollout import lifecycle
 
@@ -339,13 +296,13 @@ def sleep(
 
 
 def wake(
-    target: TargetOption = "local",
-    service: ServiceOption = "llm-inference",
-    namespace: NamespaceOption = "default",
-    home: HomeOption = Path(HOME),
+    target: TargetOption = TARGET,
+    service: ServiceOption = SERVICE,
+    namespace: NamespaceOption = NAMESPACE,
+    home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve again what is live, and return when it is ready."""
+    """Start a service that sleeps, and return when its live release is ready."""
     from greenlight.rollout import lifecycle
 
     live = lifecycle.wake(open_service(target, service, namespace, home))
@@ -354,3 +311,51 @@ def wake(
         if as_json
         else f"{service} is awake: {live.release_id} is live on {live.color}"
     )
+
+
+def open_service(target: str, service: str, namespace: str, home: Path, port: int = 0) -> "Target":
+    """The target that the options name. Raises InputError."""
+    from greenlight.rollout.targets import open_target
+
+    return open_target(target, service, namespace, str(home.absolute()), port)
+
+
+def _save_move(moved: Promotion, target: str, home: Path, history: str) -> Promotion:
+    """Write the move to the history, since the cluster records only what is live now. A history
+    that cannot be written undoes no move, so the reason is only printed.
+    """
+    from greenlight.core.history import save_move
+
+    if not history and target != "local":
+        print(
+            "the move is in no history, since none was given: use --history gs://… or"
+            " GREENLIGHT_HISTORY",
+            file=sys.stderr,
+        )
+        return moved
+    try:
+        save_move(history or str(home.absolute() / "history"), moved)
+    except Exception as error:  # a bucket fails in many ways
+        print(
+            f"the move is not in the history: {type(error).__name__}: {error}".splitlines()[0],
+            file=sys.stderr,
+        )
+    return moved
+
+
+def _ask(question: str, yes: bool) -> None:
+    """Ask a person at a terminal to confirm; a script is not asked. Raises GreenlightError."""
+    if not yes and sys.stdin.isatty() and sys.stdout.isatty() and not typer.confirm(question):
+        raise GreenlightError("nothing was moved.")
+
+
+def _show(promotion: Promotion, as_json: bool) -> None:
+    if as_json:
+        print(promotion.model_dump_json(indent=2))
+    else:
+        show_promotion(Console(highlight=False), promotion)
+
+
+def _exit(promotion: Promotion, as_json: bool) -> None:
+    _show(promotion, as_json)
+    raise SystemExit(0 if promotion.outcome in ("promoted", "already_live") else EXIT_NOT_PROMOTED)

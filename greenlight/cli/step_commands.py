@@ -1,4 +1,4 @@
-"""Each step alone, on the same code that the pipeline runs: `greenlight download | quantize |
+"""Single steps, on the same code that the pipeline runs: `greenlight download | quantize |
 evaluate | benchmark | saturate`.
 """
 
@@ -19,16 +19,20 @@ WorkloadOption = Annotated[
     str,
     typer.Option(
         help=(
-            "What is sent, and when: short, chat, summarize, code, a path, a gs:// URI, or the YAML"
-            " itself."
+            "Workload, which says what is sent and when: short, chat, summarize, code, a path, a"
+            " gs:// URI, or the YAML itself."
         )
     ),
 ]
 RateOption = Annotated[
-    float | None, typer.Option(help="Requests a second to each color, instead of the workload's.")
+    float | None,
+    typer.Option(help="Requests per second to each color. Default: the workload's rate."),
 ]
 WorkersOption = Annotated[
-    int | None, typer.Option(help="Processes that generate the load, instead of the workload's.")
+    int | None,
+    typer.Option(
+        help="Number of processes that generate the load. Default: the workload's number."
+    ),
 ]
 
 
@@ -38,7 +42,7 @@ def register(app: typer.Typer) -> None:
 
 
 def log_to_terminal() -> None:
-    """Progress on stderr, one line an event; results go to stdout."""
+    """Print progress on stderr, one line per event, since results go to stdout."""
 
     class Lines(logging.Handler):
         last = ""
@@ -60,17 +64,23 @@ def download(
         str,
         typer.Option(
             help=(
-                "Hub id, gs:// prefix of a model or of checkpoints (newest complete one), local"
-                " folder, or builtin:tiny."
+                "Model: a hub id, a local folder, builtin:tiny, or a gs:// prefix of a model or of"
+                " checkpoints, whose newest complete one is taken."
             )
         ),
     ],
     output_path: Annotated[
-        Path, typer.Option(help="Folder for the artifact: record.json and model/.")
+        Path, typer.Option(help="Folder that the artifact is written to: record.json and model/.")
     ],
-    revision: Annotated[str, typer.Option(help="Branch, tag or commit of a hub model.")] = "",
+    revision: Annotated[
+        str, typer.Option(help="Branch, tag or commit of a hub model. Empty: its default branch.")
+    ] = "",
 ) -> None:
-    """Fetch a model: parallel, resumed, verified, safetensors only. HF_TOKEN is used when set."""
+    """Download a model and verify it. Only safetensors are taken, and an interrupted download is
+    resumed.
+
+    Private models of the hub need the environment variable HF_TOKEN.
+    """
     from greenlight.models.download import download_model
     from greenlight.models.open_source import check_source, parse_source
 
@@ -84,35 +94,43 @@ def download(
 
 def quantize(
     input_model: Annotated[
-        Path, typer.Option(help="A downloaded artifact, or any checkpoint folder.")
+        Path,
+        typer.Option(help="Full-precision model: a downloaded artifact, or any checkpoint folder."),
     ],
     output_model: Annotated[
-        Path, typer.Option(help="Folder for the artifact: record.json and model/.")
+        Path, typer.Option(help="Folder that the artifact is written to: record.json and model/.")
     ],
     method: Annotated[
-        str, typer.Option(help="awq, bnb, fp8, gptq, none, optimum, smallest or w8a8.")
+        str,
+        typer.Option(
+            help=("Quantization method: awq, bnb, fp8, gptq, none, optimum, smallest or w8a8.")
+        ),
     ] = "optimum",
-    bits: Annotated[int, typer.Option(help="4 or 8.")] = 8,
+    bits: Annotated[int, typer.Option(help="Bits per weight: 4 or 8.")] = 8,
     calibration: Annotated[
         str,
         typer.Option(
             help=(
-                "Text or chats that methods calibrate on: a JSONL or Parquet path or gs:// URI, or"
+                "Calibration data, texts or chats: a JSONL or Parquet path or gs:// URI, or"
                 " builtin."
             )
         ),
     ] = "builtin",
     calibration_samples: Annotated[
-        int, typer.Option(help="Documents to calibrate on at most, chosen by chance.")
+        int,
+        typer.Option(help="Maximum number of calibration documents, sampled with a fixed seed."),
     ] = 128,
     calibration_length: Annotated[
-        int, typer.Option(help="Tokens of a document to calibrate on at most.")
+        int, typer.Option(help="Maximum number of tokens per calibration document.")
     ] = 2048,
     gate: Annotated[
-        str, typer.Option(help="Of method smallest: the gate whose limits on quality it keeps.")
+        str,
+        typer.Option(
+            help="Gate whose quality limits the method `smallest` keeps. Others ignore it."
+        ),
     ] = "default",
 ) -> None:
-    """Quantize a model."""
+    """Quantize a model, and compare the saved checkpoint with what was quantized."""
     from greenlight.gate.objectives import load_gate
     from greenlight.gate.quality_limits import quality_limits
     from greenlight.quantize.calibration_text import Calibration
@@ -131,43 +149,47 @@ def quantize(
 
 
 def evaluate(
-    baseline: Annotated[Path, typer.Option(help="The full-precision artifact.")],
-    candidate: Annotated[Path, typer.Option(help="The quantized artifact.")],
-    output_dir: Annotated[Path, typer.Option(help="Folder for record.json and documents.parquet.")],
+    baseline: Annotated[Path, typer.Option(help="Artifact of the full-precision model.")],
+    candidate: Annotated[Path, typer.Option(help="Artifact of the quantized model.")],
+    output_dir: Annotated[
+        Path, typer.Option(help="Folder that record.json and documents.parquet are written to.")
+    ],
     text: Annotated[
         str,
-        typer.Option(help="Held-out text: JSONL or Parquet with a `text` a document, or builtin."),
+        typer.Option(
+            help="Held-out text: a JSONL or Parquet file with a `text` per document, or builtin."
+        ),
     ] = "builtin",
     tasks: Annotated[
         str,
         typer.Option(
             help=(
-                "Tasks to ask, with commas between: names of lm-eval's, paths or gs:// URIs of"
-                " JSONL files of items. Empty: none."
+                "Tasks that both models are asked, separated by commas: names of lm-eval's tasks,"
+                " or paths or gs:// URIs of JSONL files of items. Empty: none."
             )
         ),
     ] = "",
     task_limit: Annotated[
-        int, typer.Option(help="Items of each task at most, from its start. 0: all.")
+        int, typer.Option(help="Maximum number of items per task, from its start. 0: all.")
     ] = 0,
     few_shot: Annotated[
         int,
-        typer.Option(help="Items with their answers that are shown before each item of a task."),
+        typer.Option(help="Number of solved examples shown before each item of a task."),
     ] = 0,
     reference: Annotated[
         Path | None,
         typer.Option(
             help=(
-                "Folder of what the baseline predicts, computed there once. Default: below"
-                " output-dir."
+                "Folder of the baseline's predictions, which are computed once and then reused."
+                " Default: `reference` in the output folder."
             )
         ),
     ] = None,
 ) -> None:
     """Score a quantized model against its baseline, token by token, and ask both the same tasks.
 
-    What the baseline predicts and answers is kept in the folder REFERENCE, and taken from there for
-    the next candidate.
+    The baseline's predictions and answers are kept in the folder --reference, and reused for the
+    next candidate.
     """
     require("local", "The command evaluate", "tokenizers", "torch", "transformers")
     from greenlight.evaluate.evaluation import evaluate_model
@@ -189,34 +211,51 @@ def evaluate(
 
 def benchmark(
     endpoint_a: Annotated[
-        str, typer.Option(help="URL of the candidate, as in http://127.0.0.1:8081.")
+        str, typer.Option(help="URL of the candidate, such as http://127.0.0.1:8081.")
     ],
     output_dir: Annotated[
-        Path, typer.Option(help="Folder for record.json, requests.parquet and blocks.parquet.")
+        Path,
+        typer.Option(
+            help="Folder that record.json, requests.parquet and blocks.parquet are written to."
+        ),
     ],
     endpoint_b: Annotated[
-        str, typer.Option(help="URL of the live one. Without it only A is measured.")
+        str, typer.Option(help="URL of the live model. Empty: only the first endpoint is measured.")
     ] = "",
     workload: WorkloadOption = "short",
     max_length: Annotated[
-        int, typer.Option(help="New tokens a request, where the workload does not say.")
+        int,
+        typer.Option(help="Maximum number of new tokens per request, unless the workload says it."),
     ] = 64,
     prompts: Annotated[
-        str, typer.Option(help="JSONL of texts or chats, or builtin. Instead of the workload's.")
+        str,
+        typer.Option(
+            help=(
+                "Prompts instead of the workload's: a JSONL file of texts or chats. builtin: the"
+                " workload's."
+            )
+        ),
     ] = "builtin",
-    pairs: Annotated[int, typer.Option(help="Pairs of requests.")] = 100,
+    pairs: Annotated[int, typer.Option(help="Number of pairs of requests.")] = 100,
     users: Annotated[
         int,
         typer.Option(
-            help="Users that send pairs at the same time, where the workload does not say."
+            help="Number of users that send pairs at the same time, unless the workload says it."
         ),
     ] = 1,
-    concurrency: Annotated[int, typer.Option(help="Users at once in the throughput blocks.")] = 8,
+    concurrency: Annotated[
+        int, typer.Option(help="Number of concurrent users while throughput is measured.")
+    ] = 8,
     rate: RateOption = None,
     workers: WorkersOption = None,
-    seed: Annotated[int, typer.Option(help="Of lengths, arrivals and order.")] = 1,
+    seed: Annotated[
+        int,
+        typer.Option(help="Seed of prompt lengths, arrival times and the order within pairs."),
+    ] = 1,
 ) -> None:
-    """Measure one endpoint, or two against each other in adjacent same-prompt pairs."""
+    """Measure one endpoint, or two against each other with pairs of requests: the same prompt to
+    both, one right after the other.
+    """
     from greenlight.benchmark.plan import Plan
     from greenlight.benchmark.prompts import check_prompts
     from greenlight.benchmark.workload import load_workload
@@ -249,29 +288,44 @@ def saturate(
     endpoint_a: Annotated[
         str,
         typer.Option(
-            help="URL of a server, as in http://127.0.0.1:8081; several of one color with commas."
+            help=(
+                "URL of a server, such as http://127.0.0.1:8081. Several of one color are separated"
+                " by commas."
+            )
         ),
     ],
-    endpoint_b: Annotated[str, typer.Option(help="URL of another color. Left out: only A.")] = "",
+    endpoint_b: Annotated[
+        str,
+        typer.Option(
+            help="URL of a server of another color. Empty: only the first color is measured."
+        ),
+    ] = "",
     workload: WorkloadOption = "chat",
     prompts: Annotated[
-        str, typer.Option(help="JSONL of texts or chats, or builtin. Instead of the workload's.")
+        str,
+        typer.Option(
+            help=(
+                "Prompts instead of the workload's: a JSONL file of texts or chats. builtin: the"
+                " workload's."
+            )
+        ),
     ] = "builtin",
     start: Annotated[
-        float, typer.Option(min=0.01, help="Rate to begin with, requests a second.")
+        float, typer.Option(min=0.01, help="First rate, in requests per second.")
     ] = 1.0,
     most: Annotated[
-        float, typer.Option(min=0.01, help="Rate at which to end in any case.")
+        float, typer.Option(min=0.01, help="Highest rate that is tried, in requests per second.")
     ] = 1000.0,
-    seconds: Annotated[float, typer.Option(min=1, help="Length of each measurement.")] = 15.0,
+    seconds: Annotated[
+        float, typer.Option(min=1, help="Length of each measurement, in seconds.")
+    ] = 15.0,
     workers: WorkersOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Find the highest rate of requests at which a server keeps the workload's SLO. Each color
-    alone, one after the other.
+    """Find the highest request rate at which a server keeps the workload's SLO.
 
-    The rate doubles until the SLO breaks, then the highest that keeps it is searched to within a
-    tenth.
+    The rate is doubled until the SLO breaks; then the highest rate that keeps it is found to within
+    a tenth. Two colors are measured one after the other.
     """
     from greenlight.benchmark.saturation import find_saturation, table
     from greenlight.benchmark.workload import load_workload
@@ -286,10 +340,7 @@ def saturate(
         for name, urls in colors.items()
     }
     if as_json:
-        print(
-            json.dumps(
-                {name: saturation.model_dump() for name, saturation in found.items()}, indent=2
-            )
-        )
+        rates = {name: saturation.model_dump() for name, saturation in found.items()}
+        print(json.dumps(rates, indent=2))
     else:
         Console(highlight=False).print(table(found, load.slo))

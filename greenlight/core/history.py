@@ -216,15 +216,9 @@ def load_run(history: str, run_id: str) -> RunRecords:
     files, unreadable = _load_folder(history, run_id, STEPS)
     resolution = files.records.get("resolve")
     if isinstance(resolution, Resolution) and resolution.verdict == "new":
-        chosen = _chosen_build(resolution, files.records.get("select"))
-        for build, steps in (
-            (resolution.source_build, ("download",)),
-            (resolution.reference_build, ("reference",)),
-            (chosen, ("quantize", "evaluate")),
-        ):
-            missing: list[Step] = [step for step in steps if step not in files.records]  # type: ignore[misc]
-            if build and missing:
-                shared, broken = _load_folder(history, build, missing)
+        for step, build in _builds(resolution, files.records.get("select")).items():
+            if build and step not in files.records:
+                shared, broken = _load_folder(history, build, [step])
                 files.records |= shared.records
                 files.errors |= shared.errors
                 unreadable += broken
@@ -251,16 +245,22 @@ def load_run(history: str, run_id: str) -> RunRecords:
     )
 
 
-def _chosen_build(resolution: Resolution, selection: Record | None) -> str:
-    """Of the candidate that was selected, or of the only one. Empty while a sweep has not come to a
-    choice.
+def _builds(resolution: Resolution, selection: Record | None) -> dict[Step, str]:
+    """The folders of what the run shares with others. Of candidates: of the selected one, or of the
+    only one. Empty while a sweep has not come to a choice.
     """
-    builds = resolution.candidate_builds
-    if len(builds) == 1:
-        return builds[0]
-    chosen = selection.chosen if isinstance(selection, Selection) else ""
-    # by name: a backend may collect a loop's results in any order
-    return next((each.build for each in resolution.candidates if each.name == chosen), "")
+    place = 0 if len(resolution.candidate_builds) == 1 else None
+    if isinstance(selection, Selection):
+        # by name: a backend may collect a loop's results in any order
+        names = [each.name for each in resolution.candidates]
+        place = names.index(selection.chosen) if selection.chosen in names else place
+    chosen = place is not None
+    return {
+        "download": resolution.source_build,
+        "reference": resolution.reference_build,
+        "quantize": resolution.candidate_builds[place or 0] if chosen else "",
+        "evaluate": resolution.evaluation_builds[place or 0] if chosen else "",
+    }
 
 
 def calibration_file(history: str, service: str) -> str:

@@ -1,4 +1,4 @@
-"""What every door does around its work: logs as JSON lines, one record published to the run's
+"""What every component does around its work: logs as JSON lines, one record published to the run's
 history, one clear error line.
 """
 

@@ -2,6 +2,7 @@
 is deployed.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,9 +21,16 @@ NOT_SEEN = (
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
+FROM_ENVIRONMENT = ("target", "service", "namespace", "home", "history")
+"""Parameters that say where a service is. Every command takes them, also from GREENLIGHT_ and their
+name: GREENLIGHT_TARGET.
+"""
+
+
 class Parameters(BaseModel):
-    """What a person may choose. The pipeline function, the command line and the Vertex console show
-    the same names, defaults and descriptions.
+    """What a person may choose for a run, declared here and nowhere else: the signature of the
+    pipeline, the options of the commands, the form of the Vertex console and the reference page
+    take names, types, defaults and descriptions from these fields.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,111 +38,141 @@ class Parameters(BaseModel):
     model: str = Field(
         "builtin:tiny",
         description=(
-            "Hub id, gs:// prefix of a model or of checkpoints (newest complete one), local folder,"
-            " or builtin:tiny."
+            "Source model: a Hugging Face Hub id, a local folder, a gs:// prefix of a model or of"
+            " checkpoints (the newest complete one is taken), or builtin:tiny."
         ),
     )
     revision: str = Field(
-        "", description="Branch, tag or commit of a hub model. Empty: the default branch."
+        "",
+        description="Branch, tag or commit of a model of the Hub. Empty: its default branch.",
     )
     method: str = Field(
         "optimum",
         description=(
             "Quantization method: none, bnb (bitsandbytes), awq, fp8, gptq, w8a8 (llm-compressor),"
-            " optimum, smallest (OpenVINO)."
+            " optimum or smallest (OpenVINO)."
         ),
     )
-    bits: int = Field(8, description="Bits a weight: 4 or 8. Ignored by methods none and smallest.")
+    bits: int = Field(
+        8, description="Bits per weight: 4 or 8. Ignored by the methods none and smallest."
+    )
     methods: str = Field(
         "",
         description=(
-            "Instead of method and bits, several to choose from: optimum:8,optimum:4,bnb:4. The"
-            " best that passes is deployed."
+            "Several candidates to choose from, instead of method and bits, such as"
+            " optimum:8,optimum:4,bnb:4. The best one that passes the gate's limits on quality is"
+            " deployed."
         ),
     )
     calibration: str = Field(
         "builtin",
         description=(
-            "Text or chats that methods calibrate on: a JSONL or Parquet path or gs:// URI, or"
-            " builtin."
+            "Texts or chats that the method calibrates on: the path or gs:// URI of a JSONL or"
+            " Parquet file, or builtin. Ignored by methods that do not calibrate."
         ),
     )
     calibration_samples: int = Field(
-        128, description="Documents to calibrate on at most, chosen by chance."
+        128,
+        description="Maximum number of calibration documents, sampled with a fixed seed.",
     )
     calibration_length: int = Field(
-        2048, description="Tokens of a document to calibrate on at most."
+        2048, description="Maximum number of tokens that are used of each calibration document."
     )
     gate: str = Field(
         "default",
         description=(
-            "Objectives that decide: the name of a shipped gate, a path, a gs:// URI, or the YAML"
-            " itself."
+            "Gate that decides about the promotion: the name of a shipped gate, the path or gs://"
+            " URI of a gate file, or its YAML text."
         ),
     )
     prompts: str = Field(
-        "builtin", description="Prompts of the benchmark: a JSONL path or gs:// URI, or builtin."
+        "builtin",
+        description=(
+            "Prompts that the benchmark sends: the path or gs:// URI of a JSONL file, or builtin."
+        ),
     )
     workload: str = Field(
         "short",
         description=(
-            "What the benchmark sends, and when: the name of a shipped workload, a path, a gs://"
-            " URI, or the YAML itself."
+            "Workload that says what the benchmark sends and when: the name of a shipped workload,"
+            " the path or gs:// URI of a workload file, or its YAML text."
         ),
     )
     text: str = Field(
         "builtin",
         description=(
-            "Held-out text of the evaluation: a JSONL or Parquet path or gs:// URI, or builtin."
+            "Held-out text that candidate and baseline are compared on: the path or gs:// URI of a"
+            " JSONL or Parquet file, or builtin."
         ),
     )
     tasks: str = Field(
         "",
         description=(
-            "Tasks to ask, with commas between: names of lm-eval's, paths or gs:// URIs of JSONL"
-            " files of items. Empty: none."
+            "Tasks that the evaluation asks, separated by commas: names of lm-eval tasks, or paths"
+            " or gs:// URIs of JSONL files with one question per line. Empty: none."
         ),
     )
-    task_limit: int = Field(0, description="Items of each task at most, from its start. 0: all.")
+    task_limit: int = Field(
+        0,
+        description=(
+            "Maximum number of questions of each task, taken from its beginning. 0: all of them."
+        ),
+    )
     few_shot: int = Field(
-        0, description="Items with their answers that are shown before each item of a task."
+        0,
+        description=(
+            "Number of other questions, with their answers, that are shown before each question of"
+            " a task."
+        ),
     )
     target: str = Field(
         "local",
         description=(
-            "Where serving runs: local; kubernetes, or kubernetes:CONTEXT;"
-            " projects/P/locations/L/clusters/C."
+            "Where serving runs: local (this machine), kubernetes (the current context),"
+            " kubernetes:CONTEXT, or projects/P/locations/L/clusters/C (a GKE cluster)."
         ),
     )
-    service: str = Field("llm-inference", description="Name of the stable endpoint.")
+    service: str = Field(
+        "llm-inference", description="Name of the service and of its stable endpoint."
+    )
     namespace: str = Field(
         "default", description="Kubernetes namespace of the service. Ignored by the local target."
     )
-    replicas: int = Field(1, description="Serving processes or pods a color.")
+    replicas: int = Field(1, description="Number of serving processes or pods per color.")
     engine: str = Field(
         "auto",
         description=(
-            "Engine of the candidate: auto (from the artifact), openvino, transformers, vllm."
+            "Engine that serves the candidate: openvino, transformers or vllm; auto chooses by the"
+            " format of the candidate."
         ),
     )
-    port: int = Field(8080, description="Port of the stable endpoint on the local target.")
+    port: int = Field(
+        8080, description="Port of the stable endpoint. Ignored by other targets than local."
+    )
     auto_promote: bool = Field(
         True,
         description=(
-            "Move the traffic on verdict promote. Off: green stays up and `greenlight promote`"
-            " finishes."
+            "Move the traffic when the verdict is promote. Off: the candidate stays up beside the"
+            " live release until `greenlight promote` moves the traffic."
         ),
     )
     force: bool = Field(
         False,
-        description="Run even when live already is this commit with these settings and this code.",
+        description=(
+            "Run even when the live release was already made from this commit, these settings and"
+            " this code."
+        ),
     )
     home: str = Field(
-        ".greenlight", description="Folder of the local target's state. Ignored by other targets."
+        ".greenlight",
+        description=(
+            "Folder that holds the state of the local target, and what runs on this machine leave:"
+            " artifacts, logs and history."
+        ),
     )
     history: str = Field(
         ".greenlight/history",
-        description="Folder or gs:// prefix where every run leaves its records and report.",
+        description="Folder or gs:// prefix where every run leaves its records and its report.",
     )
 
     @property
@@ -322,6 +360,15 @@ class Parameters(BaseModel):
                 f"the gate {gate.name} judges {MIN_ITEMS} items or more, and {asked.items} are"
                 " asked; give more, or raise task_limit",
             )
+
+
+def default(name: str) -> str:
+    """What a parameter that says where a service is has when nobody gives it: the value of its
+    environment variable, else the default of its field.
+    """
+    return os.environ.get(f"GREENLIGHT_{name.upper()}") or str(
+        Parameters.model_fields[name].default
+    )
 
 
 def _recipe(methods: str, entry: str) -> tuple[str, int]:

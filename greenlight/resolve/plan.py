@@ -7,6 +7,7 @@ import json
 import logging
 
 from greenlight.core import storage
+from greenlight.core.code import release_key, step_key
 from greenlight.core.history import BUILDS
 from greenlight.core.records import PlannedCandidate, Resolution, recipe_name
 from greenlight.core.step import last_failure
@@ -24,9 +25,12 @@ from greenlight.rollout.targets import open_target
 log = logging.getLogger("greenlight.resolve")
 
 
-def fingerprint(parameters: Parameters, commit: str, code_version: str) -> str:
+def fingerprint(parameters: Parameters, commit: str, code: str) -> str:
     """Digest of all that makes a release what it is. The gate, the prompts, the text and the tasks
     judge it; they are not in it.
+
+    Args:
+        code: `release_key()`, the digest of the code that makes and serves a release.
     """
     (method, bits), *more = parameters.recipes
     parts = {
@@ -39,7 +43,7 @@ def fingerprint(parameters: Parameters, commit: str, code_version: str) -> str:
         "bits": 0 if more else bits if methods()[method].bits else 16,
         "engine": parameters.engine,
         "replicas": parameters.replicas,
-        "code": code_version,
+        "code": code,
         "calibration": ",".join(
             sorted({calibration_digest(parameters, method) for method, _ in parameters.recipes})
         ),
@@ -70,25 +74,44 @@ def search_limits(parameters: Parameters, method: str) -> str:
     return quality_limits(load_gate(parameters.gate)) if methods()[method].searches else ""
 
 
-def candidate_build(parameters: Parameters, source_build: str, method: str, bits: int) -> str:
-    """The folder of what is made of a source by one method: whatever makes another candidate has
-    another name.
+def source_build(commit: str) -> str:
+    """The folder of what `download` makes of a commit of the source.
+
+    The name of each folder holds the key of the code that writes to it, so that what older code
+    left is never taken for what this code makes. Folders lie in those that they build upon.
+    """
+    return f"{BUILDS}/{commit[:16]}-{step_key('download')}"
+
+
+def candidate_build(parameters: Parameters, source: str, method: str, bits: int) -> str:
+    """The folder of what `quantize` makes of a source by one method: whatever makes another
+    candidate has another name.
+
+    Args:
+        source: the folder that `source_build` names.
     """
     made_with = calibration_digest(parameters, method)
     if limits := search_limits(parameters, method):
         made_with = hashlib.sha256(f"{made_with} {limits}".encode()).hexdigest()
-    return f"{source_build}/{method}-{bits}{f'-{made_with[:12]}' if made_with else ''}"
+    name = f"{method}-{bits}{f'-{made_with[:12]}' if made_with else ''}"
+    return f"{source}/{name}-{step_key('quantize')}"
 
 
-def reference_build(parameters: Parameters, source_build: str) -> str:
+def reference_build(parameters: Parameters, source: str) -> str:
     """The folder of what the baseline makes of a text and of tasks: named by what they hold,
     whatever they are called.
     """
     asked = Tasks.parse(parameters.tasks, parameters.task_limit, parameters.few_shot).digest()
-    return f"{source_build}/text-{text_digest(parameters.text)[:12]}{f'-tasks-{asked[:12]}' if asked else ''}"
+    held = f"text-{text_digest(parameters.text)[:12]}{f'-tasks-{asked[:12]}' if asked else ''}"
+    return f"{source}/{held}-{step_key('reference')}"
 
 
-def resolve(parameters: Parameters, code_version: str) -> Resolution:
+def evaluation_build(candidate: str, reference: str) -> str:
+    """The folder of what `evaluate` makes of a candidate and a reference, by their folders."""
+    return f"{candidate}/{reference.rpartition('/')[2]}-{step_key('evaluate')}"
+
+
+def resolve(parameters: Parameters) -> Resolution:
     """Check the parameters, finish what an interrupted promotion left, and compare the source with
     what is live.
 
@@ -109,7 +132,7 @@ def resolve(parameters: Parameters, code_version: str) -> Resolution:
         log.info("finished an interrupted promotion: %s", recovered.outcome)
     source = parse_source(parameters.model, parameters.revision)
     commit = source.resolve()
-    wanted = fingerprint(parameters, commit, code_version)
+    wanted = fingerprint(parameters, commit, release_key())
     live = target.live()
     if live is None:
         verdict, reason = "new", "nothing is live yet"
@@ -130,7 +153,8 @@ def resolve(parameters: Parameters, code_version: str) -> Resolution:
             "up_to_date",
             f"live is {live.release_id}: same source commit, same settings, same code",
         )
-    source_build = f"{BUILDS}/{commit[:16]}-{code_version}"
+    made_from = source_build(commit)
+    judged_by = reference_build(parameters, made_from)
     return Resolution(
         verdict=verdict,
         reason=reason,
@@ -138,25 +162,35 @@ def resolve(parameters: Parameters, code_version: str) -> Resolution:
         checkpoint=source.found,
         commit=commit,
         fingerprint=wanted,
-        source_build=source_build,
-        reference_build=reference_build(parameters, source_build),
-        candidates=planned(parameters, source_build),
+        source_build=made_from,
+        reference_build=judged_by,
+        candidates=planned(parameters, made_from, judged_by),
         live_release_id=live.release_id if live else "",
     )
 
 
-def planned(parameters: Parameters, source_build: str) -> list[PlannedCandidate]:
-    """The candidates to make, each with the folder of its build and when it last failed."""
-    builds = {
-        recipe: candidate_build(parameters, source_build, *recipe) for recipe in parameters.recipes
-    }
-    return [
-        PlannedCandidate(
-            method=method,
-            bits=bits,
-            limits=search_limits(parameters, method),
-            build=build,
-            attempt=last_failure(storage.join(parameters.history, build)),
+def planned(parameters: Parameters, source: str, reference: str) -> list[PlannedCandidate]:
+    """The candidates to make, each with the folders of its builds and when it last failed.
+
+    Args:
+        source: the folder that `source_build` names.
+        reference: the folder that `reference_build` names.
+    """
+    candidates = []
+    for method, bits in parameters.recipes:
+        build = candidate_build(parameters, source, method, bits)
+        evaluated = evaluation_build(build, reference)
+        candidates.append(
+            PlannedCandidate(
+                method=method,
+                bits=bits,
+                limits=search_limits(parameters, method),
+                build=build,
+                evaluation_build=evaluated,
+                attempt=max(
+                    last_failure(storage.join(parameters.history, each))
+                    for each in (build, evaluated)
+                ),
+            )
         )
-        for (method, bits), build in builds.items()
-    ]
+    return candidates

@@ -161,8 +161,12 @@ def _folders(run: CloudRun, step: str) -> list[str]:
     found = Resolution.model_validate_json(
         storage.read_bytes(storage.join(run.history, run.run_id, "resolve.json"))
     )
-    alone = {"download": found.source_build, "reference": found.reference_build}
-    return [alone[step]] if step in alone else found.candidate_builds
+    return {
+        "download": [found.source_build],
+        "reference": [found.reference_build],
+        "quantize": found.candidate_builds,
+        "evaluate": found.evaluation_builds,
+    }[step]
 
 
 def _event(

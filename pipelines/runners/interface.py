@@ -86,7 +86,7 @@ class CloudRun(BaseModel):
 
 
 class Timetable(BaseModel):
-    """When a schedule starts runs. Checked where it is made: greenlight/cli/schedules.py."""
+    """When a schedule starts runs. Checked where it is made: greenlight/cli/timetable.py."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -146,7 +146,7 @@ class _EventStream(io.TextIOBase):
         elif (failure := FAILURE.search(line)) and failure["task"].replace(
             "-", "_"
         ) not in self.failed:
-            # It died without a word of its own: killed, out of memory, or its door could not be
+            # It died without a word of its own: killed, out of memory, or its component could not be
             # imported.
             self.listener(
                 self._event(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from greenlight.models.builtin import TINY
+from greenlight.version import VERSION
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -155,6 +156,11 @@ def test_help_teaches(greenlight: Command) -> None:
         assert command in top
     assert "Exit codes" in top
     assert "--auto-promote" in greenlight("run", "--help").stdout
+
+
+def test_version(greenlight: Command) -> None:
+    result = greenlight("--version")
+    assert (result.returncode, result.stdout) == (0, f"greenlight {VERSION}\n")
 
 
 def test_status_of_nothing(greenlight: Command, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The door of the step `benchmark`, as a process of its own."""
+"""The component of the step `benchmark`, as a process of its own."""
 
 import json
 import subprocess
@@ -15,17 +15,22 @@ from types import SimpleNamespace
 from greenlight.components.benchmark.component import benchmark
 folder, prompts, gate_file = sys.argv[1:]
 names = ("evaluation", "release", "result")
-evaluation, release, result = (SimpleNamespace(path=f"{folder}/{name}", uri=f"gs://bucket/{name}", metadata={}) for name in names)
+evaluation, release, result = (
+    SimpleNamespace(path=f"{folder}/{name}", uri=f"gs://bucket/{name}", metadata={})
+    for name in names
+)
 place = dict(target="local", service="llm", namespace="default", home=folder, port=0)
 artifacts = dict(evaluation=evaluation, release=release, result=result)
-benchmark.python_func(**artifacts, prompts=prompts, workload="short", gate_file=gate_file, run_id="run-1", history=f"{folder}/history", **place)
+run = dict(run_id="run-1", history=f"{folder}/history", workload="short", gate_file=gate_file)
+benchmark.python_func(**artifacts, prompts=prompts, **run, **place)
 """
 
 GATE = """
 name: quick
 confidence: 0.95
 objectives: [{metric: error_rate, max: 0.5}]
-benchmark: {pairs: 6, concurrency: 2, throughput_blocks: 3, block_seconds: 0.2, settle_seconds: 0.1, max_tokens: 5, block_tokens: 5}
+benchmark: {pairs: 6, concurrency: 2, throughput_blocks: 3, block_seconds: 0.2,
+            settle_seconds: 0.1, max_tokens: 5, block_tokens: 5}
 """
 
 

@@ -1,4 +1,4 @@
-"""The door of deploy_green, over quick servers."""
+"""The component deploy_green, over quick servers."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The door, run as KFP runs it on one machine."""
+"""The component, run as KFP runs it on one machine."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from greenlight.models.integrity import verify_model
 from greenlight.models.open_source import parse_source
 
 
-def test_the_door_brings_the_model_and_publishes_its_record(tmp_path: Path) -> None:
+def test_it_brings_the_model_and_publishes_its_record(tmp_path: Path) -> None:
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "root"))
     commit = parse_source("builtin:tiny").resolve()
     task = download(
@@ -18,7 +18,6 @@ def test_the_door_brings_the_model_and_publishes_its_record(tmp_path: Path) -> N
         commit=commit,
         build="builds/b",
         history=str(tmp_path / "history"),
-        code_version="c",
     )
     artifact: dsl.Model = task.outputs["baseline"]
     record = verify_model(artifact.path)

@@ -1,4 +1,4 @@
-"""The door, in a process of its own as the runners start it: what it leaves and what it says."""
+"""The component, in a process of its own as the runners start it: what it leaves and says."""
 
 import json
 import shutil
@@ -18,16 +18,16 @@ RUN = """
 import sys
 from types import SimpleNamespace
 from greenlight.components.evaluate.component import evaluate
-reference, candidate, evaluation = (SimpleNamespace(path=path, uri=path, metadata={}) for path in sys.argv[1:4])
+artifacts = [SimpleNamespace(path=path, uri=path, metadata={}) for path in sys.argv[1:4]]
 made = {"method": sys.argv[5], "bits": sys.argv[6], "sweep": sys.argv[7], "attempt": ""}
-evaluate.python_func(reference, candidate, evaluation, **made, build="builds/abc", history=sys.argv[4], code_version="1")
-print(evaluation.metadata)
+evaluate.python_func(*artifacts, **made, build="builds/abc", history=sys.argv[4])
+print(artifacts[-1].metadata)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "bits"), [("gptq", 4), ("bnb", 8)])
-def test_door_says_events_only(
+def test_it_says_events_only(
     candidates: Candidates,
     reference_of: Callable[[Path], Path],
     tmp_path: Path,
@@ -64,16 +64,17 @@ def test_door_says_events_only(
 
 
 @pytest.mark.slow
-def test_the_doors_ask_tasks_and_leave_records_and_events_only(
+def test_the_components_ask_tasks_and_leave_records_and_events_only(
     candidates: Candidates, tmp_path: Path
 ) -> None:
     run = """
 import sys
 from types import SimpleNamespace
-from greenlight.components.evaluate.component import reference
+from greenlight.components.reference.component import reference
 baseline, made = (SimpleNamespace(path=path, metadata={}) for path in sys.argv[1:3])
 asked = {"tasks": sys.argv[5], "task_limit": 5.0, "few_shot": 1.0}
-reference.python_func(baseline, made, text=sys.argv[3], **asked, build="builds/abc/text-1", history=sys.argv[4], code_version="1")
+asked |= {"text": sys.argv[3], "build": "builds/abc/text-1", "history": sys.argv[4]}
+reference.python_func(baseline, made, **asked)
 print(made.metadata)
 """
     questions = write_questions(tmp_path / "endings.jsonl")

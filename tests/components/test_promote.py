@@ -1,4 +1,4 @@
-"""The doors of promote and retire, over quick servers."""
+"""The components promote and retire, over quick servers."""
 
 import json
 

@@ -1,5 +1,5 @@
-"""The door of the report, as KFP calls it: a process that is told where its outputs go, and nothing
-of what happened.
+"""The component of the report, as KFP calls it: a process that is given where its outputs go, and
+nothing of what happened.
 """
 
 import json
@@ -17,8 +17,12 @@ from greenlight.components.report.component import report
 
 folder, run_id = sys.argv[1:]
 metrics = dsl.Metrics(uri=f"{folder}/out/metrics")
-status = dsl.PipelineTaskFinalStatus(state="RUNNING", pipeline_job_resource_name="", pipeline_task_name="", error_code=None, error_message=None)
-report.python_func(html=dsl.HTML(uri=f"{folder}/out/html"), metrics=metrics, run_id=run_id, history=f"{folder}/history", status=status)
+status = dsl.PipelineTaskFinalStatus(
+    state="RUNNING", pipeline_job_resource_name="", pipeline_task_name="", error_code=None,
+    error_message=None)
+html = dsl.HTML(uri=f"{folder}/out/html")
+run = dict(run_id=run_id, history=f"{folder}/history", status=status)
+report.python_func(html=html, metrics=metrics, **run)
 print(json.dumps(metrics.metadata))
 """
 

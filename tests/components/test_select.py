@@ -1,4 +1,4 @@
-"""The door: what is chosen is passed on by its URIs, and nothing is copied."""
+"""The component: what is chosen is passed on by its URIs, and nothing is copied."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from greenlight.core.records import Evaluation, Selection
 from tests.select.test_choose import GATE, evaluation, failed
 
 
-def run_door(tmp_path: Path, folders: list[Path]) -> dict[str, SimpleNamespace]:
+def run_component(tmp_path: Path, folders: list[Path]) -> dict[str, SimpleNamespace]:
     inputs = [
         SimpleNamespace(
             path=str(folder), uri=f"gs://b/evaluations/{folder.name}", metadata={"kl_mean": 0.1}
@@ -42,7 +42,7 @@ def test_the_chosen_candidate_and_its_evaluation_are_passed_on(tmp_path: Path) -
         evaluation(tmp_path, "bnb:4", 0.03, 80),
         evaluation(tmp_path, "optimum:8", 0.001, 100),
     ]
-    outputs = run_door(tmp_path, folders)
+    outputs = run_component(tmp_path, folders)
     assert (outputs["candidate"].uri, outputs["evaluation"].uri) == (
         "gs://b/optimum:8",
         "gs://b/evaluations/optimum:8",
@@ -74,7 +74,7 @@ def test_nothing_to_choose_from_fails_the_step_with_every_reason(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        run_door(tmp_path, [failed(tmp_path, "gptq:4"), failed(tmp_path, "bnb:4")])
+        run_component(tmp_path, [failed(tmp_path, "gptq:4"), failed(tmp_path, "bnb:4")])
     assert ended.value.code == 1
     error = json.loads((tmp_path / "history/run/select.error.json").read_text())
     assert "gptq:4: quantize: it was killed; bnb:4: quantize: it was killed" in error["message"]

@@ -81,8 +81,8 @@ def test_the_command(tmp_path: Path) -> None:
     assert shown.exit_code == 0, shown.output
     assert (
         "prices of 2026" in shown.output
-        and "2 g2-standard-8 at 0.854 an hour" in shown.output
-        and "a million tokens" in shown.output
+        and "2 g2-standard-8 at 0.854 per hour" in shown.output
+        and "per million tokens" in shown.output
     )
     factory = RunFactory(tmp_path).through("gate")
     measured = CliRunner().invoke(

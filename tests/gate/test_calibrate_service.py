@@ -51,7 +51,7 @@ def test_a_wide_margin_is_resolvable(stage: Stage) -> None:
     done = calibrated(stage, 5, "--runs", "2")
     assert done.exit_code == 0, done.output + str(done.exception)
     assert "resolvable: an equal model is promoted in about 100% of runs" in done.output
-    assert "Of 400 equal models made of 80 pairs it promoted 100.0%" in done.output
+    assert "Of 400 equal models, resampled from 80 pairs, the gate promoted 100.0%" in done.output
     kept = load_calibration(str(stage.home / "history"), "llm")
     live = before.live_release
     assert kept and live and kept.resolvable and (kept.pairs, kept.runs, kept.budget) == (80, 2, 40)

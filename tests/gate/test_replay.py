@@ -109,7 +109,7 @@ def test_the_commands(tmp_path: Path) -> None:
     other.write_text(LOOKS.replace("better_by: 0.1", "better_by: 0.9"))
     changed = CliRunner().invoke(app, ["gate", "replay", str(file.parent), "--gate", str(other)])
     assert changed.exit_code == 3 and changed.output.endswith(
-        "The run was judged promote by the gate looks; by looks it is reject.\n"
+        "The verdict of gate looks was promote; that of gate looks is reject.\n"
     )
     as_json = CliRunner().invoke(
         app, ["gate", "replay", str(file.parent), "--gate", str(other), "--json"]

@@ -69,7 +69,7 @@ class Step:
 
     @property
     def source(self) -> ast.Module:
-        """The door's function, which the compiler puts into the command line."""
+        """The component's function, which the compiler puts into the command line."""
         command = self.executor.get("container", {}).get("command", [""])
         return ast.parse(command[-1]) if "kfp.dsl.executor_main" in str(command) else ast.parse("")
 
@@ -175,10 +175,11 @@ def cached_step_does_not_know_the_code(spec: Spec) -> Iterator[str]:
     imports.
     """
     for task in spec.tasks:
-        if task.is_cached and "code_version" not in task.spec.get("inputs", {}).get(
-            "parameters", {}
-        ):
-            yield f"{task.name} is cached, but is not given code_version"
+        if task.is_cached and "build" not in task.spec.get("inputs", {}).get("parameters", {}):
+            yield (
+                f"{task.name} is cached, but is not given its build, whose name holds the key of"
+                " its code"
+            )
 
 
 def ignored_failures_of_two(spec: Spec) -> Iterator[str]:

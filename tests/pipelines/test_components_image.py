@@ -44,16 +44,16 @@ def test_it_holds_what_it_needs_and_no_more(components_image: ComponentsImage) -
 
 
 def test_its_code_is_that_of_the_compiled_pipeline(components_image: ComponentsImage) -> None:
-    """Else every run would be of other code than its parameter `code_version` says."""
-    from greenlight.core.code import code_version
+    """The keys of caches are made of it, wherever it lies."""
+    from greenlight.core.code import release_key
 
     with components_image.running():
         python = ("python", "-c")
         assert (
             components_image.run(
-                *python, "from greenlight.core.code import code_version; print(code_version())"
+                *python, "from greenlight.core.code import release_key; print(release_key())"
             ).stdout.strip()
-            == code_version()
+            == release_key()
         )
         look = (
             "from greenlight.quantize.methods import check_installed, methods;"

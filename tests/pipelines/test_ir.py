@@ -45,7 +45,7 @@ def take(item: dict) -> str:
 
 
 @dsl.component(**PLAIN)
-def download(source: str, code_version: str = "") -> str:
+def download(source: str, build: str = "") -> str:
     return source
 
 
@@ -111,7 +111,7 @@ def good(word: str = "a", items: List[dict] = [{"a": 1}]):  # noqa: B006, UP006
         with dsl.If(said.output == "a"):
             uncached(measure(number=1)).after(said)
         with dsl.Else():
-            download(source=word, code_version="1")
+            download(source=word, build="b")
         with dsl.ParallelFor(items) as item:
             uncached(take(item=item))
 
@@ -150,7 +150,7 @@ def cached_say():
 
 def cached_with_run():
     with handled():
-        download(source=dsl.PIPELINE_JOB_ID_PLACEHOLDER, code_version="1")
+        download(source=dsl.PIPELINE_JOB_ID_PLACEHOLDER, build="b")
 
 
 def cached_without_code():

@@ -78,10 +78,10 @@ def test_what_needs_no_gpu_runs_here() -> None:
 
 
 def test_a_cloud_run_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
-    from greenlight.cli.cloud_commands import compiled
+    from greenlight.cli.cloud_runner import compile_pipeline
     from greenlight.pipelines.runners.settings import CloudOptions
     from greenlight.resolve.parameters import Parameters
 
     options = CloudOptions(runner="vertex", components_image="r/i@sha256:" + "0" * 64)
     with pytest.raises(InputError, match="the step quantize has no accelerator"):
-        compiled(options, Parameters(method="fp8"))
+        compile_pipeline(options, Parameters(method="fp8"))

@@ -4,9 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from greenlight.core.code import step_key
 from greenlight.core.errors import InputError
+from greenlight.resolve import plan
 from greenlight.resolve.parameters import Parameters
-from greenlight.resolve.plan import candidate_build, fingerprint, planned, reference_build
+from greenlight.resolve.plan import (
+    candidate_build,
+    fingerprint,
+    planned,
+    reference_build,
+    source_build,
+)
 
 BASE = Parameters()
 
@@ -49,7 +57,7 @@ def test_calibration_counts_where_the_method_calibrates(tmp_path: Path) -> None:
         )
 
     first, plain = made("gptq"), made("optimum")
-    assert plain[1] == "builds/c-v/optimum-4"
+    assert plain[1] == f"builds/c-v/optimum-4-{step_key('quantize')}"
     assert first[1].startswith("builds/c-v/gptq-4-")
     assert made("gptq", calibration=str(copy)) == first  # the same text by another name
     for change in (
@@ -76,8 +84,9 @@ def test_tasks_name_the_build_of_the_reference_by_what_they_hold(tmp_path: Path)
         return reference_build(BASE.model_copy(update={"tasks": str(file)} | change), "builds/c-v")
 
     without = reference_build(BASE, "builds/c-v")
+    key = f"-{step_key('reference')}"
     assert (
-        build().startswith(f"{without}-tasks-")
+        build().startswith(f"{without.removesuffix(key)}-tasks-")
         and build(tasks=str(copy)) == build()
         and build(tasks="") == without
     )
@@ -185,16 +194,46 @@ def test_a_sweep_is_the_same_in_any_order_and_no_single_method() -> None:
 
 def test_a_candidate_that_failed_is_not_looked_up_in_a_cache_again(tmp_path: Path) -> None:
     sweep = BASE.model_copy(update={"methods": "optimum:8,none", "history": str(tmp_path)})
-    first, plain = planned(sweep, "builds/abc")
-    assert (first.build, first.attempt, plain.build, plain.name) == (
-        "builds/abc/optimum-8",
-        "",
-        "builds/abc/none-16",
-        "none",
-    )
-    (tmp_path / "builds/abc/optimum-8").mkdir(parents=True)
-    (tmp_path / "builds/abc/optimum-8/last_failure").write_text("2026-11-25T15:00:00")
-    assert [each.attempt for each in planned(sweep, "builds/abc")] == ["2026-11-25T15:00:00", ""]
+    first, plain = planned(sweep, "builds/abc", "builds/abc/text-1")
+    key = step_key("quantize")
+    assert (first.build, first.attempt) == (f"builds/abc/optimum-8-{key}", "")
+    assert (plain.build, plain.name) == (f"builds/abc/none-16-{key}", "none")
+    for build in (first.build, plain.evaluation_build):
+        (tmp_path / build).mkdir(parents=True)
+    (tmp_path / first.build / "last_failure").write_text("2026-11-25T15:00:00")
+    (tmp_path / plain.evaluation_build / "last_failure").write_text("2026-11-26T15:00:00")
+    assert [each.attempt for each in planned(sweep, "builds/abc", "builds/abc/text-1")] == [
+        "2026-11-25T15:00:00",
+        "2026-11-26T15:00:00",
+    ]
+
+
+def test_each_folder_names_the_code_that_writes_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And those that it builds upon: what older code left is not taken for what this code makes."""
+
+    def folders() -> dict[str, str]:
+        source = source_build("c0ffee")
+        reference = reference_build(BASE, source)
+        (candidate,) = planned(BASE, source, reference)
+        return {
+            "download": source,
+            "reference": reference,
+            "quantize": candidate.build,
+            "evaluate": candidate.evaluation_build,
+        }
+
+    before, moved = folders(), {}
+    for step in before:
+        monkeypatch.setattr(
+            plan, "step_key", lambda each, step=step: "other" if each == step else step_key(each)
+        )
+        moved[step] = {name for name, folder in folders().items() if folder != before[name]}
+    assert moved == {
+        "download": set(before),
+        "reference": {"reference", "evaluate"},
+        "quantize": {"quantize", "evaluate"},
+        "evaluate": {"evaluate"},
+    }
 
 
 NO_RECIPE = (
@@ -256,7 +295,7 @@ def test_a_search_is_told_the_limits_of_the_gate(tmp_path: Path) -> None:
     sweep = BASE.model_copy(
         update={"methods": "optimum:8,smallest", "gate": tight, "history": str(tmp_path)}
     )
-    uniform, searched = planned(sweep, "builds/abc")
+    uniform, searched = planned(sweep, "builds/abc", "builds/abc/text-1")
     assert (uniform.limits, searched.limits, searched.name) == (
         "",
         "kl_mean max 0.01 at 0.9",
@@ -264,9 +303,9 @@ def test_a_search_is_told_the_limits_of_the_gate(tmp_path: Path) -> None:
     )
     faster = sweep.model_copy(update={"gate": tight.replace("max: 1.1", "max: 1.2")})
     looser = sweep.model_copy(update={"gate": tight.replace("0.01", "0.02")})
-    assert planned(faster, "builds/abc") == [uniform, searched]
-    assert planned(looser, "builds/abc")[0] == uniform
-    assert planned(looser, "builds/abc")[1].build != searched.build
+    assert planned(faster, "builds/abc", "builds/abc/text-1") == [uniform, searched]
+    assert planned(looser, "builds/abc", "builds/abc/text-1")[0] == uniform
+    assert planned(looser, "builds/abc", "builds/abc/text-1")[1].build != searched.build
     alone = BASE.model_copy(update={"method": "smallest", "gate": tight})
     assert fingerprint(alone, "c", "v") != fingerprint(
         alone.model_copy(update={"gate": looser.gate}), "c", "v"

@@ -8,7 +8,8 @@ from pathlib import Path
 from kfp import dsl
 
 from greenlight.components.deploy_green.component import deploy_green
-from greenlight.components.promote.component import promote, retire
+from greenlight.components.promote.component import promote
+from greenlight.components.retire.component import retire
 from greenlight.rollout.local import target as local
 from tests.rollout.stage import QUICK
 

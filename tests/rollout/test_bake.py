@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from greenlight.cli.outcome import show_status
+from greenlight.cli.service_status import show_status
 from greenlight.core.errors import DeployError
 from greenlight.core.records import BakeReference, Decision, Instance, Promotion
 from greenlight.rollout import bluegreen, lifecycle

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from greenlight.cli.outcome import show_status
+from greenlight.cli.service_status import show_status
 from greenlight.rollout import bluegreen
 from greenlight.rollout.state import Switch, decision_id
 from greenlight.rollout.status import read_status

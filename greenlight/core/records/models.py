@@ -19,9 +19,16 @@ class PlannedCandidate(Part):
     bits: int
     build: str = Field(
         description=(
-            "Folder below the history where quantize and evaluate leave their records, shared by"
-            " runs."
+            "Folder below the history where quantize leaves its record, shared by runs. Records of"
+            " older runs: evaluate too."
         )
+    )
+    evaluation_build: str = Field(
+        "",
+        description=(
+            "Folder below the history where evaluate leaves its record, shared by runs. Empty in"
+            " records of older runs: the folder of quantize."
+        ),
     )
     limits: str = Field("", description="On quality, from the gate, for a method that searches.")
     attempt: str = Field(
@@ -85,7 +92,7 @@ class Resolution(Record):
         backends.
         """
         several = "yes" if len(self.candidates) > 1 else ""
-        names = ("method", "bits", "limits", "build", "attempt")
+        names = ("method", "bits", "limits", "build", "evaluation_build", "attempt")
         return [
             {name: str(getattr(each, name)) for name in names} | {"sweep": several}
             for each in self.candidates
@@ -93,9 +100,17 @@ class Resolution(Record):
 
     @property
     def candidate_builds(self) -> list[str]:
+        """Where quantize leaves its records."""
         return [each.build for each in self.candidates] or (
             [self.candidate_build] if self.candidate_build else []
         )
+
+    @property
+    def evaluation_builds(self) -> list[str]:
+        """Where evaluate leaves its records, in the order of `candidate_builds`."""
+        return [
+            each.evaluation_build or each.build for each in self.candidates
+        ] or self.candidate_builds
 
 
 class FileEntry(Part):

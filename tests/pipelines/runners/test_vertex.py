@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from greenlight.cli.cloud_commands import compiled
+from greenlight.cli.cloud_runner import compile_pipeline
 from greenlight.core.errors import GreenlightError, InputError
 from greenlight.pipelines.runners.follow import Patience, patiently
 from greenlight.pipelines.runners.interface import Timetable, UnavailableError
@@ -25,7 +25,7 @@ GET_JOB = r"GET .*/pipelineJobs/.*"
 
 @pytest.fixture(scope="module")
 def spec() -> str:
-    return compiled(CloudOptions(runner="vertex", components_image=IMAGE), parameters())
+    return compile_pipeline(CloudOptions(runner="vertex", components_image=IMAGE), parameters())
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
-"""What a person writes of a schedule, checked before anything is sent."""
+"""Cron expressions and times of a schedule, checked before anything is sent."""
 
 import pytest
 
-from greenlight.cli.schedules import check_cron, timetable
+from greenlight.cli.timetable import check_cron, read_timetable
 from greenlight.core.errors import InputError
 
 
@@ -54,10 +54,9 @@ def test_bad_cron_is_refused(cron: str) -> None:
 )
 def test_bad_times_are_refused(times: tuple[int, str, str], field: str) -> None:
     with pytest.raises(InputError, match=f"{field}: "):
-        timetable("0 3 * * *", *times)
+        read_timetable("0 3 * * *", *times)
 
 
 def test_a_time_without_a_zone_is_utc() -> None:
-    assert (
-        str(timetable("0 3 * * *", 1, "2127-01-01T03:00", "").start) == "2127-01-01 03:00:00+00:00"
-    )
+    start = read_timetable("0 3 * * *", 1, "2127-01-01T03:00", "").start
+    assert str(start) == "2127-01-01 03:00:00+00:00"

@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from greenlight.cli.display import RunView, objectives_table
-from greenlight.core.records import Decision, Deployment, ObjectiveResult, Release
+from greenlight.cli.run_progress import RunProgress
 from greenlight.core.step import StepEvent
 
 
@@ -16,14 +15,14 @@ def event(step: str, kind: str, **words: str) -> StepEvent:
 
 def printed(*events: StepEvent) -> str:
     console = Console(file=io.StringIO(), width=80)
-    view = RunView(console)
-    with view.live():
+    view = RunProgress(console)
+    with view.show():
         for each in events:
             view(each)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_a_pipe_gets_one_line_a_step() -> None:
+def test_a_pipe_gets_one_line_per_step() -> None:
     output = printed(
         event("quantize", "started"),
         event("quantize", "log", message="layer 1"),
@@ -49,60 +48,11 @@ def test_candidates_of_a_sweep_have_a_line_each() -> None:
     ]
 
 
-def test_a_terminal_shows_a_running_step_with_its_last_words() -> None:
+def test_a_terminal_shows_a_running_step_with_its_latest_message() -> None:
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
-    view = RunView(console)
+    view = RunProgress(console)
     view(event("benchmark", "started"))
     view(event("benchmark", "log", message="pairs 40/100"))
     console.print(view)
     output = console.file.getvalue()  # type: ignore[attr-defined]
     assert "benchmark" in output and "running" in output and "pairs 40/100" in output
-
-
-def test_the_objectives_fit_eighty_columns() -> None:
-    objectives = [
-        ObjectiveResult(
-            name=name,
-            metric="m",
-            scope="vs_live",
-            comparison=comparison,
-            estimate=7.798e-05,
-            bound=None,
-            limit=1.0,
-            confidence=0.95,
-            status="inconclusive",
-            reason="",
-        )
-        for name, comparison in (
-            ("output tokens/s vs live", ">= 0.95x live"),
-            ("error rate vs live", "<= +3.00 points against live"),
-        )
-    ]
-    release = Release(
-        release_id="r",
-        color="green",
-        service="s",
-        model_uri="",
-        digest="d",
-        source="s",
-        commit="c",
-        method="bnb",
-        bits=4,
-        engine="transformers",
-    )
-    decision = Decision(
-        verdict="inconclusive",
-        action="retire",
-        reason="",
-        objectives=objectives,
-        deployment=Deployment(candidate=release, live=release),
-        gate_name="default",
-        gate_digest="",
-        evaluation_digest="",
-        benchmark_digest="",
-    )
-    console = Console(file=io.StringIO(), width=80)
-    console.print(objectives_table(decision))
-    output = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "…" not in output
-    assert "7.798e-05" in output and "none" in output and "inconclusive" in output

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from greenlight.cli.outcome import show_outcome
+from greenlight.cli.run_outcome import show_outcome
 from tests.report.run_factory import RunFactory
 
 

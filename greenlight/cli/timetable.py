@@ -1,4 +1,6 @@
-"""When a schedule starts runs: read from the command line, and checked."""
+"""When a schedule starts runs: a cron expression and its bounds, read from the command line and
+checked.
+"""
 
 import re
 from datetime import UTC, datetime
@@ -25,8 +27,12 @@ NAMES = {
 EXAMPLE = 'write five fields, such as "0 3 * * 1" for Mondays at 3'
 
 
-def timetable(cron: str, max_concurrent_runs: int, start: str, end: str) -> Timetable:
-    """Raises InputError: names what is wrong, its value and the fix."""
+def read_timetable(cron: str, max_concurrent_runs: int, start: str, end: str) -> Timetable:
+    """The timetable that the options describe.
+
+    Raises:
+        InputError: names the option that is wrong, its value and the fix.
+    """
     check_cron(cron)
     if max_concurrent_runs < 1:
         raise InputError(
@@ -34,16 +40,14 @@ def timetable(cron: str, max_concurrent_runs: int, start: str, end: str) -> Time
             max_concurrent_runs,
             "use 1 or more; only one run can roll out a service at a time",
         )
-    first, last = _time("start", start), _time("end", end)
+    first, last = _read_time("start", start), _read_time("end", end)
     if last and last <= max(first or last.min.replace(tzinfo=UTC), datetime.now(UTC)):
-        raise InputError(
-            "end", end, "is over before the schedule begins; give a later time, or none"
-        )
+        raise InputError("end", end, "is before the schedule begins; give a later time, or none")
     return Timetable(cron=cron, max_concurrent_runs=max_concurrent_runs, start=first, end=last)
 
 
 def check_cron(cron: str) -> None:
-    """Raises InputError: it is no cron expression of five fields, each within its range."""
+    """Raises InputError: `cron` is no cron expression of five fields, each within its range."""
     *zone, text = (
         re.split(r"^(?:CRON_)?TZ=(\S+)\s+", cron)
         if cron.startswith(("TZ=", "CRON_TZ="))
@@ -62,11 +66,14 @@ def check_cron(cron: str) -> None:
     for value, (name, low, high) in zip(values, FIELDS, strict=True):
         for part in value.split(","):
             if not _fits(part, low, high):
-                raise InputError("cron", cron, f"{part!r} is no {name}, {low} to {high}; {EXAMPLE}")
+                fix = f"{part!r} is not a {name}, {low} to {high}; {EXAMPLE}"
+                raise InputError("cron", cron, fix)
 
 
 def _fits(part: str, low: int, high: int) -> bool:
-    """`*`, a number, a name or a range, each perhaps with a step."""
+    """Whether a part of a field is `*`, a number, a name or a range, perhaps with a step, and lies
+    from `low` to `high`.
+    """
     match = re.fullmatch(r"(?:\*|(\w+)(?:-(\w+))?)(?:/([1-9]\d*))?", part)
     if not match:
         return False
@@ -78,7 +85,7 @@ def _fits(part: str, low: int, high: int) -> bool:
     return ends == sorted(ends) and all(low <= end <= high for end in ends)
 
 
-def _time(field: str, text: str) -> datetime | None:
+def _read_time(field: str, text: str) -> datetime | None:
     if not text:
         return None
     try:
