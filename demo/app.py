@@ -1,4 +1,4 @@
-"""`make demo`: chat with the live model, and see both colors answer the same prompt side by side."""
+"""`make demo`: chat with the live model, and see both colors answer the same prompt."""
 
 import queue
 import threading

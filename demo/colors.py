@@ -14,7 +14,7 @@ COLORS: tuple[Color, Color] = ("blue", "green")
 
 @dataclass(frozen=True)
 class Slot:
-    """One color, as the page shows it. If nothing answers, `url` is empty and `problem` says why."""
+    """One color as the page shows it. If nothing answers, `url` is empty and `problem` says why."""
 
     color: Color
     live: bool = False
