@@ -1,10 +1,11 @@
-"""`make demo`: talk to what is live, and see blue and green answer the same prompt side by side."""
+"""`make demo`: chat with the live model, and see both colors answer the same prompt."""
 
 import queue
 import threading
 from dataclasses import dataclass, field
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from demo.colors import COLORS, Colors, Slot, find_colors
 from demo.stream import Times, answer
@@ -15,9 +16,13 @@ MARK = {"blue": ":blue[●]", "green": ":green[●]"}
 EXAMPLE = "How do I read a file line by line in Python?"
 
 
+Place = tuple[DeltaGenerator, DeltaGenerator]
+"""Where an answer's text and its figures stand on the page."""
+
+
 @dataclass
-class Shown:
-    """One answer on the page."""
+class Answer:
+    """One answer on the page, as far as it has come."""
 
     text: str = ""
     times: Times = field(default_factory=Times)
@@ -32,53 +37,55 @@ def main() -> None:
     except GreenlightError as error:
         st.error(str(error))
         return
-    _header(colors)
+    _draw_header(colors)
     with st.sidebar:
-        max_tokens = st.slider("Tokens an answer, at most", 8, 512, 96, 8)
-        if st.button("Look again"):
+        max_tokens = st.slider("Maximum tokens per answer", 8, 512, 96, 8)
+        if st.button("Refresh"):
             st.rerun()
     beside, chat = st.tabs(["Side by side", "Chat with live"])
     with beside:
-        _side_by_side(colors, max_tokens)
+        _draw_side_by_side(colors, max_tokens)
     with chat:
-        _chat(colors, max_tokens)
+        _draw_chat(colors, max_tokens)
 
 
-def _header(colors: Colors) -> None:
+def _draw_header(colors: Colors) -> None:
     live = colors.slots[colors.live] if colors.live else None
     if live is None:
-        st.warning("Nothing is live yet. `make run` brings a first model up.")
+        st.warning("Nothing is live yet. `make run` deploys a first model.")
     else:
         st.markdown(f"Live is {MARK[live.color]} **{live.color}**, {live.title}")
 
 
-def _side_by_side(colors: Colors, max_tokens: int) -> None:
+def _draw_side_by_side(colors: Colors, max_tokens: int) -> None:
     with st.form("prompt", border=False):
-        prompt = st.text_input("The same prompt to both", EXAMPLE)
+        prompt = st.text_input("Prompt for both colors", EXAMPLE)
         asked = st.form_submit_button("Ask both")
     columns = dict(zip(COLORS, st.columns(2), strict=True))
-    places: dict[Color, tuple] = {}
+    places: dict[Color, Place] = {}
     for color, column in columns.items():
         slot = colors.slots[color]
         with column:
             st.subheader(f"{MARK[color]} {color}" + (" (live)" if slot.live else ""))
-            st.caption(slot.title or "nothing")
+            st.caption(slot.title or "empty")
             figures = st.empty()
             places[color] = (st.empty(), figures)
     if asked and prompt.strip():
         st.session_state["beside"] = _ask_both(colors.slots, prompt, max_tokens, places)
     for color, shown in st.session_state.get("beside", {}).items():
-        _show(shown, *places[color])
+        _draw_answer(shown, *places[color])
     for color in COLORS:
         if colors.slots[color].problem:
             places[color][0].info(colors.slots[color].problem)
 
 
 def _ask_both(
-    slots: dict[Color, Slot], prompt: str, max_tokens: int, places: dict[Color, tuple]
-) -> dict[Color, Shown]:
-    """Both at the same time, each in a thread; only this one draws."""
-    shown = {color: Shown() for color, slot in slots.items() if slot.url}
+    slots: dict[Color, Slot], prompt: str, max_tokens: int, places: dict[Color, Place]
+) -> dict[Color, Answer]:
+    """Send the prompt to both colors at the same time, each in a thread of its own. Only the
+    calling thread draws.
+    """
+    shown = {color: Answer() for color, slot in slots.items() if slot.url}
     pieces: queue.Queue[tuple[Color, str | None]] = queue.Queue()
 
     def ask(color: Color) -> None:
@@ -92,24 +99,24 @@ def _ask_both(
                 pieces.put((color, text))
         except GreenlightError as error:
             shown[color].error = str(error)
-        except Exception as error:  # what a thread raises would be lost
+        except Exception as error:  # an exception in a thread would be lost
             shown[color].error = f"{type(error).__name__}: {error}"
         pieces.put((color, None))
 
     for color in shown:
         threading.Thread(target=ask, args=(color,), daemon=True).start()
-    open_ones = set(shown)
-    while open_ones:
+    unfinished = set(shown)
+    while unfinished:
         color, text = pieces.get()
         if text is None:
-            open_ones.discard(color)
+            unfinished.discard(color)
         else:
             shown[color].text += text
-        _show(shown[color], *places[color])
+        _draw_answer(shown[color], *places[color])
     return shown
 
 
-def _show(shown: Shown, text, figures) -> None:  # type: ignore[no-untyped-def]
+def _draw_answer(shown: Answer, text: DeltaGenerator, figures: DeltaGenerator) -> None:
     if shown.error:
         text.error(shown.error)
         return
@@ -124,14 +131,14 @@ def _show(shown: Shown, text, figures) -> None:  # type: ignore[no-untyped-def]
         tokens.metric("tokens", shown.times.tokens or "…")
 
 
-def _chat(colors: Colors, max_tokens: int) -> None:
+def _draw_chat(colors: Colors, max_tokens: int) -> None:
     if not colors.endpoint:
-        st.info("The stable endpoint is not open. `make run` brings a first model up.")
+        st.info("The stable endpoint is not open. `make run` deploys a first model.")
         return
     said: list[dict[str, str]] = st.session_state.setdefault("chat", [])
     for message in said:
         st.chat_message(message["role"]).text(message["content"])
-    if prompt := st.chat_input("Say something to what is live"):
+    if prompt := st.chat_input("Message to the live model"):
         said.append({"role": "user", "content": prompt})
         st.chat_message("user").text(prompt)
         times = Times()

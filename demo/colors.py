@@ -1,5 +1,5 @@
-"""Where the demo finds the two colors: at the URLs it is told, or where the target says that they
-run.
+"""Where the demo finds the two colors: at the URLs of its environment, or where the target says
+that they run.
 """
 
 import os
@@ -15,9 +15,7 @@ COLORS: tuple[Color, Color] = ("blue", "green")
 
 @dataclass(frozen=True)
 class Slot:
-    """One color, as the page shows it. `url` empty: nothing answers there, and `problem` says
-    why.
-    """
+    """One color as the page shows it. If nothing answers, `url` is empty and `problem` says why."""
 
     color: Color
     live: bool = False
@@ -39,35 +37,29 @@ class Colors:
 
 
 def find_colors() -> Colors:
-    """As the environment says: GREENLIGHT_DEMO_BLUE, _GREEN and _ENDPOINT are URLs; else the
-    service of GREENLIGHT_TARGET, _SERVICE, _NAMESPACE and _HOME.
+    """The colors at the URLs of GREENLIGHT_DEMO_BLUE, _GREEN and _ENDPOINT. Where none is set,
+    those of the service that GREENLIGHT_TARGET, _SERVICE, _NAMESPACE and _HOME name.
 
     Raises:
-        GreenlightError: the target cannot be asked.
+        GreenlightError: the state of the target cannot be read.
     """
-    told: dict[Color, str] = {
+    urls: dict[Color, str] = {
         color: os.environ.get(f"GREENLIGHT_DEMO_{color.upper()}", "") for color in COLORS
     }
-    if any(told.values()):
-        live = os.environ.get("GREENLIGHT_DEMO_LIVE", "blue")
-        slots = {
-            color: Slot(
-                color,
-                color == live,
-                url,
-                url,
-                "" if url else f"GREENLIGHT_DEMO_{color.upper()} is not set",
-            )
-            for color, url in told.items()
-        }
-        return Colors(
-            slots,
-            os.environ.get("GREENLIGHT_DEMO_ENDPOINT", "") or next(filter(None, told.values())),
-        )
-    return _of_target()
+    return _colors_at(urls) if any(urls.values()) else _colors_of_target()
 
 
-def _of_target() -> Colors:
+def _colors_at(urls: dict[Color, str]) -> Colors:
+    live = os.environ.get("GREENLIGHT_DEMO_LIVE", "blue")
+    slots = {}
+    for color, url in urls.items():
+        problem = "" if url else f"GREENLIGHT_DEMO_{color.upper()} is not set"
+        slots[color] = Slot(color, color == live, url, title=url, problem=problem)
+    endpoint = os.environ.get("GREENLIGHT_DEMO_ENDPOINT", "")
+    return Colors(slots, endpoint or next(filter(None, urls.values())))
+
+
+def _colors_of_target() -> Colors:
     from greenlight.rollout.status import read_status
     from greenlight.rollout.targets import open_target
 
@@ -86,19 +78,12 @@ def _of_target() -> Colors:
             (status.instance.url for status in each.instances if status.ready and status.recorded),
             "",
         )
-        title = (
-            f"{each.release.release_id}: {each.release.source}, {each.release.method}"
-            f" {each.release.bits}"
-            if each.release
-            else "empty"
-        )
+        title = "empty"
+        if release := each.release:
+            title = f"{release.release_id}: {release.source}, {release.method} {release.bits}"
         problem = (
-            ""
-            if ready
-            else (
-                f"{each.color} serves nothing. `make run` or `greenlight deploy --model-path DIR`"
-                " brings a model up there."
-            )
+            f"{each.color} serves nothing. `make run` or `greenlight deploy --model-path DIR`"
+            " deploys a model there."
         )
-        slots[each.color] = Slot(each.color, each.live, ready, title, problem)
+        slots[each.color] = Slot(each.color, each.live, ready, title, "" if ready else problem)
     return Colors(slots, found.endpoint if found.endpoint_open else "")

@@ -17,8 +17,8 @@ TIMEOUT = httpx.Timeout(120, connect=5)
 
 @dataclass
 class Times:
-    """Of one answer. Seconds since it was sent; tokens as the server counted them, 0 where it does
-    not say.
+    """Times of one answer, in seconds since the request was sent, and its tokens as the server
+    counted them, 0 where it does not.
     """
 
     ttft: float | None = None
@@ -27,7 +27,7 @@ class Times:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """After the first token, as a reader sees them come."""
+        """The rate after the first token, as a reader sees it."""
         if self.ttft is None or self.tokens < 2 or self.seconds <= self.ttft:
             return None
         return (self.tokens - 1) / (self.seconds - self.ttft)
@@ -36,11 +36,11 @@ class Times:
 def answer(
     url: str, messages: list[dict[str, str]], max_tokens: int, times: Times
 ) -> Iterator[str]:
-    """The pieces of the answer as they come; `times` is filled on the way.
+    """The pieces of the answer as they arrive; `times` is filled meanwhile.
 
     Raises:
-        GreenlightError: the server cannot be reached, refuses, or breaks off. Says which URL, and
-            what it answered.
+        GreenlightError: the server cannot be reached, refuses, or ends the stream early. The
+            message has the URL and what the server answered.
     """
     body = {
         "model": "",
@@ -67,16 +67,16 @@ def answer(
                 event = line.removeprefix("data: ")
                 if not line.startswith("data: ") or event == "[DONE]":
                     continue
-                told = json.loads(event)
+                content = json.loads(event)
                 times.seconds = time.perf_counter() - began
-                if told.get("error"):
+                if content.get("error"):
                     raise GreenlightError(
-                        f"{url} broke off: {told['error'].get('message', told['error'])}"
+                        f"{url} broke off: {content['error'].get('message', content['error'])}"
                     )
-                if usage := told.get("usage"):
+                if usage := content.get("usage"):
                     times.tokens = usage["completion_tokens"]
                 if text := "".join(
-                    choice["delta"].get("content") or "" for choice in told["choices"]
+                    choice["delta"].get("content") or "" for choice in content["choices"]
                 ):
                     times.ttft = times.ttft if times.ttft is not None else times.seconds
                     yield text
@@ -89,8 +89,8 @@ def answer(
 
 @cache
 def _client() -> httpx.Client:
-    """One for all: to make one takes a third of a second, which would be in the first time to first
-    token.
+    """One client for all answers. Making one takes a third of a second, which would count as time
+    to first token.
     """
     return client(timeout=TIMEOUT)
 

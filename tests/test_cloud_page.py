@@ -1,4 +1,4 @@
-"""docs/cloud.md names only what there is, and its sums are sums."""
+"""docs/cloud.md names only options, outputs and variables that exist, and its sums are right."""
 
 import itertools
 import re

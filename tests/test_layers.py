@@ -97,7 +97,7 @@ def test_every_room_has_a_floor() -> None:
         if (path.is_dir() or f"greenlight.{path.stem}" not in FACE)
         and path.name not in ("__init__.py", "__pycache__")
     }
-    assert rooms == set(FLOORS)
+    assert rooms | {"version"} == set(FLOORS)
 
 
 @pytest.mark.parametrize("eager", [True, False], ids=["at import", "anywhere"])

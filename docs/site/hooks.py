@@ -1,5 +1,5 @@
-"""What MkDocs does beyond the pages of docs/: the README is the first page, the reference comes
-from the code, links out of docs/ name the file.
+"""Hooks of MkDocs: the README becomes the first page, the reference is made from the code, and a
+link to a file outside docs/ becomes the name of that file.
 """
 
 import re
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./([^)]+)\)")
-"""A link to a file that is no page."""
+"""A link to a file that is no page, as its text and its path from the root."""
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -25,15 +25,15 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    return OUTSIDE.sub(
-        lambda found: (
-            f"{found[1]} (`{found[2]}`)" if found[1].strip("`") != found[2] else f"`{found[2]}`"
-        ),
-        markdown,
-    )
+    return OUTSIDE.sub(_name_file, markdown)
+
+
+def _name_file(link: re.Match[str]) -> str:
+    text, path = link[1], link[2]
+    return f"`{path}`" if text.strip("`") == path else f"{text} (`{path}`)"
 
 
 def first_page() -> str:
-    """The README, its links as from docs/."""
+    """The README with its links as they are from docs/."""
     text = (ROOT / "README.md").read_text()
     return re.sub(r"\]\((?!https?:|#|docs/)([^)]+)\)", r"](../\1)", text).replace("](docs/", "](")

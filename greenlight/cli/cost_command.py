@@ -55,7 +55,7 @@ def _measured_rate(history: str, run: str) -> float:
         raise InputError(
             "--run",
             run,
-            f"this run in {history} has no measured throughput; `greenlight runs` lists the runs",
+            f"no measured throughput of it is in {history}; `greenlight runs` lists the runs",
         )
     servers = found.deployment.candidate.replicas if found.deployment else 1
     return found.benchmark.candidate.output_tokens_per_second / servers

@@ -275,8 +275,8 @@ def test_the_end_as_json(
     submit_earlier(on_vertex, history)
     on_vertex.jobs[RUN] |= job("SUCCEEDED", SUCCEEDED)
     code, out, err = greenlight("follow", RUN, "--json")
-    told = json.loads(out)
-    assert (code, told["run_id"], told["outcome"], told["verdict"]) == (
+    shown = json.loads(out)
+    assert (code, shown["run_id"], shown["outcome"], shown["verdict"]) == (
         0,
         RUN,
         "promoted",

@@ -52,10 +52,10 @@ def test_runs_are_lines_newest_first(history: Path) -> None:
 
 
 def test_runs_as_json_holds_every_figure(history: Path) -> None:
-    told = json.loads(greenlight(history, "runs", "--json", "--limit", "2").stdout)
-    assert [run["run_id"] for run in told] == ["broken", "nf4"]
-    assert told[1]["figures"]["objective_error_rate_vs_live_bound"] == 0.15
-    assert told[0]["reason"] == "download: no such model"
+    shown = json.loads(greenlight(history, "runs", "--json", "--limit", "2").stdout)
+    assert [run["run_id"] for run in shown] == ["broken", "nf4"]
+    assert shown[1]["figures"]["objective_error_rate_vs_live_bound"] == 0.15
+    assert shown[0]["reason"] == "download: no such model"
 
 
 def test_no_runs(history: Path) -> None:
@@ -80,9 +80,9 @@ def test_compare(history: Path) -> None:
 
 
 def test_compare_as_json(history: Path) -> None:
-    told = json.loads(greenlight(history, "compare", "int8", "nf4", "--json").stdout)
-    assert {change["name"] for change in told["changes"]} == {"method", "bits"}
-    assert told["a"]["run_id"] == "int8" and told["objectives"][-1]["b"]["status"] == "fail"
+    shown = json.loads(greenlight(history, "compare", "int8", "nf4", "--json").stdout)
+    assert {change["name"] for change in shown["changes"]} == {"method", "bits"}
+    assert shown["a"]["run_id"] == "int8" and shown["objectives"][-1]["b"]["status"] == "fail"
 
 
 def test_a_run_compared_with_itself(history: Path) -> None:

@@ -1,4 +1,4 @@
-"""How a run that ended is told, and the exit code that scripts see."""
+"""What is printed of a run that ended, and the exit code that scripts see."""
 
 import io
 from pathlib import Path

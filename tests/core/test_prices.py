@@ -92,7 +92,7 @@ def test_the_command(tmp_path: Path) -> None:
     for arguments, words in (
         (["--machine", "h100"], "its price is not known"),
         (["--hours-a-week", "200"], "--hours-a-week"),
-        (["--run", "none", "--history", str(tmp_path)], "holds no throughput"),
+        (["--run", "none", "--history", str(tmp_path)], "no measured throughput"),
     ):
         refused = CliRunner().invoke(app, ["cost", *arguments])
         assert isinstance(refused.exception, InputError) and words in str(refused.exception), (
