@@ -32,7 +32,8 @@ ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 if os.getppid() != int(sys.argv.pop(1)):
     sys.exit("the step that started this is gone")
 def tell_peak():
-    own = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM:"))
+    status = open("/proc/self/status")
+    own = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
     with open(os.path.join(os.environ["TMPDIR"], "{PEAK_FILE}"), "w") as file:
         file.write(str(1024 * max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)))
 atexit.register(tell_peak)
