@@ -74,7 +74,8 @@ def test_the_memory_of_a_gpu_is_that_of_our_processes(
     """With a stand-in for the driver's program, which tells of its sibling, the measured process,
     and of another.
     """
-    tell = """for child in $(cat /proc/$PPID/task/*/children); do [ $child = $$ ] || echo "$child, $mib"; done"""
+    children = "$(cat /proc/$PPID/task/*/children)"
+    tell = f'for child in {children}; do [ $child = $$ ] || echo "$child, $mib"; done'
     (tmp_path / "nvidia-smi").write_text(
         f"#!/bin/bash\nfor mib in 100 700 300; do sleep 0.4; {tell}; echo '1, 5000'; done\nexec"
         " sleep 60\n"

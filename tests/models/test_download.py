@@ -195,9 +195,14 @@ def test_progress_is_logged(
 # Killed, and run again
 
 PROGRAM = """
-import sys; from huggingface_hub import constants; constants.DOWNLOAD_CHUNK_SIZE = 16384
-from greenlight.models.open_source import parse_source; from greenlight.models.download import download_model
-source = parse_source(sys.argv[1]); download_model(source, source.resolve(), sys.argv[2]).save(sys.argv[2])
+import sys
+from huggingface_hub import constants
+constants.DOWNLOAD_CHUNK_SIZE = 16384
+from greenlight.models.open_source import parse_source
+from greenlight.models.download import download_model
+name, folder = sys.argv[1:]
+source = parse_source(name)
+download_model(source, source.resolve(), folder).save(folder)
 """
 
 

@@ -124,7 +124,9 @@ check_method("optimum", 8), check_engine("gptq", "auto"), check_installed("bnb")
 from greenlight.evaluate.text_files import check_text
 check_text("builtin")
 import greenlight.quantize.candidate
-print(sorted({"torch", "transformers", "openvino", "bitsandbytes", "numpy", "scipy", "pandas", "pyarrow", "tokenizers"} & set(sys.modules)))
+heavy = {"torch", "transformers", "openvino", "bitsandbytes", "tokenizers"}
+heavy |= {"numpy", "scipy", "pandas", "pyarrow"}
+print(sorted(heavy & set(sys.modules)))
 """
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
