@@ -22,7 +22,7 @@ from greenlight.serving.settings import Settings
 
 Object = dict[str, Any]
 
-ROOT = Path(str(files("k8s")))
+ROOT = Path(str(files("greenlight.k8s")))
 # GKE in November 2026: Extended from 1.31, Rapid up to 1.37
 MINORS = [
     "1.31",

@@ -318,6 +318,7 @@ class TestPromote:
         assert stage.target.holder() is None
         assert bluegreen.promote(stage.target, decision, "run-2").outcome == "already_live"
 
+    @pytest.mark.alone
     def test_a_dead_holder_holds_nothing(self, stage: Stage) -> None:
         decision = decision_on(stage.deploy())
         stage.killed("promote.leased", "promote", stage.save(decision))
@@ -358,6 +359,7 @@ class TestRetire:
 
 
 class TestRollback:
+    @pytest.mark.alone
     def test_is_instant_while_the_old_color_is_warm(self, stage: Stage) -> None:
         promoted = stage.promoted()
         began = time.monotonic()
