@@ -13,9 +13,17 @@ import pytest
 
 GROUPS = {
     "cluster": ("tests/cluster/",),
+    "candidates": ("tests/quantize/", "tests/evaluate/", "tests/components/test_evaluate.py"),
     "vllm": ("tests/serving/test_vllm.py",),
-    "images": ("tests/serving/test_image.py", "tests/pipelines/test_components_image.py"),
+    "images": (
+        "tests/serving/test_image.py",
+        "tests/pipelines/test_components_image.py",
+        "tests/pipelines/test_executors.py",
+    ),
     "servers": ("tests/serving/",),
+    "promotion": ("tests/end_to_end/test_promotion.py",),
+    "interrupted": ("tests/end_to_end/test_interrupted.py",),
+    "killed": ("tests/rollout/test_killed.py",),
 }
 """How the paths of a group's files begin. The first group that fits counts.
 
