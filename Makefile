@@ -18,11 +18,27 @@ help:  ## List the targets
 run: install  ## Run the pipeline on the built-in model, the local target and the gate `quick` (ARGS="--method bnb --bits 4" adds options)
 	@.venv/bin/greenlight run --gate quick $(ARGS)
 
-test: install .venv/clients browser kubernetes lint  ## Install what is missing, lint, check types, and run every test that this machine can run (ARGS="-k gate")
-	$(PY) -m pytest $(ARGS)
+# Tests run on this many cores at once, but for those that measure time: they run after the others, one at a time.
+WORKERS ?= 2
+TEST = tests/run.sh $(WORKERS)
+
+test: install .venv/clients test-tools lint  ## Install what is missing, lint, check types, and run every test that this machine can run (ARGS="-k gate"; WORKERS=4 on more cores)
+	@$(TEST) $(ARGS)
+
+test-unit: .venv/clients  ## Run the tests of the package: all but those below
+	@$(TEST) $(foreach part,cluster docs serving terraform test_packaging.py test_workflows.py,--ignore=tests/$(part)) $(ARGS)
+
+test-serving: .venv/clients .venv-openvino/installed  ## Run the tests of the inference server
+	@$(TEST) tests/serving $(ARGS)
 
 test-cluster: install kubernetes  ## Start a real one-node Kubernetes in a network namespace and run the tests that need it (root, Go; GREENLIGHT_TEST_KUBECONFIG=... takes another)
 	$(PY) -m pytest tests/cluster $(ARGS)
+
+test-docs: .venv/clients  ## Check the pages: their commands, their links, what they show
+	@$(TEST) tests/docs $(ARGS)
+
+test-packaging: install  ## Build the wheel and check it
+	$(PY) -m pytest tests/test_packaging.py $(ARGS)
 
 test-terraform: install .cache/checkov/bin/checkov  ## Check the Terraform configuration and the workflows, without a cloud (GREENLIGHT_TERRAFORM_MIRROR=... takes the providers from there)
 	$(PY) -m pytest tests/terraform tests/test_workflows.py $(ARGS)
@@ -35,6 +51,7 @@ lint: install  ## Lint and check types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/python -m pytest --quiet --no-header --durations=0 tests/test_form.py
 
 format: install  ## Format the code
 	.venv/bin/ruff check --fix .
@@ -95,14 +112,26 @@ bootstrap:  ## From an empty Google Cloud project to a first promotion on GKE: d
 destroy:  ## Delete all of that, models included. Asks first (PROJECT_ID=... ENVIRONMENT=dev ARGS=--yes)
 	@terraform/destroy.sh "$(PROJECT_ID)" $(ENVIRONMENT) $(ARGS)
 
-# The report is tested in a real browser where there is one, or where apt can install it; else those tests skip and say so.
-browser:
-	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
-		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; } || true
+# What tests need besides Python packages, installed side by side. What cannot be had here is named, and its tests skip.
+test-tools: install
+	@$(MAKE) --no-print-directory --jobs 3 packages kubernetes base mirror test-environments
 
-# Built once a machine, from pinned Go modules (8 minutes on two cores). Where that cannot be, its tests skip and say why.
-kubernetes:
-	@[ "$$(id -u)" != 0 ] || [ -n "$$GREENLIGHT_TEST_KUBECONFIG" ] || tests/cluster/build.sh >/dev/null || true
+packages:
+	@tests/install.sh packages
+
+kubernetes: packages  # both may call apt
+	@tests/install.sh kubernetes
+
+base: packages
+	@tests/install.sh base
+
+# A builder of schema-only providers, for machines that reach no registry of Terraform's.
+TERRAFORM_MIRROR_TOOL ?= ../shared/tools/terraform-google-schema/make-mirror
+mirror:
+	@TERRAFORM_MIRROR_TOOL=$(TERRAFORM_MIRROR_TOOL) tests/install.sh mirror
+
+test-environments: .cache/checkov/bin/checkov
+	@$(MAKE) --no-print-directory .venv-vllm/installed || echo "not installed: vLLM. Its tests will skip." >&2
 
 docs: install  ## Build the pages of docs/ with the reference from the code: build/docs/index.html
 	$(UV) pip install --quiet --python $(PY) $(PINS) --editable '.[$(EXTRAS),docs]'
@@ -129,7 +158,7 @@ $(UV):
 	@touch $@
 
 .venv/clients: .venv/installed
-	$(UV) pip install --quiet --python $(PY) $(PINS) --editable '.[$(EXTRAS),clients,demo,docs]'
+	$(UV) pip install --quiet --python $(PY) $(PINS) --editable '.[$(EXTRAS),clients,demo,docs]' matplotlib
 	@touch $@
 
 .venv/notebooks: .venv/installed
@@ -155,4 +184,4 @@ $(UV):
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .cache/checkov
 	$(UV) pip install --quiet --python .cache/checkov/bin/python checkov==3.3.30 || true
 
-.PHONY: bake-study bootstrap browser chaos demo destroy docs gate-study help image image-components image-gpu kubernetes run test test-cluster test-terraform lint format loadtest notebooks bench-load bench-quantize bench-serving bench-serving-scale tiny vllm down clean install
+.PHONY: bake-study base bench-load bench-quantize bench-reference bench-serving bench-serving-scale bootstrap chaos clean demo destroy docs down format gate-study help image image-components image-gpu install kubernetes lint loadtest mirror notebooks packages run test test-cluster test-docs test-environments test-packaging test-serving test-terraform test-tools test-unit tiny vllm

@@ -20,6 +20,7 @@ def ask(url: str, tokens: int = 12, timeout: float = 20, prompt: str = "hello") 
     return reply
 
 
+@pytest.mark.alone
 def test_times_are_those_of_the_server(start_stub: StartStub) -> None:
     stub = start_stub(ttft=0.02, itl=0.01)
     client = Client(stub.url, 20)
@@ -132,6 +133,7 @@ def test_a_connection_that_the_server_closed_is_made_anew() -> None:
     assert (first.error, second.error) == ("", "")
 
 
+@pytest.mark.alone
 def test_keeps_up_with_thousands_of_events_a_second(start_stub: StartStub) -> None:
     """In a process of its own, under gevent as in Locust. CPU time, not wall time: the machine may
     be busy.

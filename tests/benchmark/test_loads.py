@@ -22,6 +22,8 @@ from tests.benchmark.conftest import PROMPTS, StartStub
 from tests.benchmark.test_run import deployment_of, load, rows
 from tests.gate.artifacts import World, documents, write_evaluation
 
+pytestmark = pytest.mark.alone
+
 
 def by_role(found: list[dict[str, Any]], role: str) -> list[dict[str, Any]]:
     return sorted((row for row in found if row["role"] == role), key=lambda row: row["intended"])

@@ -72,7 +72,7 @@ class Stage:
             pytest.skip(
                 "kubectl is not installed: the manifests cannot be applied as a person would"
             )
-        base, fitted = files("k8s").joinpath("base"), []
+        base, fitted = files("greenlight.k8s").joinpath("base"), []
         for name in yaml.safe_load(base.joinpath("kustomization.yaml").read_text())["resources"]:
             for item in yaml.safe_load_all(base.joinpath(name).read_text()):
                 if item["kind"] not in NOT_HERE:

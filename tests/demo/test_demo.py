@@ -95,6 +95,7 @@ needs_chromium = pytest.mark.skipif(
 )
 
 
+@pytest.mark.alone
 @needs_chromium
 def test_both_colors_answer_side_by_side(demo: str) -> None:
     typed = Typed(

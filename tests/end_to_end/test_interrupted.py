@@ -16,7 +16,7 @@ def serving_processes(home: Home) -> int:
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
         try:
-            ours = "serving" in command and str(home.folder) in str(process.environ())
+            ours = "greenlight.serving" in command and str(home.folder) in str(process.environ())
         except psutil.Error:
             continue
         count += ours

@@ -228,6 +228,7 @@ def test_absolute_objectives_need_no_live_color(tmp_path: Path) -> None:
     assert " ms; at 95% confidence at most " in decision.objectives[0].reason
 
 
+@pytest.mark.alone
 def test_judging_2400_pairs_is_quick(tmp_path: Path) -> None:
     folders = make_artifacts(tmp_path, World(pairs=2400))
     judge(*folders, DEPLOYMENT, lenient_gate())  # imports

@@ -11,7 +11,7 @@ import yaml
 
 from greenlight.pipelines.runners.settings import CloudOptions, kubeflow_settings
 
-ROOT = Path(str(files("k8s")))
+ROOT = Path(str(files("greenlight.k8s")))
 DOCUMENTS = list(yaml.safe_load_all((ROOT / "kubeflow" / "service-account.yaml").read_text()))
 
 

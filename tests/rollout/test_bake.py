@@ -82,6 +82,7 @@ def promote(
         return bluegreen.promote(stage.target, decision, "run-1")
 
 
+@pytest.mark.alone
 class TestLatency:
     def test_a_color_that_turns_slow_after_the_switch_goes_back(
         self, stage: Stage, decision: Callable[..., Decision]

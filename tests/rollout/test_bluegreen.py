@@ -305,6 +305,7 @@ class TestPromote:
         assert stage.target.holder() is None
         assert bluegreen.promote(stage.target, decision, "run-2").outcome == "already_live"
 
+    @pytest.mark.alone
     def test_a_dead_holder_holds_nothing(self, stage: Stage) -> None:
         decision = decision_on(stage.deploy())
         stage.killed("promote.leased", "promote", stage.save(decision))

@@ -170,6 +170,7 @@ def test_an_unknown_target() -> None:
         open_target("nomad", "llm", "default", ".", 8080)
 
 
+@pytest.mark.alone
 def test_a_check_is_cheap(tmp_path: Path) -> None:
     """Validation runs in every command: none of the heavy libraries, a fraction of a second."""
     code = f"""

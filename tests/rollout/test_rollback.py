@@ -36,6 +36,7 @@ class TestRetire:
 
 
 class TestRollback:
+    @pytest.mark.alone
     def test_is_instant_while_the_old_color_is_warm(self, stage: Stage) -> None:
         promoted = stage.promoted()
         began = time.monotonic()

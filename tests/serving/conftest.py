@@ -21,8 +21,7 @@ def openvino_model() -> Path:
     """
     if not EXPORTER.is_file():
         pytest.skip(
-            "no .venv-openvino: the OpenVINO export environment is not installed (`make"
-            " openvino-export`)"
+            "no .venv-openvino: the OpenVINO export environment is not installed (`make install`)"
         )
     digest = hashlib.sha256(
         b"".join(path.read_bytes() for path in sorted(TINY.iterdir()) if path.is_file())

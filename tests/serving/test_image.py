@@ -2,8 +2,10 @@
 buildah and a base image are at hand.
 """
 
+import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -19,12 +21,16 @@ from tests.models.hub_server import HubServer
 from tests.serving.server_process import ROOT, TINY, Server
 
 BASE = "localhost/stand-in-python:bookworm"
-IMAGE = "localhost/greenlight-serving:test"
+# of this checkout: images are the machine's, and another checkout may be tested beside it
+TAG = f"test-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
+IMAGE = f"localhost/greenlight-serving:{TAG}"
 LIMIT_MB = 900
 WITHOUT_BYTECODE = """
 import os, sys, greenlight.serving.server, greenlight.serving.admission, greenlight.serving.worker, greenlight.models.hub, google.cloud.storage
 print([name for name, module in sys.modules.items() if getattr(module, "__cached__", None) and not os.path.exists(module.__cached__)])
 """
+# the image's folders of our code, and where they lie in it
+COPIED = re.compile(r"^COPY (\S+) /(app/\S+)$", re.M)
 GREEDY = {"prompt": "The import statement", "max_length": 16, "temperature": 0}
 
 
@@ -77,10 +83,13 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder,
     )
     output(sys.executable, "-m", "uv", "pip", *install, *requirements)
-    for room in ("components", "serving"):
-        shutil.copytree(
-            ROOT / room, folder / "app" / room, ignore=shutil.ignore_patterns("__pycache__")
-        )
+    for source, target in COPIED.findall((ROOT / "Dockerfile.serving").read_text()):
+        target = folder / target
+        if (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            target.mkdir(parents=True)
+            shutil.copy(ROOT / source, target)
     return folder
 
 

@@ -2,8 +2,8 @@
 that it names things as k8s/ does. Nothing needs a cloud.
 
 The providers come from, in this order: the file or folder that GREENLIGHT_TERRAFORM_MIRROR names (a
-CLI configuration file, or a filesystem mirror), or wherever terraform gets them by itself, kept in
-~/.cache/greenlight/terraform.
+CLI configuration file, or a filesystem mirror), the mirror that `make mirror` made, or wherever
+terraform gets them by itself. Those are kept in ~/.cache/greenlight/terraform.
 """
 
 import json
@@ -20,6 +20,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 TERRAFORM = ROOT / "terraform"
 SOURCES = sorted(TERRAFORM.rglob("*.tf"))
+CACHE = Path.home() / ".cache" / "greenlight"
+MADE = CACHE / "terraform-mirror" / "terraform.rc"
 TEXT = "\n".join(path.read_text() for path in SOURCES)
 
 
@@ -46,7 +48,8 @@ def initialized(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
     A copy, since a lock file fits the real providers or a mirror, and not both.
     """
     environment = {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
-    if mirror := os.environ.get("GREENLIGHT_TERRAFORM_MIRROR"):
+    mirror = os.environ.get("GREENLIGHT_TERRAFORM_MIRROR") or (str(MADE) if MADE.is_file() else "")
+    if mirror:
         configuration = Path(mirror)
         if configuration.is_dir():
             configuration = tmp_path_factory.mktemp("mirror") / "terraform.rc"
@@ -56,7 +59,7 @@ def initialized(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
             )
         environment["TF_CLI_CONFIG_FILE"] = str(configuration.absolute())
     else:
-        cache = Path.home() / ".cache" / "greenlight" / "terraform"
+        cache = CACHE / "terraform"
         cache.mkdir(parents=True, exist_ok=True)
         environment |= {
             "TF_PLUGIN_CACHE_DIR": os.environ.get("TF_PLUGIN_CACHE_DIR", str(cache)),
@@ -176,8 +179,8 @@ def test_variables_and_outputs_that_users_know() -> None:
 
 
 def test_names_are_those_of_the_manifests() -> None:
-    """A binding to a service account that does not exist is refused by nobody, and its pods are
-    then refused by the bucket.
+    """Nothing refuses a binding to a service account that does not exist; the bucket then refuses
+    its pods.
     """
     accounts = list(
         yaml.safe_load_all((ROOT / "k8s" / "base" / "serviceaccounts.yaml").read_text())

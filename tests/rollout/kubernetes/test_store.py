@@ -228,6 +228,7 @@ class TestLease:
             "spec": spec,
         }
 
+    @pytest.mark.alone
     def test_of_a_process_that_died_here_is_free_at_once(
         self, store: Store, memory: Memory
     ) -> None:
@@ -236,6 +237,7 @@ class TestLease:
         with store.lease("run-2", "promote"):
             assert time.monotonic() - began < 0.5
 
+    @pytest.mark.alone
     def test_that_is_not_renewed_expires(self, store: Store, memory: Memory) -> None:
         self.held(memory, Holder(run_id="dead", action="promote", who="somebody@elsewhere", pid=1))
         began = time.monotonic()
