@@ -8,7 +8,7 @@ from greenlight.core.errors import GreenlightError, InputError
 from greenlight.serving.artifact import Artifact
 from greenlight.serving.engine_process import EngineProcess
 from greenlight.serving.engines.base import EngineConfig
-from greenlight.serving.engines.registry import EngineKind
+from greenlight.serving.engines.registry import HAS_GPU, EngineKind
 from greenlight.serving.fetch import end_on_sigterm, on_this_machine
 from greenlight.serving.logs import start_logging
 from greenlight.serving.settings import Settings, available_cores, available_memory, help_text
@@ -52,11 +52,23 @@ def engine_config(settings: Settings, artifact: Artifact, kind: EngineKind) -> E
             f"is for plain checkpoints on the transformers engine, and this is a {artifact.format}"
             " model; unset it",
         )
+    on_gpu = HAS_GPU and kind.name != "openvino"
+    if settings.precision == "exact" and (
+        on_gpu or settings.use_4bit or artifact.format not in kind.exact_formats
+    ):
+        raise InputError(
+            "PRECISION",
+            settings.precision,
+            "is for OpenVINO models and for plain checkpoints on a CPU, and this is a"
+            f" {artifact.format} model on the {kind.name} engine{' on a GPU' if on_gpu else ''};"
+            " set it to fast, or serve an OpenVINO model",
+        )
+    kv_bytes = kind.kv_bytes[settings.precision]
     wanted = settings.max_running * artifact.context
     limit = settings.kv_cache_mb * 1_000_000 or available_memory() // 4
-    fits = int(limit / (max(1, artifact.kv_numbers) * kind.kv_bytes))
+    fits = int(limit / (max(1, artifact.kv_numbers) * kv_bytes))
     if fits < artifact.context:
-        needed = artifact.context * artifact.kv_numbers * kind.kv_bytes / 1e6
+        needed = artifact.context * artifact.kv_numbers * kv_bytes / 1e6
         raise InputError(
             "KV_CACHE_MB",
             settings.kv_cache_mb,
@@ -72,6 +84,7 @@ def engine_config(settings: Settings, artifact: Artifact, kind: EngineKind) -> E
         kv_tokens=min(wanted, fits),
         threads=settings.num_threads or available_cores(),
         four_bit=settings.use_4bit,
+        precision=settings.precision,
     )
 
 

@@ -15,7 +15,7 @@ import psutil
 from greenlight.serving.api import ApiError, Order
 from greenlight.serving.artifact import Artifact
 from greenlight.serving.chat import ChatTemplate
-from greenlight.serving.detokenizer import TextStream, Vocabulary
+from greenlight.serving.detokenizer import Vocabulary
 from greenlight.serving.engine_process import ANSWER_SECONDS, EngineProcess
 from greenlight.serving.generation import Generation
 from greenlight.serving.metrics import Metrics
@@ -148,7 +148,7 @@ class Service:
         return Generation(
             self.engine,
             stream,
-            TextStream(self.vocabulary.pieces, order.stops),
+            self.vocabulary.stream(tokens, order.stops),
             count,
             self.metrics,
             started,

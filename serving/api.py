@@ -107,6 +107,7 @@ class VersionResponse(BaseModel):
     release_id: str
     model_digest: str
     engine: str
+    precision: str = Field(description="PRECISION of the engine, fast or exact.")
     model_id: str = Field(description="Last part of MODEL_ID.")
     pid: int
     started: float = Field(description="Start of the process in seconds since the epoch.")

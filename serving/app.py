@@ -308,6 +308,7 @@ def create_app(service: Service) -> FastAPI:
             release_id=service.settings.release_id,
             model_digest=service.artifact.digest or service.settings.model_digest,
             engine=service.engine_name,
+            precision=service.settings.precision,
             model_id=service.model,
             pid=os.getpid(),
             started=service.started,

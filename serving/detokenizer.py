@@ -1,13 +1,15 @@
 """Text to tokens and back: whole UTF-8 characters only, and nothing of a stop string."""
 
-import codecs
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
 
-from greenlight.core.errors import InputError
+CONTEXT_TOKENS = 4
+"""Tokens before a text that its first token is decoded after: whether a word begins with a space
+depends on what stands before it.
+"""
 
 
 class Vocabulary:
@@ -15,22 +17,28 @@ class Vocabulary:
 
     Attributes:
         size: ids that the model knows are below this.
-        pieces: the bytes of each token id; empty for special tokens, which are no part of a text.
     """
 
     def __init__(self, folder: Path, size: int) -> None:
         """Read `tokenizer.json`. `size` is the model's vocabulary, which may be padded beyond the
-        tokenizer's. Raises InputError.
+        tokenizer's; 0 stands for the tokenizer's.
         """
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self.pieces = _pieces(self._tokenizer, size)
-        self.size = size or len(self.pieces)
+        self.size = size or self._tokenizer.get_vocab_size(with_added_tokens=True)
 
     def encode(self, text: str, special: bool = True) -> list[int]:
         """Token ids; with the tokens that the model wants around a text unless `special` is off."""
         return self._tokenizer.encode(text, add_special_tokens=special).ids
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of tokens that stand alone. Special tokens are no part of it."""
+        return self._tokenizer.decode(list(tokens), skip_special_tokens=True)
+
+    def stream(self, before: Sequence[int] = (), stops: Sequence[str] = ()) -> "TextStream":
+        """A new text that follows the tokens `before` and ends at the first of `stops`."""
+        return TextStream(self._tokenizer, before, stops)
 
 
 class TextStream:
@@ -44,25 +52,25 @@ class TextStream:
         tokens: tokens taken so far, up to the one that completed the stop string.
     """
 
-    __slots__ = ("_decoder", "_held", "_pieces", "_stops", "stopped", "tokens")
+    __slots__ = ("_decoder", "_held", "_pending", "_stops", "_tokenizer", "stopped", "tokens")
 
-    def __init__(self, pieces: Sequence[bytes], stops: Sequence[str] = ()) -> None:
-        self._pieces, self._stops = pieces, tuple(stops)
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    def __init__(
+        self, tokenizer: Tokenizer, before: Sequence[int] = (), stops: Sequence[str] = ()
+    ) -> None:
+        self._tokenizer, self._stops = tokenizer, tuple(stops)
+        self._decoder = _decoder_after(before[-CONTEXT_TOKENS:])
+        self._pending: list[int] = []  # tokens that have given no text yet
         self._held = ""
         self.stopped = False
         self.tokens = 0
 
     def push(self, tokens: Sequence[int]) -> str:
         """The text that is safe to send now."""
-        if not self._stops:
-            self.tokens += len(tokens)
-            pieces = self._pieces
-            return self._decoder.decode(b"".join([pieces[token] for token in tokens]))
         text = ""
         for token in tokens:  # one by one, so that nothing after the stop string is counted
             self.tokens += 1
-            text += self._search(self._decoder.decode(self._pieces[token]))
+            new = self._decode(token)
+            text += self._search(new) if self._stops else new
             if self.stopped:
                 break
         return text
@@ -73,8 +81,23 @@ class TextStream:
         """
         if self.stopped:
             return ""
-        rest = self._decoder.decode(b"", True)
+        rest = self._tokenizer.decode(self._pending, skip_special_tokens=True)
         return self._search(rest) + self._held if self._stops else rest
+
+    def _decode(self, token: int) -> str:
+        try:
+            text = self._decoder.step(self._tokenizer, token)
+        except Exception:  # tokenizers raises nothing narrower
+            # A byte that is no UTF-8 came after a character that was whole, and the tokenizer's
+            # decoder takes back what it gave before: go on from here.
+            tokens = [*self._pending, token]
+            text = self._tokenizer.decode(tokens, skip_special_tokens=True)
+            self._decoder = _decoder_after(tokens)
+        if text is None:
+            self._pending.append(token)
+            return ""
+        self._pending.clear()
+        return text
 
     def _search(self, new: str) -> str:
         text = self._held + new
@@ -95,53 +118,5 @@ class TextStream:
         return text[: len(text) - keep]
 
 
-def _pieces(tokenizer: Tokenizer, size: int) -> list[bytes]:
-    """The table from id to bytes. Two families cover the models served: byte-level BPE, and
-    SentencePiece with byte fallback.
-    """
-    spec = json.loads(tokenizer.to_str())
-    decoder = spec.get("decoder") or {}
-    kinds = {part["type"] for part in [decoder, *decoder.get("decoders", [])] if part}
-    added = tokenizer.get_added_tokens_decoder()
-    pieces = [b""] * max(
-        size, tokenizer.get_vocab_size(with_added_tokens=True), max(added, default=0) + 1
-    )
-    if "ByteLevel" in kinds:
-        alphabet = _byte_alphabet()
-
-        def piece(token: str) -> bytes:
-            return (
-                bytes(alphabet[char] for char in token)
-                if all(char in alphabet for char in token)
-                else token.encode()
-            )
-
-    elif kinds & {"ByteFallback", "Metaspace"}:
-
-        def piece(token: str) -> bytes:
-            is_byte = len(token) == 6 and token.startswith("<0x") and token.endswith(">")
-            return (
-                bytes([int(token[3:5], 16)]) if is_byte else token.replace("\u2581", " ").encode()
-            )
-
-    else:
-        raise InputError(
-            "MODEL_ID",
-            "tokenizer.json",
-            f"has the decoder {decoder.get('type')!r}; byte-level and SentencePiece tokenizers are"
-            " served",
-        )
-    for token, number in tokenizer.get_vocab(with_added_tokens=True).items():
-        pieces[number] = piece(token)
-    for number, addition in added.items():
-        pieces[number] = b"" if addition.special else addition.content.encode()
-    return pieces
-
-
-def _byte_alphabet() -> dict[str, int]:
-    """GPT-2's printable stand-ins for the 256 bytes."""
-    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in plain]
-    return {chr(byte): byte for byte in plain} | {
-        chr(256 + n): byte for n, byte in enumerate(others)
-    }
+def _decoder_after(tokens: Sequence[int]) -> DecodeStream:
+    return DecodeStream(ids=list(tokens), skip_special_tokens=True)

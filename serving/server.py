@@ -92,6 +92,7 @@ class Lifecycle:
         service = self.service
         fields = {
             "engine": service.engine_name,
+            "precision": service.settings.precision,
             "model": service.model,
             "context": service.artifact.context,
             **service.engine.facts,

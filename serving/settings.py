@@ -5,22 +5,23 @@ greenlight.serving --help`.
 import math
 import os
 import textwrap
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from greenlight.core.errors import InputError
+from greenlight.serving.engines.precision import Precision
 
 
-class Settings(BaseModel):
-    """Every field is an environment variable of the same name in capitals. An empty variable counts
-    as unset.
+class Settings(BaseSettings):
+    """Every field that is not given is read from the environment variable of the same name in
+    capitals. An empty variable counts as unset.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
 
     model_id: str = Field(
         min_length=1,
@@ -48,6 +49,15 @@ class Settings(BaseModel):
     )
     engine: Literal["auto", "openvino", "transformers", "vllm"] = Field(
         "auto", description="auto takes the engine that suits the artifact."
+    )
+    precision: Precision = Field(
+        "fast",
+        description=(
+            "fast computes in what this CPU is fastest in; where two tokens are almost equally"
+            " likely, a greedy text may depend on the requests beside it. exact computes in 32"
+            " bits, so that it does not, at about half the tokens/s under load and 3.6 times the"
+            " KV cache."
+        ),
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(
@@ -155,23 +165,19 @@ class Settings(BaseModel):
     )
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+    def from_environment(cls) -> Self:
         """Raises InputError that names the variable, its value and what to write instead."""
-        given = {
-            name: environment[name.upper()]
-            for name in cls.model_fields
-            if environment.get(name.upper(), "") != ""
-        }
         try:
-            return cls.model_validate(given)
+            return cls()
         except ValidationError as error:
-            name = str(error.errors()[0]["loc"][0])
-            shown = "(hidden)" if name in SECRETS else given.get(name, "")
+            problem = error.errors()[0]
+            name = str(problem["loc"][0])
+            value = "" if problem["type"] == "missing" else problem["input"]
+            field = cls.model_fields[name]
             raise InputError(
                 name.upper(),
-                shown,
-                f"set it to {_expected(cls.model_fields[name])}."
-                f" {cls.model_fields[name].description}".rstrip("."),
+                "(hidden)" if name in SECRETS else value,
+                f"set it to {_expected(field)}. {field.description}".rstrip("."),
             ) from None
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from greenlight.core.errors import GreenlightError, IntegrityError
 from greenlight.models.checkpoint import Checkpoint
 from greenlight.models.model_class import find_model_class
+from greenlight.serving.engines.precision import FULL_ARITHMETIC
 
 if TYPE_CHECKING:
     import openvino
@@ -112,17 +113,21 @@ class TorchScorer:
 
 
 class OpenVINOScorer:
-    """An OpenVINO model in the plugin's default precisions, which are what is served.
+    """An OpenVINO model, computed in 32 bits and with an 8-bit KV cache, on every CPU.
 
-    A text is read in chunks: only so do later tokens see earlier ones through the 8-bit KV cache,
-    as they do when the model generates.
+    By default OpenVINO would compute in bfloat16 and quantize activations where the CPU can: the
+    scores of one model would differ from machine to machine. The 8-bit KV cache is part of what is
+    served by default everywhere, and so of what is judged: a text is read in chunks, because only
+    so do later tokens see earlier ones through the cache, as they do when the model generates.
     """
 
     def __init__(self, model: "str | openvino.Model", threads: int) -> None:
         """`model` is a path, or one in memory."""
         import openvino
 
-        compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": threads})
+        compiled = openvino.Core().compile_model(
+            model, "CPU", {"INFERENCE_NUM_THREADS": threads, **FULL_ARITHMETIC}
+        )
         self._request = compiled.create_infer_request()
         names = {name for port in self._request.model_inputs for name in port.names}
         self._takes_positions = "position_ids" in names

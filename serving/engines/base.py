@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from greenlight.serving.engines.precision import Precision
+
 Finish = Literal["stop", "length"]
 
 # (request id, new tokens, how the request ended or None). A finish that is neither `stop` nor
@@ -23,7 +25,8 @@ class EngineConfig:
         context: tokens that prompt and output may have together; no request exceeds it.
         max_running: requests decoded together; more may be added and wait inside the engine.
         kv_tokens: tokens that the KV cache holds; at least one full context.
-        four_bit: load a plain checkpoint with 4 bits a weight.
+        four_bit: load a plain checkpoint with 4 bits per weight.
+        precision: `exact` is only asked of an engine that can compute the artifact in 32 bits.
     """
 
     engine: str
@@ -34,6 +37,7 @@ class EngineConfig:
     kv_tokens: int
     threads: int
     four_bit: bool = False
+    precision: Precision = "fast"
 
 
 @dataclass(frozen=True, slots=True)

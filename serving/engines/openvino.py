@@ -5,6 +5,7 @@ import openvino as ov
 import openvino_genai as genai
 
 from greenlight.serving.engines.base import Engine, EngineConfig, Request, Update
+from greenlight.serving.engines.precision import OPENVINO_PROPERTIES
 
 BLOCK_TOKENS = 32  # the CPU plugin's KV cache is handed out in blocks of so many tokens
 # compiled kernels that are kept, by the shapes of a batch. The plugin's own 5000 would grow by
@@ -32,6 +33,7 @@ class OpenVINO(Engine):
             properties={
                 "INFERENCE_NUM_THREADS": config.threads,
                 "CPU_RUNTIME_CACHE_CAPACITY": KERNELS,
+                **OPENVINO_PROPERTIES[config.precision],
             },
         )
         self._live: dict[int, genai.GenerationHandle] = {}

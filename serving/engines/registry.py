@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from greenlight.core.records import Format
+from greenlight.serving.engines.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -15,27 +16,42 @@ class EngineKind:
         formats: formats of artifacts that it can load.
         modules: what must be importable for it.
         kv_bytes: bytes of a number in its KV cache, for sizing it.
+        exact_formats: formats that it can compute in 32 bits on a CPU.
     """
 
     name: str
     formats: tuple[Format, ...]
     modules: tuple[str, ...]
-    kv_bytes: float
+    kv_bytes: dict[Precision, float]
+    exact_formats: tuple[Format, ...]
 
     def missing(self) -> str | None:
         """The first module that is not installed."""
         return next((module for module in self.modules if find_spec(module) is None), None)
 
 
-# 8 bits a number, with a scale and a zero point a head
-OPENVINO = EngineKind("openvino", ("openvino",), ("openvino_genai",), kv_bytes=1.125)
+OPENVINO = EngineKind(
+    "openvino",
+    ("openvino",),
+    ("openvino_genai",),
+    # fast: 8 bits per number, with a scale and a zero point per head
+    kv_bytes={"fast": 1.125, "exact": 4},
+    exact_formats=("openvino",),
+)
 TRANSFORMERS = EngineKind(
     "transformers",
     ("safetensors", "bitsandbytes", "compressed-tensors"),
     ("torch", "transformers"),
-    kv_bytes=4,
+    kv_bytes={"fast": 4, "exact": 4},
+    exact_formats=("safetensors",),
 )
-VLLM = EngineKind("vllm", ("safetensors", "compressed-tensors"), ("vllm",), kv_bytes=4)
+VLLM = EngineKind(
+    "vllm",
+    ("safetensors", "compressed-tensors"),
+    ("vllm",),
+    kv_bytes={"fast": 4, "exact": 4},
+    exact_formats=("safetensors",),
+)
 
 
 def by_preference(nvidia_gpu: bool) -> dict[str, EngineKind]:
@@ -47,4 +63,5 @@ def by_preference(nvidia_gpu: bool) -> dict[str, EngineKind]:
 
 
 # the driver's device, which a container has when it was given a GPU
-ENGINES = by_preference(nvidia_gpu=os.path.exists("/dev/nvidiactl"))
+HAS_GPU = os.path.exists("/dev/nvidiactl")
+ENGINES = by_preference(nvidia_gpu=HAS_GPU)

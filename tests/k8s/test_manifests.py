@@ -157,10 +157,14 @@ def test_images_are_pinned_and_an_overlay_names_them_all(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RENDERED)
-def test_the_grace_period_holds_the_longest_stream(name: str) -> None:
+def test_the_grace_period_holds_the_longest_stream(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     objects = render(name)
     data = only(objects, "ConfigMap", "llm-inference-settings")["data"]
-    settings = Settings.from_environment(data | {"MODEL_ID": "/models/model"})
+    for variable, value in (data | {"MODEL_ID": "/models/model"}).items():
+        monkeypatch.setenv(variable, value)
+    settings = Settings.from_environment()
     for deployment in deployments(objects):
         pod = deployment["spec"]["template"]["spec"]
         server = pod["containers"][0]

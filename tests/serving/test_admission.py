@@ -19,6 +19,7 @@ def test_probes_and_version(server: Server) -> None:
     version = server.get("/version").json
     assert version["release_id"] == "test-release" and version["model_digest"] == "sha256:given"
     assert version["pid"] == server.process.pid and abs(version["started"] - time.time()) < 3600
+    assert version["precision"] == "fast"
     assert version["engine"] in ("openvino", "transformers") and "/" not in version["model_id"]
 
 

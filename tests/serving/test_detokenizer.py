@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from greenlight.core.errors import InputError
 from greenlight.serving.detokenizer import TextStream, Vocabulary
 from tests.serving.server_process import TINY
 
@@ -20,10 +19,26 @@ PIECES = [bytes([byte]) for byte in range(256)] + [
     "🙂".encode(),
     b"END",
     b"EN",
-    b"D",
+    b"ND",
     b"</",
     b"s>",
 ]
+
+
+def byte_level() -> Tokenizer:
+    """A tokenizer with a token for each of PIECES, in this order."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    rest = [byte for byte in range(256) if byte not in plain]
+    shown = {byte: chr(byte) for byte in plain} | {
+        byte: chr(256 + n) for n, byte in enumerate(rest)
+    }
+    words = ["".join(shown[byte] for byte in piece) for piece in PIECES]
+    tokenizer = Tokenizer(models.BPE({word: number for number, word in enumerate(words)}, []))
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+TOKENIZER = byte_level()
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +46,19 @@ def vocabulary() -> Vocabulary:
     return Vocabulary(TINY, 2048)
 
 
-def stream(
-    pieces: list[bytes], tokens: list[int], stops: tuple[str, ...] = ()
-) -> tuple[list[str], TextStream]:
-    text = TextStream(pieces, stops)
+def saved(tokenizer: Tokenizer, folder: Path) -> Vocabulary:
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return Vocabulary(folder, 0)
+
+
+def read(text: TextStream, tokens: list[int]) -> list[str]:
+    """The pieces of a text, token by token, and what comes at the end."""
     parts = []
     for token in tokens:
         parts.append(text.push([token]))
         if text.stopped:
             break
-    parts.append(text.finish())
-    return parts, text
+    return [*parts, text.finish()]
 
 
 def test_streamed_text_equals_the_tokenizers_own_decode(vocabulary: Vocabulary) -> None:
@@ -49,27 +66,35 @@ def test_streamed_text_equals_the_tokenizers_own_decode(vocabulary: Vocabulary) 
     draw = random.Random(7)
     for _ in range(300):
         tokens = [draw.randrange(2048) for _ in range(draw.randrange(1, 40))]
-        parts, _ = stream(vocabulary.pieces, tokens)
+        parts = read(vocabulary.stream(), tokens)
         assert "".join(parts) == tokenizer.decode(tokens, skip_special_tokens=True)
 
 
 def test_a_text_survives_encoding_and_streaming(vocabulary: Vocabulary) -> None:
     text = "Grüße, 世界! 🙂🙃 café — naïve\t\0 end"
-    parts, _ = stream(vocabulary.pieces, vocabulary.encode(text))
+    tokens = vocabulary.encode(text)
+    parts = read(vocabulary.stream(), tokens)
     assert "".join(parts) == text
     assert not any("\ufffd" in part for part in parts)
+    assert vocabulary.stream().push(tokens) == text
+
+
+@given(st.lists(st.integers(0, len(PIECES) - 1), max_size=60))
+def test_any_bytes_become_the_text_that_they_are(tokens: list[int]) -> None:
+    whole = b"".join(PIECES[token] for token in tokens).decode("utf-8", "replace")
+    assert "".join(read(TextStream(TOKENIZER), tokens)) == whole
 
 
 @given(st.text(max_size=30))
 def test_no_character_is_ever_split(text: str) -> None:
-    """One byte a token, the hardest case."""
-    parts, _ = stream(PIECES, list(text.encode("utf-8", "ignore")))
+    """One byte per token, the hardest case."""
+    parts = read(TextStream(TOKENIZER), list(text.encode("utf-8", "ignore")))
     assert "".join(parts) == text.encode("utf-8", "ignore").decode()
     assert not any("\ufffd" in part for part in parts if "\ufffd" not in text)
 
 
 def test_an_unfinished_character_becomes_a_replacement_at_the_end() -> None:
-    parts, _ = stream(PIECES, list("a語".encode())[:-1])
+    parts = read(TextStream(TOKENIZER), list("a語".encode())[:-1])
     assert parts == ["a", "", "", "\ufffd"]
 
 
@@ -82,8 +107,8 @@ def test_stop_strings_end_the_text_where_a_search_of_the_whole_text_would(
 ) -> None:
     whole = b"".join(PIECES[token] for token in tokens).decode("utf-8", "replace")
     found = [whole.find(stop) for stop in stops if stop in whole]
-    parts, text = stream(PIECES, tokens, tuple(stops))
-    joined = "".join(parts)
+    text = TextStream(TOKENIZER, stops=stops)
+    joined = "".join(read(text, tokens))
     assert text.stopped == bool(found)
     assert not any(stop in joined for stop in stops)
     # the first stop string to be complete ends the text, which may be one that began later
@@ -96,7 +121,7 @@ def test_stop_strings_end_the_text_where_a_search_of_the_whole_text_would(
 
 
 def test_a_stop_string_over_several_tokens_is_held_back_and_counts_no_token_after_it() -> None:
-    text = TextStream(PIECES, ["</s>"])
+    text = TextStream(TOKENIZER, stops=["</s>"])
     assert [
         text.push([ord("a"), 262]),
         text.push([ord("b"), 262]),
@@ -106,30 +131,65 @@ def test_a_stop_string_over_several_tokens_is_held_back_and_counts_no_token_afte
 
 
 def test_what_was_held_back_comes_out_at_the_end() -> None:
-    parts, text = stream(PIECES, [ord("a"), ord("<"), ord("/")], ("</s>",))
-    assert parts == ["a", "", "", "</"] and not text.stopped
+    text = TextStream(TOKENIZER, stops=("</s>",))
+    assert read(text, [ord("a"), ord("<"), ord("/")]) == ["a", "", "", "</"] and not text.stopped
 
 
 def test_special_tokens_and_padded_ids_have_no_text(vocabulary: Vocabulary) -> None:
-    assert Vocabulary(TINY, 2060).pieces[2059] == b""
-    assert vocabulary.pieces[0] == b"" and vocabulary.pieces[2] == b""
+    word = vocabulary.encode("word")
+    assert Vocabulary(TINY, 2060).size == 2060
+    assert "".join(read(vocabulary.stream(), [0, *word, 2, 2059, *word])) == "wordword"
+
+
+def sentencepiece() -> Tokenizer:
+    words = ["<unk>", "<0xE8>", "<0xAA>", "<0x9E>", "\u2581a", "b"]
+    tokenizer = Tokenizer(
+        models.BPE({word: number for number, word in enumerate(words)}, [], byte_fallback=True)
+    )
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("\u2581", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    return tokenizer
 
 
 def test_sentencepiece_with_byte_fallback(tmp_path: Path) -> None:
-    vocabulary = {"<unk>": 0, "<0xE8>": 1, "<0xAA>": 2, "<0x9E>": 3, "\u2581a": 4, "b": 5}
-    tokenizer = Tokenizer(models.BPE(vocabulary, [], byte_fallback=True))
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
+    vocabulary = saved(sentencepiece(), tmp_path)
+    tokens = [4, 1, 2, 3, 5, 4]
+    assert read(vocabulary.stream(), tokens) == ["a", "", "", "語", "b", " a", ""]
+    assert read(vocabulary.stream(before=[5]), tokens)[0] == " a", "a text that goes on has a space"
+
+
+def test_bytes_that_are_no_character_end_no_stream(tmp_path: Path) -> None:
+    """SentencePiece's decoder takes a whole character back when a stray byte follows it."""
+    vocabulary = saved(sentencepiece(), tmp_path)
+    parts = read(vocabulary.stream(), [4, 1, 2, 3, 2, 5, 4, 1])
+    assert "".join(parts) == "a語\ufffdb a\ufffd"
+
+
+def test_wordpiece(tmp_path: Path) -> None:
+    words = ["[UNK]", "[CLS]", "the", "play", "##ing", "!"]
+    tokenizer = Tokenizer(
+        models.WordPiece({word: number for number, word in enumerate(words)}, unk_token="[UNK]")
     )
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    parts, _ = stream(Vocabulary(tmp_path, 6).pieces, [4, 1, 2, 3, 5])
-    assert parts == [" a", "", "", "語", "b", ""]
-
-
-def test_other_tokenizers_are_refused(tmp_path: Path) -> None:
-    tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.decoder = decoders.WordPiece()
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(InputError, match="WordPiece"):
-        Vocabulary(tmp_path, 1)
+    tokenizer.add_special_tokens(["[CLS]"])
+    vocabulary = saved(tokenizer, tmp_path)
+    tokens = vocabulary.encode("the playing!")
+    assert read(vocabulary.stream(before=[1]), tokens) == ["the", " play", "ing", "!", ""]
+    assert read(vocabulary.stream(before=[2]), tokens)[0] == " the"
+
+
+def test_metaspace(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.Unigram([("<unk>", 0), ("\u2581a", -1), ("b", -2)], unk_id=0))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    vocabulary = saved(tokenizer, tmp_path)
+    tokens = vocabulary.encode("a ab")
+    assert read(vocabulary.stream(), tokens) == ["a", " a", "b", ""]
+    assert read(vocabulary.stream(before=tokens), tokens)[0] == " a"

@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from greenlight.core.errors import InputError
+from greenlight.serving.settings import Settings
 from tests.serving.server_process import Server, eventually
 
 SHORT = {"prompt": "What is await?", "max_length": 2, "temperature": 0}
@@ -72,9 +74,8 @@ def test_connections_follow_the_traffic(start: Callable[..., Server], stable: St
 
 
 @pytest.mark.parametrize("url", ["https://a", "llm-inference", "http://a b"])
-def test_the_url_is_checked(url: str) -> None:
-    from greenlight.core.errors import InputError
-    from greenlight.serving.settings import Settings
-
+def test_the_url_is_checked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_ID", "m")
+    monkeypatch.setenv("STABLE_URL", url)
     with pytest.raises(InputError, match="STABLE_URL"):
-        Settings.from_environment({"MODEL_ID": "m", "STABLE_URL": url})
+        Settings.from_environment()
