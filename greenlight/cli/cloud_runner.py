@@ -1,23 +1,12 @@
-"""The cloud that a command talks to: opened from its options, called with retries, and found again
-by the next command.
-"""
+"""The cloud that a command talks to: called with retries, and found again by the next command."""
 
 import os
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TypeVar
 
-from greenlight.core.errors import InputError
 from greenlight.pipelines.runners.interface import CloudRunner
-from greenlight.pipelines.runners.settings import (
-    CloudOptions,
-    check_runner,
-    kubeflow_settings,
-    vertex_settings,
-)
-from greenlight.resolve.parameters import Parameters
+from greenlight.pipelines.runners.settings import CloudOptions
 
 T = TypeVar("T")
 
@@ -30,62 +19,6 @@ PARAMETERS_FROM_ENVIRONMENT = {
     if os.environ.get(f"GREENLIGHT_{name.upper()}")
 }
 """Defaults of pipeline parameters that GREENLIGHT_TARGET and the like set for every command."""
-
-
-def open_runner(options: CloudOptions, defaults: Parameters | None = None) -> CloudRunner:
-    """The runner that the options name. With `defaults` it can submit runs: the pipeline is
-    compiled with them.
-
-    Raises:
-        InputError: an option is unusable. Nothing has been sent.
-    """
-    name = check_runner(options.runner)
-    submits = defaults is not None
-    if name == "local":
-        raise InputError("runner", name, "use vertex or kubeflow: this is about runs in a cloud")
-    if name == "vertex":
-        vertex = vertex_settings(options, submits)
-        _check_vertex_client()
-        spec = compile_pipeline(options, defaults) if defaults else ""
-        from greenlight.pipelines.runners.vertex import VertexRunner
-
-        return VertexRunner(vertex, spec)
-    kubeflow = kubeflow_settings(options, submits)
-    spec = compile_pipeline(options, defaults) if defaults else ""
-    from greenlight.pipelines.runners.kubeflow import KubeflowRunner
-
-    return KubeflowRunner(kubeflow, spec)
-
-
-def compile_pipeline(options: CloudOptions, defaults: Parameters) -> str:
-    """The pipeline for the options' runner, as YAML text. Raises InputError."""
-    from greenlight.pipelines.compiler import Build, compile_for, compile_promotion
-    from greenlight.pipelines.resources import load_resources
-    from greenlight.quantize.methods import check_in_cloud
-
-    name = check_runner(options.runner)
-    if name == "local":
-        return compile_promotion()
-    resources = load_resources(options.resources)
-    accelerator = resources["quantize"].accelerator
-    for method, _ in defaults.recipes:
-        check_in_cloud(method, accelerator.type if accelerator else None)
-    build = Build(options.components_image, resources, defaults, options.allow_tag)
-    return compile_for(name, build)
-
-
-def read_files(parameters: Parameters) -> Parameters:
-    """The parameters with the text of a gate or workload file in place of its path, so that the
-    run records what judged it and what was sent, and steps elsewhere can read it.
-    """
-    files = {
-        field: Path(value)
-        for field in ("gate", "workload")
-        if "\n" not in (value := getattr(parameters, field))
-    }
-    return parameters.model_copy(
-        update={field: path.read_text() for field, path in files.items() if path.is_file()}
-    )
 
 
 def call_with_retries(runner: CloudRunner, options: CloudOptions, call: Callable[[], T]) -> T:
@@ -110,17 +43,3 @@ def options_of_same_cloud(options: CloudOptions) -> str:
 def print_progress(message: str) -> None:
     """On stderr, since results go to stdout."""
     print(message, file=sys.stderr, flush=True)
-
-
-def _check_vertex_client() -> None:
-    """Raises InputError: Vertex AI's client is not installed. Looks for it without importing it,
-    which takes seconds.
-    """
-    if find_spec("google.cloud.aiplatform_v1") is None:
-        raise InputError(
-            "runner",
-            "vertex",
-            "Vertex AI's client is not installed. `make install` in the checkout installs it, or"
-            " install the wheel with its extra, as in `pip install"
-            " 'greenlight_llm-0.1.0-py3-none-any.whl[vertex]'`",
-        )

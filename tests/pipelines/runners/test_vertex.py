@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from greenlight.cli.cloud_runner import compile_pipeline
+from greenlight.pipelines.runners.open_cloud import compile_pipeline
 from greenlight.core.errors import GreenlightError, InputError
 from greenlight.pipelines.runners.follow import Patience, patiently
 from greenlight.pipelines.runners.interface import Timetable, UnavailableError
