@@ -1,9 +1,7 @@
 """Runs in a cloud: what `greenlight run` does there, and `greenlight follow | cancel | ui`."""
 
 import json
-import os
 import sys
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -11,13 +9,12 @@ from rich.console import Console
 
 from greenlight.cli.cloud_runner import (
     call_with_retries,
-    open_runner,
     options_of_same_cloud,
     print_progress,
-    read_files,
 )
 from greenlight.cli.options import takes
 from greenlight.pipelines.runners.interface import CloudRun, CloudRunner, UnavailableError
+from greenlight.pipelines.runners.open_cloud import open_runner
 from greenlight.pipelines.runners.settings import CloudOptions
 from greenlight.resolve.parameters import Parameters
 
@@ -49,26 +46,13 @@ def run_in_cloud(parameters: Parameters, options: CloudOptions, wait: bool, as_j
     Raises:
         InputError: a parameter or an option is unusable. Nothing has been sent.
     """
-    from greenlight.pipelines.runners.follow import Patience, patiently
+    from greenlight.pipelines.start_in_cloud import submit_run
 
-    parameters.check_for_cloud()
-    parameters = read_files(parameters)
-    runner = open_runner(options, parameters)
-    wanted = f"promotion-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
     console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
-    retries = Patience(first=options.poll_seconds / 10)
     try:
-        run_id = patiently(
-            runner, lambda: runner.submit(parameters, wanted), retries, print_progress
-        )
-    except (UnavailableError, KeyboardInterrupt) as error:
-        print_progress(
-            f"whether {wanted} was started is not known; look for it in the cloud's console before"
-            " you start another"
-        )
-        if isinstance(error, KeyboardInterrupt):
-            return EXIT_INTERRUPTED
-        raise
+        runner, run_id = submit_run(parameters, options, print_progress)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     recipes, target = parameters.recipe_names, parameters.target
     console.print(f"run {run_id}: {parameters.model}, {recipes}, target {target}", soft_wrap=True)
     console.print(f"console    {runner.link(run_id)}", soft_wrap=True)
@@ -84,14 +68,13 @@ def follow_in_cloud(runner: CloudRunner, options: CloudOptions, run_id: str, as_
     verdict.
     """
     from greenlight.cli.run_progress import RunProgress
-    from greenlight.pipelines.runners.follow import Patience, follow
+    from greenlight.pipelines.start_in_cloud import follow_run
 
     console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
-    retries = Patience(first=options.poll_seconds / 10)
     again = options_of_same_cloud(options)
     try:
         with RunProgress(console).show() as progress:
-            run = follow(runner, run_id, progress, retries, options.poll_seconds, print_progress)
+            run = follow_run(runner, run_id, options, progress, print_progress)
         return _show_end(console, run, runner.link(run_id), as_json)
     except KeyboardInterrupt:
         print_progress(
@@ -111,8 +94,11 @@ def _show_end(console: Console, run: CloudRun, link: str, as_json: bool) -> int:
     """
     from greenlight.cli.run_outcome import show_outcome
     from greenlight.pipelines.runners.follow import last_words
+    from greenlight.pipelines.start_in_cloud import cloud_exit_code
 
-    code = show_outcome(console, run.history, run.run_id, link, as_json) if run.history else 1
+    if run.history:
+        show_outcome(console, run.history, run.run_id, link, as_json)
+    code = cloud_exit_code(run)
     if run.state == "succeeded":
         return code
     lines = [
@@ -123,7 +109,7 @@ def _show_end(console: Console, run: CloudRun, link: str, as_json: bool) -> int:
     for line in [*lines, f"{run.state:<10} {run.message or 'on the cloud'}".rstrip()]:
         console.print(line, markup=False, soft_wrap=True)
     console.print(f"console    {link}", soft_wrap=True)
-    return code or 1
+    return code
 
 
 @takes(CloudOptions, from_environment=(CloudOptions,))

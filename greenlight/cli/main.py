@@ -1,8 +1,6 @@
 """The `greenlight` command."""
 
-import os
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -20,10 +18,11 @@ from greenlight.cli import (
     template_command,
 )
 from greenlight.cli.cloud_commands import EXIT_INTERRUPTED, OutcomeJsonOption
-from greenlight.cli.cloud_runner import compile_pipeline, read_files
 from greenlight.cli.options import HOME, HistoryOption, HomeOption, takes
 from greenlight.core.errors import GreenlightError, InputError
+from greenlight.pipelines.runners.open_cloud import compile_pipeline
 from greenlight.pipelines.runners.settings import CloudOptions, check_runner
+from greenlight.pipelines.start import new_run_id, prepare_here, read_files
 from greenlight.resolve.parameters import Parameters
 from greenlight.version import VERSION
 
@@ -104,13 +103,10 @@ def run(
 
     if check_runner(options.runner) != "local":
         raise SystemExit(cloud_commands.run_in_cloud(values, options, wait, as_json))
-    parameters = _with_absolute_paths(values)
-    runner = LocalRunner(Path(parameters.home))
-    parameters.check()
-    parameters.check_here()
-    parameters = read_files(parameters)
+    parameters = prepare_here(values)
     console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
-    run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
+    run_id = new_run_id()
+    runner = LocalRunner(Path(parameters.home))
     console.print(
         f"run {run_id}: {parameters.model}, {parameters.recipe_names}, target {parameters.target}",
         soft_wrap=True,
@@ -137,25 +133,6 @@ def _forecast_gate(parameters: Parameters) -> list[str]:
     return forecast(
         load_gate(parameters.gate), load_calibration(parameters.history, parameters.service)
     )
-
-
-def _with_absolute_paths(values: Parameters) -> Parameters:
-    """The parameters with absolute local paths, since steps and later commands run in other
-    folders.
-    """
-    home = Path(values.home).absolute()
-    history = values.history
-    if history == Parameters.model_fields["history"].default:
-        history = str(home / "history")
-    changes = {
-        "home": str(home),
-        "history": history if history.startswith("gs://") else str(Path(history).absolute()),
-    }
-    for field in ("model", "calibration", "prompts", "text"):
-        value = getattr(values, field)
-        if Path(value).exists():
-            changes[field] = str(Path(value).absolute())
-    return values.model_copy(update=changes)
 
 
 @app.command("compile")

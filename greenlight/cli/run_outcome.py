@@ -1,4 +1,4 @@
-"""What the command line prints of a run that ended and of moved traffic, and the exit codes."""
+"""What the command line prints of a run that ended and of moved traffic."""
 
 from pathlib import Path
 
@@ -6,19 +6,11 @@ from rich.console import Console
 
 from greenlight.cli.gate_tables import STATUS_STYLES, objectives_table
 from greenlight.core import storage
-from greenlight.core.errors import InputError, RejectedError
+from greenlight.core.errors import InputError
 from greenlight.core.history import RunRecords, load_run, runs
 from greenlight.core.records import Decision, Promotion
+from greenlight.pipelines.outcome import exit_code_of
 from greenlight.report.overview import line_of
-
-EXIT_CODES = {
-    "promoted": 0,
-    "already_live": 0,
-    "up_to_date": 0,
-    "held": 0,
-    "retired": 3,
-    "rolled_back": 3,
-}
 
 
 def show_outcome(
@@ -48,14 +40,7 @@ def show_outcome(
     console.print(f"log        {log}", soft_wrap=True)
     if as_json:
         print(line_of(run).model_dump_json(indent=2))
-    # Releases before the package called the second one Rejected; histories keep that.
-    for kind, names in (
-        (InputError, ("InputError",)),
-        (RejectedError, ("RejectedError", "Rejected")),
-    ):
-        if run.outcome == "failed" and any(error.error in names for error in run.errors):
-            return kind.exit_code
-    return EXIT_CODES.get(run.outcome, 1)
+    return exit_code_of(run)
 
 
 def _verdict(run: RunRecords) -> list[str]:

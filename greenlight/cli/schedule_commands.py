@@ -11,13 +11,13 @@ from rich.table import Table
 
 from greenlight.cli.cloud_runner import (
     call_with_retries,
-    open_runner,
-    read_files,
 )
 from greenlight.cli.options import takes
 from greenlight.cli.timetable import read_timetable
 from greenlight.core.errors import InputError
+from greenlight.pipelines.runners.open_cloud import open_runner
 from greenlight.pipelines.runners.settings import CloudOptions
+from greenlight.pipelines.start import read_files
 from greenlight.resolve.parameters import Parameters
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule.")]

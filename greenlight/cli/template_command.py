@@ -8,13 +8,12 @@ import typer
 
 from greenlight.cli.cloud_runner import (
     call_with_retries,
-    compile_pipeline,
-    open_runner,
-    read_files,
 )
 from greenlight.cli.options import takes
 from greenlight.core.errors import InputError
+from greenlight.pipelines.runners.open_cloud import compile_pipeline, open_runner
 from greenlight.pipelines.runners.settings import CloudOptions
+from greenlight.pipelines.start import read_files
 from greenlight.resolve.parameters import Parameters
 
 TagOption = Annotated[

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from greenlight.core import formats, storage
 from greenlight.core.history import RunRecords, load_run, runs
 from greenlight.core.records import Promotion, Release
-from greenlight.report.headline import method
+from greenlight.report.headline import method_text
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _identity(before: RunRecords, now: RunRecords) -> list[Change]:
     lines = [
         ("Model", old.source, new.source),
         ("Source commit", formats.short(old.commit), formats.short(new.commit)),
-        ("Method", method(old.method, old.bits), method(new.method, new.bits)),
+        ("Method", method_text(old.method, old.bits), method_text(new.method, new.bits)),
         ("Engine", old.engine, new.engine),
         ("Replicas", str(old.replicas), str(new.replicas)),
         ("Content digest", formats.short(old.digest), formats.short(new.digest)),

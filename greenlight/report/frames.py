@@ -17,6 +17,8 @@ from greenlight.benchmark.samples import BLOCKS, REQUESTS, flat_gaps, mean_gaps
 from greenlight.core.errors import GreenlightError, InputError, IntegrityError
 from greenlight.core.history import RunRecords, load_moves
 from greenlight.gate.evidence import DOCUMENTS
+from greenlight.gate.objectives import load_gate
+from greenlight.gate.resample import bootstrap
 from greenlight.report.chart_data import ROLES, Samples, read_table, samples_of
 from greenlight.report.overview import find_run, line_of, read_runs
 
@@ -115,6 +117,26 @@ def load_frames(history: str, service: str = "", run: str | None = None) -> Fram
         _runs(found), _objectives(found), _looks(found), _moves(history, found, service), problems
     )
     return overview if run is None else _with_samples(overview, _chosen(history, found, run))
+
+
+def resample(frames: Frames, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """A bootstrap of each objective of the run whose samples these are: see
+    `greenlight.gate.resample.bootstrap`. Shape (draws, objectives).
+
+    Raises:
+        InputError: no decision of the run holds its gate, there was no live color, or one kind of
+            sample is missing.
+    """
+    run = frames.run
+    if run is None or run.benchmark is None or run.decision is None or not run.decision.gate:
+        raise InputError(
+            "frames",
+            run.run_id if run else "",
+            "hold no run that came to a decision with its gate; load them with run= and its id",
+        )
+    gate = load_gate(run.decision.gate)
+    samples = (frames.pairs, frames.requests, frames.blocks, frames.documents)
+    return bootstrap(gate, *samples, run.benchmark, draws, seed)
 
 
 def _runs(found: Sequence[RunRecords]) -> pd.DataFrame:

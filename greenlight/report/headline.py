@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from greenlight.core.history import Outcome, RunRecords
+from greenlight.core.history import Outcome, RunRecords, StepError
 from greenlight.core.records import WITHOUT_BITS, Release
 
 Tone = Literal["good", "bad", "waiting", "neutral"]
@@ -25,33 +25,36 @@ TITLES: dict[Outcome, tuple[str, Tone, str]] = {
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The top of the page."""
+class Headline:
+    """The top of the page.
+
+    Attributes:
+        title: what became of the run, in a few words.
+        tone: how the page colors it.
+        symbol: one character that says the same as the color.
+        sentence: the verdict of the gate, or what failed.
+        traffic: whether the traffic moved, and where it is.
+    """
 
     title: str
     tone: Tone
     symbol: str
-    headline: str
+    sentence: str
     traffic: str
 
 
-def verdict_of(run: RunRecords) -> Verdict:
+def headline_of(run: RunRecords) -> Headline:
     """What the run came to."""
     title, tone, symbol = TITLES[run.outcome]
     if run.outcome == "retired" and run.decision and run.decision.verdict == "inconclusive":
         title, tone, symbol = "Not promoted: inconclusive", "waiting", "~"
-    return Verdict(title, tone, symbol, _headline(run), _traffic(run))
+    return Headline(title, tone, symbol, _sentence(run), _traffic(run))
 
 
-def _headline(run: RunRecords) -> str:
+def _sentence(run: RunRecords) -> str:
     match run.outcome:
         case "failed":
-            first_lines = [
-                f"{error.step} failed:"
-                f" {(error.message or error.error or 'it does not say why').strip().splitlines()[0]}"
-                for error in run.errors
-            ]
-            return " ".join(first_lines)
+            return " ".join(f"{error.step} failed: {_first_line(error)}" for error in run.errors)
         case "up_to_date":
             return (
                 f"Nothing new to release: {run.resolution.reason}."
@@ -95,15 +98,19 @@ def _headline(run: RunRecords) -> str:
     )
 
 
+def _first_line(error: StepError) -> str:
+    return (error.message or error.error or "it does not say why").strip().splitlines()[0]
+
+
 def _model(run: RunRecords) -> str:
     if run.decision is None:
         return "The candidate"
     release = run.decision.deployment.candidate
-    return f"{release.source} ({method(release.method, release.bits)})"
+    return f"{release.source} ({method_text(release.method, release.bits)})"
 
 
-def method(name: str, bits: int) -> str:
-    """How a model was quantized, in words."""
+def method_text(name: str, bits: int) -> str:
+    """How a model was quantized, as text for people."""
     if name in WITHOUT_BITS:
         return {"none": f"{bits}-bit, not quantized", "smallest": "smallest, 4- and 8-bit"}[name]
     return f"{name}, {bits}-bit"

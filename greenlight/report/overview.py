@@ -1,4 +1,4 @@
-"""The runs of a history in short: a line a run, with every figure; and what two runs differ in."""
+"""A history in short: a line per run, with every figure; and what two runs differ in."""
 
 import math
 from collections.abc import Iterator
@@ -14,29 +14,10 @@ from greenlight.core.errors import InputError
 from greenlight.core.history import Outcome, RunRecords, load_run
 from greenlight.core.records import ObjectiveResult, Part, Release, Verdict
 from greenlight.core.yaml_file import nearest
+from greenlight.report.metric_labels import unit_of
 from greenlight.report.scalars import scalars_of
 
 AT_ONCE = 8  # runs that are read at the same time from a bucket
-UNITS = {  # by the end of a figure's name
-    "_ttft_p50": "s",
-    "_ttft_p95": "s",
-    "_itl_p50": "s",
-    "_itl_p95": "s",
-    "_e2e_p50": "s",
-    "_e2e_p95": "s",
-    "_seconds": "s",
-    "_bytes": "bytes",
-    "_output_tokens_per_second": "tokens/s",
-    "_ratio": "x",
-    "_error_rate": "share",
-    "_goodput": "share",
-    "pairs_used": "share",
-    "top1_agreement": "share",
-    "_accuracy": "share",
-    "_cost_per_million_tokens": "USD",
-    "kl_mean": "nats",
-    "bits_per_byte": "bits",
-}
 
 
 class RunLine(Part):
@@ -67,11 +48,6 @@ class RunLine(Part):
             " `unit_of`."
         )
     )
-
-
-def unit_of(figure: str) -> str:
-    """The unit of a figure by its name; empty for a count, and for a figure without one."""
-    return next((unit for end, unit in UNITS.items() if figure.endswith(end)), "")
 
 
 def line_of(run: RunRecords) -> RunLine:
@@ -131,6 +107,13 @@ def _each(history: str, ids: list[str]) -> Iterator[RunRecords]:
             yield from pool.map(
                 lambda run_id: load_run(history, run_id), ids[start : start + at_once]
             )
+
+
+def newest_run(history: str) -> str:
+    """The id of the newest run. Raises InputError: the history holds no run."""
+    for run_id in runs.runs(history):
+        return run_id
+    raise InputError("history", history, "holds no run; `greenlight run` makes the first")
 
 
 def find_run(history: str, run_id: str, field: str) -> RunRecords:

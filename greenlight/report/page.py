@@ -11,7 +11,14 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from greenlight.core.history import RunRecords
-from greenlight.report import sections, sweep
+from greenlight.report import (
+    section_cost,
+    section_head,
+    section_load,
+    section_provenance,
+    section_quality,
+    sweep,
+)
 from greenlight.report.changes import changes_between
 from greenlight.report.chart_data import METRICS, Samples
 from greenlight.report.charts import (
@@ -22,7 +29,8 @@ from greenlight.report.charts import (
     objectives_chart,
     throughput_chart,
 )
-from greenlight.report.headline import method, verdict_of
+from greenlight.report.headline import headline_of, method_text
+from greenlight.report.metric_labels import LATENCIES
 
 TEMPLATES = Path(__file__).parent
 
@@ -70,36 +78,36 @@ def render(
     )
     return templates.get_template("page.html.j2").render(
         run=run,
-        verdict=verdict_of(run),
+        headline=headline_of(run),
         subject=(
-            f"{release.source}, {method(release.method, release.bits)}"
+            f"{release.source}, {method_text(release.method, release.bits)}"
             if release
             else run.resolution.source
             if run.resolution
             else ""
         ),
         problems=problems,
-        steps=sections.steps_of(run),
-        cards=sections.cards_of(run),
-        objectives=sections.objective_rows(run.decision.objectives) if run.decision else [],
-        latencies=sections.latency_rows(run),
+        steps=section_head.steps_of(run),
+        cards=section_head.cards_of(run),
+        objectives=section_head.objective_rows(run.decision.objectives) if run.decision else [],
+        latencies=section_load.latency_rows(run),
         metrics=METRICS,
         samples=samples,
-        failures=sections.failures_of(run),
-        blocks=sections.block_rows(samples.blocks) if samples else [],
-        quality=sections.quality_rows(run),
-        tasks=sections.task_rows(run),
+        failures=section_load.failures_of(run),
+        blocks=section_load.block_rows(samples.blocks) if samples else [],
+        quality=section_quality.quality_rows(run),
+        tasks=section_quality.task_rows(run),
         selection=selection,
         sweep_columns=sweep.COLUMNS,
         contenders=sweep.sweep_rows(selection) if selection else [],
-        loads=sections.load_rows(run),
-        workload=sections.workload_words(run),
-        search=sections.search_rows(run),
-        costs=sections.cost_rows(run),
+        loads=section_load.load_rows(run),
+        workload=section_load.workload_words(run),
+        search=section_quality.search_rows(run),
+        costs=section_cost.cost_rows(run),
         compared=bool(release),
         before=before,
-        changes=sections.change_rows(changes_between(before, run)) if before else [],
-        provenance=list(sections.provenance_of(run)),
+        changes=section_cost.change_rows(changes_between(before, run)) if before else [],
+        provenance=list(section_provenance.provenance_of(run)),
         charts=charts,
         figures={chart.id: chart.figure for chart in charts.values()},
         plotly=_plotly() if charts else "",
@@ -144,9 +152,9 @@ def _charts(run: RunRecords, samples: Samples | None) -> dict[str, Chart]:
         )
     looks = run.decision.looks if run.decision else []
     if len(looks) > 1 and shown:
-        caption = f"The bound of each objective after each look. {sections.looks_words(run)}"
+        caption = f"The bound of each objective after each look. {section_head.looks_words(run)}"
         told = [
-            f"{objective.name}: {', '.join(sections.bounds_of(objective, number, looks))}"
+            f"{objective.name}: {', '.join(section_head.bounds_of(objective, number, looks))}"
             for number, objective in enumerate(objectives)
         ]
         charts.append(
@@ -158,21 +166,21 @@ def _charts(run: RunRecords, samples: Samples | None) -> dict[str, Chart]:
                 looks_chart(objectives, looks),
             )
         )
-    colors = sections.colors_of(run)
+    colors = section_load.colors_of(run)
     for metric in METRICS if samples else ():
         if samples and samples.curves[metric]:
-            name, meaning = sections.METRIC_NAMES[metric]
+            name, _, meaning = LATENCIES[metric]
             charts.append(
                 Chart(
                     metric,
                     name,
                     f"{name}: {meaning}.",
-                    sections.latency_words(run, metric),
+                    section_load.latency_words(run, metric),
                     latency_chart(samples.curves[metric], colors),
                 )
             )
     if samples and samples.blocks:
-        rows = sections.block_rows(samples.blocks)
+        rows = section_load.block_rows(samples.blocks)
         words = (
             "Output tokens a second in each throughput block; the ratios of candidate to live are "
             + ", ".join(str(row.cells[2]) for row in rows)

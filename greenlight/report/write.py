@@ -11,7 +11,7 @@ from greenlight.core.history import RunRecords, load_run
 from greenlight.core.records import ReportSummary
 from greenlight.report.changes import last_promotion
 from greenlight.report.chart_data import Samples, load_samples
-from greenlight.report.headline import verdict_of
+from greenlight.report.headline import headline_of
 from greenlight.report.page import render
 from greenlight.report.scalars import scalars_of
 
@@ -38,7 +38,7 @@ def write_report(
     samples, before = None, None
     try:
         samples = _samples(run)
-    except Exception as error:  # the samples may lie in any store, in any state; the rest of the report stands without them
+    except Exception as error:  # any store, in any state: the report does without its samples
         problems.append(_problem("samples", error))
     try:
         before = last_promotion(history, run) if run.decision or run.deployment else None
@@ -47,7 +47,7 @@ def write_report(
 
     summary = ReportSummary(
         outcome=run.outcome,
-        headline=verdict_of(run).headline,
+        headline=headline_of(run).sentence,
         scalars=scalars_of(run),
         unreadable=problems,
     )

@@ -28,6 +28,11 @@ LIBRARIES = ("tokenizers", "torch", "transformers", "openvino_genai", "uvicorn")
 FAILURE = re.compile(r"ERROR - Task \S*'(?P<task>[\w-]+)'\S* finished with status")
 
 
+def check_libraries() -> None:
+    """Raises GreenlightError where a library that a run on this machine needs is not installed."""
+    require("local", "A run on this machine", *LIBRARIES)
+
+
 class LocalRunner(Runner):
     """Artifacts go to `<home>/runs/<pipeline>-<time>/<step>/`, the full log of a run to
     `<home>/logs/<run id>.log`.
@@ -37,7 +42,6 @@ class LocalRunner(Runner):
     """
 
     def __init__(self, home: Path) -> None:
-        require("local", "A run on this machine", *LIBRARIES)
         self.home = home
 
     def log_path(self, run_id: str) -> Path:

@@ -78,7 +78,7 @@ def test_what_needs_no_gpu_runs_here() -> None:
 
 
 def test_a_cloud_run_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
-    from greenlight.cli.cloud_runner import compile_pipeline
+    from greenlight.pipelines.runners.open_cloud import compile_pipeline
     from greenlight.pipelines.runners.settings import CloudOptions
     from greenlight.resolve.parameters import Parameters
 

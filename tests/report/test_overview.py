@@ -8,7 +8,8 @@ import pytest
 from greenlight.core.errors import InputError
 from greenlight.core.history import load_run
 from greenlight.core.records import Instance
-from greenlight.report.overview import compare, find_run, line_of, read_runs, unit_of
+from greenlight.report.metric_labels import unit_of
+from greenlight.report.overview import compare, find_run, line_of, read_runs
 from greenlight.report.scalars import scalars_of
 from tests.report.run_factory import START, RunFactory, objective
 

@@ -65,7 +65,7 @@ def test_what_the_looks_saved_and_what_it_costs(tmp_path: Path) -> None:
         and "1,920 of at most 2,400 pairs decided, which saved 20% of them." in page.text
     )
     assert (
-        "Workload chat: 3.98 of 4 requests a second were sent" in page.text
+        "Workload chat: 3.98 of 4 requests per second were sent" in page.text
         and "Goodput counts requests with TTFT within 500" in page.text
     )
     assert page.figures["throughput"]["layout"]["annotations"][0]["text"].startswith(

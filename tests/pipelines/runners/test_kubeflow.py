@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from greenlight.cli.cloud_runner import compile_pipeline
 from greenlight.core.errors import GreenlightError, InputError
 from greenlight.pipelines.runners.follow import Patience, patiently
 from greenlight.pipelines.runners.interface import Timetable, UnavailableError
 from greenlight.pipelines.runners.kubeflow import KubeflowRunner
+from greenlight.pipelines.runners.open_cloud import compile_pipeline
 from greenlight.pipelines.runners.settings import CloudOptions, kubeflow_settings
 from tests.pipelines.runners.conftest import IMAGE, kubeflow_options, parameters
 from tests.pipelines.runners.fake_api import DROPPED, LOST, FakeKubeflow

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from greenlight.cli.cloud_runner import compile_pipeline
 from greenlight.core.errors import GreenlightError, InputError
 from greenlight.pipelines.runners.follow import Patience, patiently
 from greenlight.pipelines.runners.interface import Timetable, UnavailableError
+from greenlight.pipelines.runners.open_cloud import compile_pipeline
 from greenlight.pipelines.runners.settings import CloudOptions, vertex_settings
 from greenlight.pipelines.runners.vertex import VertexRunner
 from tests.pipelines.runners.conftest import ACCOUNT, IMAGE, parameters, vertex_options
