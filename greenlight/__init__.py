@@ -272,11 +272,11 @@ def status(
     """
     from pathlib import Path
 
-    from greenlight.rollout import bluegreen
+    from greenlight.rollout.status import read_status
     from greenlight.rollout.targets import open_target
 
     place = str(Path(home).absolute())
-    return bluegreen.status(open_target(target, service, namespace, place, 0))
+    return read_status(open_target(target, service, namespace, place, 0))
 
 
 def judge(

@@ -7,8 +7,6 @@ from greenlight.core.history import RunRecords
 from greenlight.core.records import Contender, Selection
 from greenlight.report.charts import Figure, escape, title
 from greenlight.report.page_parts import Cell, Row
-from greenlight.report.sections import Cell, Row
-from greenlight.select.front import AXES, Axis
 from greenlight.select.pareto_front import AXES, Axis
 
 LOOKS = {  # of a contender: symbol, color, mark in the table
