@@ -115,7 +115,7 @@ def load_resources(path: str = "") -> dict[str, StepResources]:
         text = (
             Path(path).read_text()
             if path
-            else (package.files("pipelines") / "resources.yaml").read_text()
+            else (package.files("greenlight.pipelines") / "resources.yaml").read_text()
         )
         read = Resources.model_validate(yaml.safe_load(text) or {})
     except OSError as error:

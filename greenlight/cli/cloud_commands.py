@@ -102,9 +102,10 @@ def open_runner(options: CloudOptions, defaults: Parameters | None = None) -> Cl
         if name == "vertex"
         else kubeflow_settings(options, submits)
     )
-    spec = compiled(options, defaults) if defaults else ""
     if name == "vertex":
         _need_vertex()
+    spec = compiled(options, defaults) if defaults else ""
+    if name == "vertex":
         from greenlight.pipelines.runners.vertex import VertexRunner
 
         return VertexRunner(settings, spec)  # type: ignore[arg-type]
