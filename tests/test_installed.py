@@ -4,6 +4,7 @@ modules have the names of ours and of what we use.
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ HOSTILE = (
     "yaml.py",
 )
 SETTINGS_OF_OTHERS = '[tool.locust]\nusers = 3\nlocustfile = "locust.py"\n[tool.uv]\noffline = 7\n'
-VERDICTS = (0, 3)  # promoted or held; rejected or inconclusive, as on a busy machine
+ATTEMPTS = 3
+"""Runs until a promotion: on a busy machine the gate may be unable to tell."""
 
 
 @pytest.fixture(scope="module")
@@ -66,16 +68,18 @@ def test_a_run_beside_modules_of_the_same_names(
     programs = install(wheel, "[local]", tmp_path / "environment")
     command = (programs / "greenlight", "run", "--gate", "quick", "--port", _free_port(), "--json")
     try:
-        first = attempt(*command, cwd=project, env=variables)
-        assert first.returncode in VERDICTS, first.stdout + first.stderr
-        outcome = json.loads(first.stdout)
-        assert outcome["verdict"] in ("promote", "reject", "inconclusive"), first.stdout
+        for _ in range(ATTEMPTS):
+            done = attempt(*command, cwd=project, env=variables)
+            assert done.returncode in (0, 3), done.stdout + done.stderr
+            first = json.loads(done.stdout)
+            assert first["verdict"] in ("promote", "reject", "inconclusive"), first
+            if first["outcome"] == "promoted":
+                break
+        assert first["outcome"] == "promoted", first
         assert "making the environment of the OpenVINO export" in _log(project)
         assert list((tmp_path / "cache/greenlight").glob("openvino-export-*/bin/python"))
-        if first.returncode == 0:
-            second = attempt(*command, cwd=project, env=variables)
-            assert second.returncode == 0, second.stdout + second.stderr
-            assert json.loads(second.stdout)["outcome"] == "up_to_date"
+        second = run(*command, cwd=project, env=variables)
+        assert json.loads(second)["outcome"] == "up_to_date"
         code = "import greenlight; print(greenlight.__file__)"
         imported = run(programs / "python", "-P", "-c", code, cwd=project, env=variables)
         assert str(tmp_path / "environment") in imported
@@ -93,7 +97,11 @@ def test_the_plain_install_names_the_extra(
     assert "never opened" in run(greenlight, "status", cwd=project, env=variables)
     kubernetes = attempt(greenlight, "status", "--target", "kubernetes", cwd=project, env=variables)
     assert "Traceback" not in kubernetes.stderr
-    vertex = "--runner vertex --project my-project --region us-central1 --history gs://b/h"
+    vertex = (
+        "--runner vertex --project my-project --region us-central1"
+        " --service-account a@my-project.iam.gserviceaccount.com"
+    )
+    buckets = "--pipeline-root gs://my-bucket/runs --history gs://my-bucket/history"
     model = f"--input-model {tmp_path} --output-model {tmp_path / 'out'}"
     evaluation = f"--baseline {tmp_path} --candidate {tmp_path} --output-dir {tmp_path / 'out'}"
     for arguments, extra in (
@@ -102,7 +110,10 @@ def test_the_plain_install_names_the_extra(
         ("quantize --method none " + model, "local"),
         ("quantize --method gptq --bits 4 " + model, "local"),
         ("evaluate " + evaluation, "local"),
-        (f"run {vertex} --target projects/p/locations/l/clusters/c", "vertex"),
+        (
+            f"run {vertex} {buckets} --target projects/my-project/locations/us-central1/clusters/c",
+            "vertex",
+        ),
     ):
         done = attempt(greenlight, *arguments.split(), cwd=project, env=variables)
         (line,) = done.stderr.splitlines()
@@ -113,8 +124,6 @@ def test_the_plain_install_names_the_extra(
 
 
 def _free_port() -> int:
-    import socket
-
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])

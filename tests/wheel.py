@@ -42,9 +42,9 @@ def install(wheel: Path, extra: str, environment: Path) -> Path:
     return environment / "bin"
 
 
-def run(*command: object, **options: object) -> str:
+def run(*command: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
     """What a command prints. Fails the test with all of it when the command fails."""
-    done = attempt(*command, **options)
+    done = attempt(*command, cwd=cwd, env=env)
     assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
     return done.stdout
 

@@ -107,7 +107,7 @@ def _steps_environment() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _listening(run_id: str, log: io.TextIOBase, listener: Listener):
+def _listening(run_id: str, log: io.TextIOBase, listener: Listener) -> Iterator[None]:
     """Send what kfp.local and the steps print to the log, and the events among it to the
     listener.
     """
