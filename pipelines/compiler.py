@@ -1,7 +1,7 @@
 """The compiled pipeline: the one thing that every runner runs.
 
-The local runner takes it as it is. For a cloud the same DAG gets its image, its machines, its tries
-and its defaults written into it, as KFP's own SDK would write them; what only Kubernetes knows goes
+The local runner takes it as it is. For a cloud the same DAG gets its image, machines, retries and
+defaults written into it, as KFP's own SDK would write them; what only Kubernetes knows goes
 into a second YAML document, which Vertex would refuse.
 """
 

@@ -1,4 +1,4 @@
-"""What each step gets in a cloud: machine, time, tries and secrets, from one YAML file."""
+"""What each step gets in a cloud: machine, time limit, retries and secrets, from one YAML file."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from greenlight.core.yaml_file import read_shipped
 
 ALL_STEPS = (*STEPS, "report")
 VERDICTS = ("gate",)
-"""Steps that judge. They are never tried again: asking twice would be another test."""
+"""Steps that judge. They are never retried: to judge twice would be another test."""
 
 _MEMORY = re.compile(r"([1-9]\d*)(Mi|Gi|M|G)")
 _BYTES = {"Mi": 2**20, "Gi": 2**30, "M": 10**6, "G": 10**9}
@@ -42,7 +42,7 @@ class Accelerator(_Part):
 
 
 class Retries(_Part):
-    """How often a failed step is tried again, and after how long."""
+    """How often a failed step is retried, and after how many seconds."""
 
     attempts: Annotated[int, Field(ge=0, le=10)] = 2
     wait_seconds: Annotated[int, Field(ge=1, le=3600)] = 60
@@ -95,7 +95,7 @@ class StepResources(_Part):
 
 
 class Resources(_Part):
-    """The file: a step takes from `defaults` what it does not say itself."""
+    """The file. `defaults` hold for each step that does not set a key itself."""
 
     defaults: dict[str, Any]
     steps: dict[str, dict[str, Any]] = {}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from greenlight.core.history import load_run
 from greenlight.pipelines.outcome import Outcome, exit_code_of
-from greenlight.pipelines.runners.follow import Patience, follow, patiently
+from greenlight.pipelines.runners.follow import follow
 from greenlight.pipelines.runners.interface import (
     CloudRun,
     CloudRunner,
@@ -15,6 +15,7 @@ from greenlight.pipelines.runners.interface import (
     UnavailableError,
 )
 from greenlight.pipelines.runners.open_cloud import open_runner
+from greenlight.pipelines.runners.retry import RetryPolicy, call_with_retry
 from greenlight.pipelines.runners.settings import CloudOptions
 from greenlight.pipelines.start import ignore_event, new_run_id, read_files
 from greenlight.resolve.parameters import Parameters
@@ -39,10 +40,10 @@ def submit_run(
     runner = open_runner(options, parameters)
     wanted = f"promotion-{new_run_id()}"
     try:
-        run_id = patiently(
+        run_id = call_with_retry(
             runner,
             lambda: runner.submit(parameters, wanted),
-            Patience(first=options.poll_seconds / 10),
+            RetryPolicy(first_wait=options.poll_seconds / 10),
             say,
         )
     except (UnavailableError, KeyboardInterrupt):
@@ -67,7 +68,7 @@ def follow_run(
         InputError: there is no such run.
         UnavailableError: the cloud stayed unavailable. The run goes on.
     """
-    retries = Patience(first=options.poll_seconds / 10)
+    retries = RetryPolicy(first_wait=options.poll_seconds / 10)
     return follow(runner, run_id, listener or ignore_event, retries, options.poll_seconds, say)
 
 

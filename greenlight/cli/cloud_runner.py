@@ -19,10 +19,10 @@ def call_with_retries(runner: CloudRunner, options: CloudOptions, call: Callable
     Raises:
         UnavailableError: the cloud stayed unavailable for CALL_SECONDS.
     """
-    from greenlight.pipelines.runners.follow import Patience, patiently
+    from greenlight.pipelines.runners.retry import RetryPolicy, call_with_retry
 
-    retries = Patience(first=options.poll_seconds / 10, total=CALL_SECONDS)
-    return patiently(runner, call, retries, print_progress)
+    retries = RetryPolicy(first_wait=options.poll_seconds / 10, give_up_after=CALL_SECONDS)
+    return call_with_retry(runner, call, retries, print_progress)
 
 
 def options_of_same_cloud(options: CloudOptions) -> str:

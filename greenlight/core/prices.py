@@ -1,5 +1,5 @@
 """What machines cost, from the dated table `pipelines/prices.yaml`, and what a configuration costs
-a month before it is deployed. USD throughout.
+per month before it is deployed. USD throughout.
 """
 
 from datetime import date
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 Rate = TypeVar("Rate", float, "np.ndarray")
-HOURS_A_MONTH = 730
+HOURS_PER_MONTH = 730
 SPOT = " spot"
 
 
 class Machine(BaseModel):
-    """A machine type, an hour. `gpus` of the kind `gpu`; the price holds them."""
+    """Prices per hour of a machine type, with its `gpus` of the kind `gpu` included."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,7 +30,7 @@ class Machine(BaseModel):
 
 
 class PriceTable(BaseModel):
-    """One region at one date. `gb_month`: of a gigabyte for a month."""
+    """Prices of one region at one date. `gb_month`: per gigabyte and month."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,37 +65,42 @@ class Setup(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     machine: str = Field(
-        "g2-standard-8", description="Of a server: a machine type, with ` spot` behind it for Spot."
+        "g2-standard-8", description="Machine type of each server; add ` spot` for a Spot machine."
     )
-    replicas: int = Field(1, ge=0, description="Servers of the live color.")
-    hours_a_week: float = Field(168, ge=0, le=168, description="In which they run.")
-    server_disk_gb: float = Field(100, ge=0, description="Disk of a server's machine.")
-    node_machine: str = Field("e2-standard-4", description="Of the pool for everything else.")
-    nodes: int = Field(1, ge=0, description="Of that pool, all zones together.")
-    node_disk_gb: float = Field(100, ge=0, description="Disk of each.")
-    rollouts: float = Field(4, ge=0, description="A month.")
-    rollout_hours: float = Field(1, ge=0, description="For which a rollout runs the second color.")
+    replicas: int = Field(1, ge=0, description="Number of servers of the live color.")
+    hours_a_week: float = Field(
+        168, ge=0, le=168, description="Hours per week in which the servers run."
+    )
+    server_disk_gb: float = Field(100, ge=0, description="Disk of each server's machine, in GB.")
+    node_machine: str = Field(
+        "e2-standard-4", description="Machine type of the nodes for everything but the servers."
+    )
+    nodes: int = Field(1, ge=0, description="Number of these nodes, in all zones together.")
+    node_disk_gb: float = Field(100, ge=0, description="Disk of each of these nodes, in GB.")
+    rollouts: float = Field(4, ge=0, description="Number of rollouts per month.")
+    rollout_hours: float = Field(1, ge=0, description="Hours in which a rollout runs both colors.")
     warm_hours: float = Field(
-        0.5, ge=0, description="For which the old color is kept warm after it."
+        0.5, ge=0, description="Hours for which the old color is kept warm after a rollout."
     )
-    images_gb: float = Field(20, ge=0, description="In the registry.")
-    models_gb: float = Field(50, ge=0, description="In the buckets.")
+    images_gb: float = Field(20, ge=0, description="Size of the images in the registry, in GB.")
+    models_gb: float = Field(50, ge=0, description="Size of the models in the buckets, in GB.")
     tokens_per_second: float | None = Field(
         None,
         gt=0,
         description=(
-            "Output tokens of one server under full load, for the cost of a million. Or --run."
+            "Output tokens per second of one server under full load, for the cost per million"
+            " tokens. --run takes them from a benchmark."
         ),
     )
 
 
 class Cost(BaseModel):
-    """USD a month, by part, and for a million output tokens.
+    """USD per month, by part, and per million output tokens.
 
     Attributes:
-        server_hour: of one server.
-        per_million_tokens: of the servers alone, when they are loaded fully;
-            `all_per_million_tokens`: of everything.
+        server_hour: USD per hour of one server.
+        per_million_tokens: of the servers alone, fully loaded; `all_per_million_tokens`: of all
+            parts.
     """
 
     region: str
@@ -128,19 +133,19 @@ def estimate(setup: Setup, prices: PriceTable) -> Cost:
     server, node = prices.machine_hour(setup.machine), prices.machine_hour(setup.node_machine)
     share = setup.hours_a_week / 168
     parts = {
-        "cluster": HOURS_A_MONTH * prices.cluster_hour,
+        "cluster": HOURS_PER_MONTH * prices.cluster_hour,
         "nodes": (
-            HOURS_A_MONTH * setup.nodes * node
+            HOURS_PER_MONTH * setup.nodes * node
             + setup.nodes * setup.node_disk_gb * prices.disk_gb_month
         ),
-        "network": HOURS_A_MONTH * (prices.nat_node_hour * setup.nodes + prices.address_hour),
+        "network": HOURS_PER_MONTH * (prices.nat_node_hour * setup.nodes + prices.address_hour),
         "images and models": (
             setup.images_gb * prices.image_gb_month + setup.models_gb * prices.model_gb_month
         ),
         "servers": (
             setup.replicas
             * share
-            * (HOURS_A_MONTH * server + setup.server_disk_gb * prices.disk_gb_month)
+            * (HOURS_PER_MONTH * server + setup.server_disk_gb * prices.disk_gb_month)
         ),
         "rollouts": (
             setup.rollouts * (setup.rollout_hours + setup.warm_hours) * setup.replicas * server
@@ -150,7 +155,7 @@ def estimate(setup: Setup, prices: PriceTable) -> Cost:
     rate = (setup.tokens_per_second or 0) * setup.replicas * share
 
     def per_million(month: float) -> float | None:
-        return cost_per_million_tokens(month / HOURS_A_MONTH, rate) if rate else None
+        return cost_per_million_tokens(month / HOURS_PER_MONTH, rate) if rate else None
 
     return Cost(
         region=prices.region,

@@ -32,8 +32,8 @@ take their failure for a result for ever.
 """
 
 SECONDS = "GREENLIGHT_STEP_SECONDS"
-"""Environment variable: how long a step may take. The compiled pipeline sets it, because Vertex
-knows no such limit.
+"""Environment variable: the time limit of a step in seconds. The compiled pipeline sets it, because
+Vertex has no such limit.
 """
 
 
@@ -190,9 +190,7 @@ class _EventHandler(logging.Handler):
 
 
 def _log_as_events(running: Step) -> None:
-    """Greenlight's own log lines become events; libraries are heard only when something is
-    wrong.
-    """
+    """Greenlight's own log lines become events; libraries log errors only."""
     warnings.simplefilter("ignore")
     logging.basicConfig(level=logging.ERROR)
     log.handlers[:] = [_EventHandler(running)]
@@ -217,8 +215,8 @@ def _end_with_reader() -> None:
 
 
 def _end_in_time(running: Step) -> None:
-    """End this process, with a word why, when it takes longer than it may. Nothing to undo: every
-    step may die at any line and be run again.
+    """End this process with an error when it exceeds its time limit. There is nothing to undo:
+    every step may die at any line and be run again.
     """
     if not (seconds := float(os.environ.get(SECONDS, 0))):
         return

@@ -1,14 +1,13 @@
-"""A run in a cloud followed to its end: what the cloud says of its tasks, and what its steps wrote,
-told as the same events as a local run's.
+"""A run in a cloud followed to its end: what the cloud says of its tasks and what its steps wrote,
+as the same events that a local run emits.
 """
 
 import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import Literal
 
 from greenlight.core import storage
 from greenlight.core.history import StepError
@@ -20,78 +19,42 @@ from greenlight.pipelines.runners.interface import (
     CloudRunner,
     Listener,
     Task,
-    UnavailableError,
 )
+from greenlight.pipelines.runners.retry import RetryPolicy, call_with_retry
 
 log = logging.getLogger("greenlight")
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long to go on while a cloud does not answer, in seconds."""
-
-    first: float = 1.0
-    longest: float = 60.0
-    total: float = 3600.0
-
-    def waits(self) -> Iterator[float]:
-        """How long to wait after each failed call, doubling; ends when the patience does."""
-        wait, spent = self.first, 0.0
-        while spent < self.total:
-            yield wait
-            spent += wait
-            wait = min(wait * 2, self.longest)
-
-
-def patiently(
-    runner: CloudRunner, call: Callable[[], T], patience: Patience, say: Callable[[str], None]
-) -> T:
-    """The call, made again with a new sign-in as long as the cloud is away.
-
-    Raises:
-        UnavailableError: the patience ended first.
-    """
-    for wait in patience.waits():
-        try:
-            return call()
-        except UnavailableError as error:
-            say(f"{error}; trying again in {wait:g} s")
-            time.sleep(wait)
-            runner.reconnect()
-    return call()
 
 
 def follow(
     runner: CloudRunner,
     run_id: str,
     listener: Listener,
-    patience: Patience,
+    policy: RetryPolicy,
     poll_seconds: float,
     say: Callable[[str], None],
 ) -> CloudRun:
-    """Tell the listener what happens until the run has ended. Returns how it ended.
+    """Send the listener an event for each change until the run has ended. Returns how it ended.
 
     Raises:
-        UnavailableError: the cloud was not reached for longer than the patience. The run goes on.
+        UnavailableError: the cloud was unavailable for longer than the policy allows. The run goes
+            on.
         InputError: there is no such run.
     """
-    told: dict[str, str] = {}
+    states: dict[str, str] = {}
     while True:
-        run = patiently(runner, lambda: runner.look(run_id), patience, say)
+        run = call_with_retry(runner, lambda: runner.get_run(run_id), policy, say)
         for task in run.tasks:
-            if told.get(task.step) not in (task.state, "done", "reused", "skipped"):
-                for event in _events(run, task, told.get(task.step, "")):
+            if states.get(task.step) not in (task.state, "done", "reused", "skipped"):
+                for event in _events(run, task, states.get(task.step, "")):
                     listener(event)
-                told[task.step] = task.state
+                states[task.step] = task.state
         if run.state in ENDED:
             return run
         time.sleep(poll_seconds)
 
 
-def last_words(run: CloudRun, task: Task) -> str:
-    """Why a step failed: in its own words where it left some, else in the cloud's."""
+def failure_reason(run: CloudRun, task: Task) -> str:
+    """Why a step failed: the message that it left in the history, else that of the cloud."""
     try:
         for folder in _folders(run, task.step):
             uri = storage.join(run.history, folder, f"{task.step}.error.json")
@@ -120,18 +83,18 @@ def _events(run: CloudRun, task: Task, before: str) -> Iterator[StepEvent]:
     elif task.state == "reused":
         yield _event(run, task, "reused")
     elif task.state == "failed":
-        yield _event(run, task, "failed", last_words(run, task))
+        yield _event(run, task, "failed", failure_reason(run, task))
 
 
 def _finished(run: CloudRun, task: Task) -> StepEvent:
-    """As the step said it, with its figure. Kubeflow does not tell a cache hit from a step that
-    ran; what was said before the run began does.
+    """The event that the step left, with its figure. Kubeflow does not distinguish a cache hit from
+    a step that ran; an event from before the run began does.
     """
-    told = []
+    left = []
     try:
         for folder in _folders(run, task.step):
             with contextlib.suppress(FileNotFoundError):
-                told.append(
+                left.append(
                     StepEvent.model_validate_json(
                         storage.read_bytes(
                             storage.join(run.history, folder, f"{task.step}.event.json")
@@ -140,13 +103,13 @@ def _finished(run: CloudRun, task: Task) -> StepEvent:
                 )
     except Exception as error:
         log.warning("the records of %s cannot be read: %s", run.run_id, error)
-    if not told:
+    if not left:
         return _event(run, task, "finished")
-    if run.began and all(datetime.fromisoformat(said.time) < run.began for said in told):
+    if run.began and all(datetime.fromisoformat(each.time) < run.began for each in left):
         return _event(run, task, "reused")
-    if len(told) == 1:
-        return told[0]
-    figures = ", ".join(f"{said.candidate} {said.figure or 'left out'}" for said in told)
+    if len(left) == 1:
+        return left[0]
+    figures = ", ".join(f"{each.candidate} {each.figure or 'left out'}" for each in left)
     return _event(run, task, "finished").model_copy(update={"figure": figures})
 
 

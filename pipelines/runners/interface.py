@@ -14,7 +14,7 @@ from greenlight.core.step import StepEvent
 from greenlight.resolve.parameters import Parameters
 
 Listener = Callable[[StepEvent], None]
-"""Hears what the steps say, as they say it."""
+"""Gets each event of the steps when it happens."""
 
 RunState = Literal["waiting", "running", "succeeded", "failed", "cancelled"]
 TaskState = Literal["waiting", "running", "done", "reused", "failed", "skipped"]
@@ -41,27 +41,27 @@ class Task(BaseModel):
     step: str
     state: TaskState
     message: str = ""
-    """Why it failed, as the cloud tells it; steps leave better words in the history."""
+    """Why it failed, as the cloud says; the step itself leaves a better message in the history."""
 
 
-def merged(tasks: Iterable[Task]) -> tuple[Task, ...]:
-    """One task a step: the steps of a loop are told as one, which has failed when one has, and is
-    done when all are.
+def merge_tasks(tasks: Iterable[Task]) -> tuple[Task, ...]:
+    """One task per step: the iterations of a loop count as one, which has failed when one has, and
+    is done when all are.
     """
     by_step: dict[str, list[Task]] = {}
     for task in tasks:
         by_step.setdefault(task.step, []).append(task)
     return tuple(
-        next(task for state in _TELLS for task in found if task.state == state)
-        for found in map(_started, by_step.values())
+        next(task for state in _PRECEDENCE for task in found if task.state == state)
+        for found in map(_mark_running, by_step.values())
     )
 
 
-_TELLS: tuple[TaskState, ...] = ("failed", "running", "waiting", "done", "reused", "skipped")
+_PRECEDENCE: tuple[TaskState, ...] = ("failed", "running", "waiting", "done", "reused", "skipped")
 
 
-def _started(tasks: list[Task]) -> list[Task]:
-    """A loop of which some have ended and others wait is running."""
+def _mark_running(tasks: list[Task]) -> list[Task]:
+    """A loop of which some iterations have ended and others wait is running."""
     states = {task.state for task in tasks}
     return [
         task.model_copy(update={"state": "running"})
@@ -79,7 +79,7 @@ class CloudRun(BaseModel):
     run_id: str
     state: RunState
     history: str
-    """Where its steps leave their records. Empty where the cloud does not tell."""
+    """Where its steps leave their records. Empty where the cloud does not say."""
     began: datetime | None = None
     tasks: tuple[Task, ...] = ()
     message: str = ""
@@ -122,7 +122,7 @@ class CloudRunner(ABC):
         """
 
     @abstractmethod
-    def look(self, run_id: str) -> CloudRun:
+    def get_run(self, run_id: str) -> CloudRun:
         """The run as it is now. Raises InputError when there is none."""
 
     @abstractmethod

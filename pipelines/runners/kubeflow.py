@@ -1,15 +1,11 @@
 """The DAG on Kubeflow Pipelines, through its own generated client of its API."""
 
 import hashlib
-import json
-import os
 import tempfile
-from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from greenlight.core.errors import GreenlightError, InputError
+from greenlight.core.errors import InputError
 from greenlight.pipelines.resources import ALL_STEPS
 from greenlight.pipelines.runners.interface import (
     CloudRun,
@@ -19,18 +15,15 @@ from greenlight.pipelines.runners.interface import (
     Task,
     TaskState,
     Timetable,
-    UnavailableError,
-    merged,
+    merge_tasks,
 )
+from greenlight.pipelines.runners.kubeflow_api import KubeflowApi, display_name_filter
 from greenlight.pipelines.runners.settings import KubeflowSettings
 from greenlight.resolve.parameters import Parameters
-
-T = TypeVar("T")
 
 SECONDS = 60
 """After which one call to the API is given up, to be made again."""
 PIPELINE = "greenlight-promotion"
-TOKEN = "GREENLIGHT_KFP_TOKEN"
 PAGE = 100
 RUN_STATES: dict[str, RunState] = {
     "RUNNING": "running",
@@ -62,6 +55,7 @@ class KubeflowRunner(CloudRunner):
 
     def __init__(self, settings: KubeflowSettings, spec: str = "") -> None:
         self.settings = settings
+        self.api = KubeflowApi(settings)
         self.spec = spec
 
     def submit(self, parameters: Parameters, run_id: str) -> str:
@@ -69,11 +63,13 @@ class KubeflowRunner(CloudRunner):
 
         def create() -> str:
             experiment = self._experiment_id()
-            found = self._runs.run_service_list_runs(
-                experiment_id=experiment, filter=_named(run_id), _request_timeout=SECONDS
+            found = self.api.runs.run_service_list_runs(
+                experiment_id=experiment,
+                filter=display_name_filter(run_id),
+                _request_timeout=SECONDS,
             )
             if found.runs:  # an earlier answer was lost: it is this very run
-                return found.runs[0].run_id
+                return str(found.runs[0].run_id)
             wanted = api.V2beta1Run(
                 experiment_id=experiment,
                 display_name=run_id,
@@ -81,13 +77,14 @@ class KubeflowRunner(CloudRunner):
                 runtime_config=self._runtime(parameters),
                 service_account=self.settings.service_account,
             )
-            return self._runs.run_service_create_run(run=wanted, _request_timeout=SECONDS).run_id
+            created = self.api.runs.run_service_create_run(run=wanted, _request_timeout=SECONDS)
+            return str(created.run_id)
 
-        return self._call(create)
+        return self.api.call(create)
 
-    def look(self, run_id: str) -> CloudRun:
-        run = self._call(
-            lambda: self._runs.run_service_get_run(run_id, _request_timeout=SECONDS),
+    def get_run(self, run_id: str) -> CloudRun:
+        run = self.api.call(
+            lambda: self.api.runs.run_service_get_run(run_id, _request_timeout=SECONDS),
             ("run", run_id),
         )
         return CloudRun(
@@ -95,13 +92,15 @@ class KubeflowRunner(CloudRunner):
             state=RUN_STATES.get(run.state, "waiting"),
             history=self._history(run),
             began=run.created_at,
-            tasks=merged(_tasks(run.run_details.task_details or [] if run.run_details else [])),
+            tasks=merge_tasks(
+                _tasks(run.run_details.task_details or [] if run.run_details else [])
+            ),
             message=run.error.message or "" if run.error else "",
         )
 
     def cancel(self, run_id: str) -> None:
-        self._call(
-            lambda: self._runs.run_service_terminate_run(run_id, _request_timeout=SECONDS),
+        self.api.call(
+            lambda: self.api.runs.run_service_terminate_run(run_id, _request_timeout=SECONDS),
             ("run", run_id),
         )
 
@@ -109,7 +108,7 @@ class KubeflowRunner(CloudRunner):
         return f"{self.settings.host.rstrip('/')}/#/runs/details/{run_id}"
 
     def reconnect(self) -> None:
-        self.__dict__.pop("_client", None)
+        self.api.reconnect()
 
     def create_schedule(self, name: str, parameters: Parameters, timetable: Timetable) -> Schedule:
         import kfp_server_api as api
@@ -142,25 +141,25 @@ class KubeflowRunner(CloudRunner):
                     )
                 ),
             )
-            return self._recurring.recurring_run_service_create_recurring_run(
+            return self.api.recurring.recurring_run_service_create_recurring_run(
                 recurring_run=wanted, _request_timeout=SECONDS
             )
 
-        return _shown(self._call(create))
+        return _shown(self.api.call(create))
 
     def schedules(self) -> list[Schedule]:
         return sorted(map(_shown, self._list("")), key=lambda schedule: schedule.name)
 
     def pause_schedule(self, name: str) -> None:
-        self._call(
-            lambda: self._recurring.recurring_run_service_disable_recurring_run(
+        self.api.call(
+            lambda: self.api.recurring.recurring_run_service_disable_recurring_run(
                 self._found(name), _request_timeout=SECONDS
             )
         )
 
     def resume_schedule(self, name: str) -> None:
-        self._call(
-            lambda: self._recurring.recurring_run_service_enable_recurring_run(
+        self.api.call(
+            lambda: self.api.recurring.recurring_run_service_enable_recurring_run(
                 self._found(name), _request_timeout=SECONDS
             )
         )
@@ -176,8 +175,8 @@ class KubeflowRunner(CloudRunner):
         )
 
     def delete_schedule(self, name: str) -> None:
-        self._call(
-            lambda: self._recurring.recurring_run_service_delete_recurring_run(
+        self.api.call(
+            lambda: self.api.recurring.recurring_run_service_delete_recurring_run(
                 self._found(name), _request_timeout=SECONDS
             )
         )
@@ -186,8 +185,11 @@ class KubeflowRunner(CloudRunner):
         """Upload the pipeline as a version that a person can start in the web page. Returns its
         address.
         """
-        version = self._call(self._version)
-        return f"{self.settings.host.rstrip('/')}/#/pipelines/details/{version.pipeline_id}/version/{version.pipeline_version_id}"
+        version = self.api.call(self._version)
+        return (
+            f"{self.settings.host.rstrip('/')}/#/pipelines/details/{version.pipeline_id}"
+            f"/version/{version.pipeline_version_id}"
+        )
 
     # What is sent.
 
@@ -204,14 +206,14 @@ class KubeflowRunner(CloudRunner):
 
         name = hashlib.sha256(self.spec.encode()).hexdigest()[:12]
         scope = {"namespace": self.settings.namespace} if self.settings.namespace else {}
-        found = self._pipelines.pipeline_service_list_pipelines(
-            **scope, filter=_named(PIPELINE), _request_timeout=SECONDS
+        found = self.api.pipelines.pipeline_service_list_pipelines(
+            **scope, filter=display_name_filter(PIPELINE), _request_timeout=SECONDS
         ).pipelines
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "promotion.yaml"
             file.write_text(self.spec)
             if not found:
-                made = self._uploads.upload_pipeline(
+                made = self.api.uploads.upload_pipeline(
                     str(file),
                     name=PIPELINE,
                     display_name=PIPELINE,
@@ -221,13 +223,13 @@ class KubeflowRunner(CloudRunner):
                 pipeline_id = made.pipeline_id
             else:
                 pipeline_id = found[0].pipeline_id
-            versions = self._pipelines.pipeline_service_list_pipeline_versions(
-                pipeline_id, filter=_named(name), _request_timeout=SECONDS
+            versions = self.api.pipelines.pipeline_service_list_pipeline_versions(
+                pipeline_id, filter=display_name_filter(name), _request_timeout=SECONDS
             ).pipeline_versions
             version = (
                 versions[0]
                 if versions
-                else self._uploads.upload_pipeline_version(
+                else self.api.uploads.upload_pipeline_version(
                     str(file),
                     name=name,
                     display_name=name,
@@ -244,28 +246,30 @@ class KubeflowRunner(CloudRunner):
 
         scope = {"namespace": self.settings.namespace} if self.settings.namespace else {}
         name = self.settings.experiment
-        found = self._experiments.experiment_service_list_experiments(
-            **scope, filter=_named(name), _request_timeout=SECONDS
+        found = self.api.experiments.experiment_service_list_experiments(
+            **scope, filter=display_name_filter(name), _request_timeout=SECONDS
         ).experiments
         if found:
-            return found[0].experiment_id
+            return str(found[0].experiment_id)
         wanted = api.V2beta1Experiment(display_name=name, **scope)
-        return self._experiments.experiment_service_create_experiment(
-            experiment=wanted, _request_timeout=SECONDS
-        ).experiment_id
+        return str(
+            self.api.experiments.experiment_service_create_experiment(
+                experiment=wanted, _request_timeout=SECONDS
+            ).experiment_id
+        )
 
-    # How it is sent.
+    # What is found there.
 
     def _history(self, run: Any) -> str:
-        """Where the run's steps leave their records: as it was told, else the pipeline's
-        default.
+        """Where the run's steps leave their records: as the run was given it, else the default of
+        the pipeline.
         """
-        told = (run.runtime_config.parameters if run.runtime_config else None) or {}
+        given = (run.runtime_config.parameters if run.runtime_config else None) or {}
         reference = run.pipeline_version_reference
-        if told.get("history") or not reference:
-            return str(told.get("history", ""))
-        version = self._call(
-            lambda: self._pipelines.pipeline_service_get_pipeline_version(
+        if given.get("history") or not reference:
+            return str(given.get("history", ""))
+        version = self.api.call(
+            lambda: self.api.pipelines.pipeline_service_get_pipeline_version(
                 reference.pipeline_id, reference.pipeline_version_id, _request_timeout=SECONDS
             )
         )
@@ -280,14 +284,14 @@ class KubeflowRunner(CloudRunner):
         )
 
     def _list(self, name: str) -> list[Any]:
-        wanted = {"filter": _named(name)} if name else {}
+        wanted = {"filter": display_name_filter(name)} if name else {}
         found: list[Any] = []
         token = ""
         while True:
-            page = self._call(
-                lambda token=token: self._recurring.recurring_run_service_list_recurring_runs(  # type: ignore[misc]
+            page = self.api.call(
+                lambda token=token: self.api.recurring.recurring_run_service_list_recurring_runs(  # type: ignore[misc]
                     **wanted,
-                    experiment_id=self._call(self._experiment_id),
+                    experiment_id=self.api.call(self._experiment_id),
                     page_size=PAGE,
                     page_token=token,
                     _request_timeout=SECONDS,
@@ -308,98 +312,7 @@ class KubeflowRunner(CloudRunner):
                 name,
                 "there is no such recurring run; `greenlight schedule list` shows those there are",
             )
-        return found.recurring_run_id
-
-    @cached_property
-    def _client(self) -> Any:
-        import kfp_server_api as api
-
-        configuration = api.Configuration(host=self.settings.host.rstrip("/"))
-        configuration.retries = False  # tried again by us, which see what came of it
-        configuration.api_key_prefix["authorization"] = "Bearer"
-        self._give_token(configuration)  # the hook is only asked when there is one already
-        configuration.refresh_api_key_hook = self._give_token
-        return api.ApiClient(configuration)
-
-    def _give_token(self, configuration: Any) -> None:
-        token = os.environ.get(TOKEN, "")
-        if self.settings.token_file:
-            try:
-                token = Path(self.settings.token_file).read_text().strip()
-            except OSError as error:
-                raise InputError(
-                    "kfp_token_file",
-                    self.settings.token_file,
-                    f"{error.strerror or error}; give a file that holds a bearer token",
-                ) from None
-        if token:
-            configuration.api_key["authorization"] = token
-
-    @property
-    def _runs(self) -> Any:
-        import kfp_server_api as api
-
-        return api.RunServiceApi(self._client)
-
-    @property
-    def _recurring(self) -> Any:
-        import kfp_server_api as api
-
-        return api.RecurringRunServiceApi(self._client)
-
-    @property
-    def _pipelines(self) -> Any:
-        import kfp_server_api as api
-
-        return api.PipelineServiceApi(self._client)
-
-    @property
-    def _uploads(self) -> Any:
-        import kfp_server_api as api
-
-        return api.PipelineUploadServiceApi(self._client)
-
-    @property
-    def _experiments(self) -> Any:
-        import kfp_server_api as api
-
-        return api.ExperimentServiceApi(self._client)
-
-    def _call(self, call: Callable[[], T], what: tuple[str, str] | None = None) -> T:
-        """One call to the API, its errors in our words.
-
-        Args:
-            what: the field and value that a 404 means.
-        """
-        from kfp_server_api.exceptions import ApiException
-        from urllib3.exceptions import HTTPError
-
-        host = self.settings.host
-        try:
-            return call()
-        except ApiException as error:
-            status, said = error.status or 0, _message(error)
-            if status == 401:
-                raise UnavailableError(
-                    f"{host} wants a new sign-in: {said}. Write a new token to the file of"
-                    " --kfp-token-file"
-                ) from None
-            if status in (0, 408, 429) or status >= 500:
-                raise UnavailableError(
-                    f"{host} cannot answer now ({status or 'no answer'}): {said}"
-                ) from None
-            if status == 404 and what:
-                raise InputError(
-                    *what, f"there is none on {host}; see its web page, or --kfp-host"
-                ) from None
-            raise GreenlightError(
-                f"{host} refused it ({status}): {said}. See docs/cloud.md for what it needs"
-            ) from None
-        except (HTTPError, OSError) as error:
-            raise UnavailableError(
-                f"{host} cannot be reached:"
-                f" {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-            ) from None
+        return str(found.recurring_run_id)
 
 
 def _tasks(details: list[Any]) -> list[Task]:
@@ -415,24 +328,6 @@ def _tasks(details: list[Any]) -> list[Task]:
                 Task(step=step, state=TASK_STATES.get(detail.state, "waiting"), message=message)
             )
     return tasks
-
-
-def _named(name: str) -> str:
-    return json.dumps(
-        {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]}
-    )
-
-
-def _message(error: Any) -> str:
-    """What the server says, without the trace that it adds."""
-    try:
-        return str(
-            json.loads(error.body)["error"]
-            if "error" in json.loads(error.body)
-            else json.loads(error.body)["message"]
-        ).splitlines()[0]
-    except (ValueError, KeyError, TypeError, IndexError):
-        return str(error.reason or error).splitlines()[0]
 
 
 def _shown(run: Any) -> Schedule:

@@ -52,7 +52,9 @@ class LocalRunner(Runner):
         from kfp import components, dsl, local
 
         # as a backend does
-        spec = one_at_a_time(compile_promotion()).replace(dsl.PIPELINE_JOB_ID_PLACEHOLDER, run_id)
+        spec = run_loops_in_order(compile_promotion()).replace(
+            dsl.PIPELINE_JOB_ID_PLACEHOLDER, run_id
+        )
         local.init(
             runner=local.SubprocessRunner(use_venv=False),
             pipeline_root=str(self.home / "runs"),
@@ -64,19 +66,19 @@ class LocalRunner(Runner):
         log_path.parent.mkdir(parents=True, exist_ok=True)
         failed = False
 
-        def hear(event: StepEvent) -> None:
+        def note_failure(event: StepEvent) -> None:
             nonlocal failed
             failed |= event.event == "failed"
             listener(event)
 
-        with open(log_path, "w", buffering=1) as log, _listening(run_id, log, hear):
+        with open(log_path, "w", buffering=1) as log, _send_events(run_id, log, note_failure):
             promotion = components.load_component_from_text(spec)
             with _steps_environment():
                 promotion(**parameters.model_dump())
         return not failed
 
 
-def one_at_a_time(spec: str) -> str:
+def run_loops_in_order(spec: str) -> str:
     """The pipeline with loops that take one item after the other: here they share a machine, on
     which a sweep also measures speed.
     """
@@ -107,7 +109,7 @@ def _steps_environment() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _listening(run_id: str, log: io.TextIOBase, listener: Listener) -> Iterator[None]:
+def _send_events(run_id: str, log: io.TextIOBase, listener: Listener) -> Iterator[None]:
     """Send what kfp.local and the steps print to the log, and the events among it to the
     listener.
     """
@@ -116,7 +118,7 @@ def _listening(run_id: str, log: io.TextIOBase, listener: Listener) -> Iterator[
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)
-    root.setLevel(logging.INFO)  # cache hits are told at this level
+    root.setLevel(logging.INFO)  # cache hits are logged at this level
     try:
         with contextlib.redirect_stdout(stream):
             yield
@@ -150,8 +152,8 @@ class _EventStream(io.TextIOBase):
         elif (failure := FAILURE.search(line)) and failure["task"].replace(
             "-", "_"
         ) not in self.failed:
-            # It died without a word of its own: killed, out of memory, or its component could not be
-            # imported.
+            # It ended without an event of its own: killed, out of memory, or its component
+            # could not be imported.
             self.listener(
                 self._event(
                     failure["task"],

@@ -26,80 +26,90 @@ class CloudOptions(BaseModel):
     runner: str = Field(
         "local",
         description=(
-            "Where the steps run: local, vertex (Vertex AI Pipelines), kubeflow (Kubeflow"
-            " Pipelines)."
+            "Where the steps run: local (this machine), vertex (Vertex AI Pipelines) or kubeflow"
+            " (Kubeflow Pipelines)."
         ),
     )
     components_image: str = Field(
-        "", description="Image of the steps, as REPOSITORY@sha256:DIGEST."
+        "", description="Container image that the steps run in, as REPOSITORY@sha256:DIGEST."
     )
     allow_tag: bool = Field(
-        False, description="Take an image by a tag, which may move under a run."
+        False,
+        description="Accept an image that is named by a tag, which may change during a run.",
     )
     resources: str = Field(
-        "", description="YAML file with what each step gets. Default: the shipped one."
+        "",
+        description=(
+            "YAML file with the machine, time limit and retries of each step. Empty: the shipped"
+            " file."
+        ),
     )
     pipeline_root: str = Field(
         "",
         description=(
-            "gs:// prefix of the files that steps pass on. Terraform's output pipeline_root."
+            "gs:// prefix where the steps keep their artifacts: Terraform's output pipeline_root."
         ),
     )
     service_account: str = Field(
         "",
         description=(
-            "Account the steps work as: an e-mail address on Vertex, a name in the cluster on"
-            " Kubeflow."
+            "Service account that the steps run as: an e-mail address on Vertex, a name in the"
+            " cluster on Kubeflow."
         ),
     )
-    poll_seconds: float = Field(10.0, description="How often a run is looked at.")
-    project: str = Field("", description="Vertex: Google Cloud project.")
-    region: str = Field("us-central1", description="Vertex: region.")
+    poll_seconds: float = Field(
+        10.0, description="Seconds between two queries of the state of a run."
+    )
+    project: str = Field("", description="Vertex: id of the Google Cloud project.")
+    region: str = Field("us-central1", description="Vertex: region that the pipeline runs in.")
     network: str = Field(
-        "", description="Vertex: network to peer with, projects/NUMBER/global/networks/NAME."
+        "",
+        description=(
+            "Vertex: network that the steps are peered with, projects/NUMBER/global/networks/NAME."
+        ),
     )
     kms_key: str = Field(
         "",
         description=(
-            "Vertex: key that encrypts the run, projects/P/locations/L/keyRings/R/cryptoKeys/K."
+            "Vertex: Cloud KMS key that encrypts the run,"
+            " projects/P/locations/L/keyRings/R/cryptoKeys/K."
         ),
     )
-    labels: str = Field("", description="Vertex: labels, as team=ml,cost=42.")
+    labels: str = Field("", description="Vertex: labels of the run, such as team=ml,cost=42.")
     failure_policy: str = Field(
         "slow",
         description=(
-            "Vertex: slow lets what can still run do so when a step failed; fast starts nothing"
-            " more."
+            "Vertex: what happens when a step has failed. slow: steps that do not depend on it"
+            " still run; fast: no further step starts."
         ),
     )
     templates: str = Field(
         "",
         description=(
-            "Vertex: KFP repository of templates, https://REGION-kfp.pkg.dev/PROJECT/NAME."
-            " Terraform's output kfp_registry."
+            "Vertex: repository for pipeline templates, https://REGION-kfp.pkg.dev/PROJECT/NAME."
+            " It is Terraform's output kfp_registry."
         ),
     )
     api_endpoint: str = Field(
         "",
         description=(
-            "Vertex: address of its API where it is not the region's own, such as one of Private"
-            " Service Connect."
+            "Vertex: address of the API, such as one of Private Service Connect. Empty: that of"
+            " the region."
         ),
     )
-    kfp_host: str = Field("", description="Kubeflow: address of Kubeflow Pipelines.")
+    kfp_host: str = Field("", description="Kubeflow: URL of Kubeflow Pipelines.")
     kfp_namespace: str = Field(
-        "", description="Kubeflow: namespace of your profile, where it has several users."
+        "",
+        description="Kubeflow: namespace of your profile, in an installation with several users.",
     )
     kfp_token_file: str = Field(
         "",
         description=(
-            "Kubeflow: file with a bearer token, read anew for each call. Or GREENLIGHT_KFP_TOKEN"
-            " holds one."
+            "Kubeflow: file that holds a bearer token, read again for each call. Empty:"
+            " GREENLIGHT_KFP_TOKEN holds the token, if one is needed."
         ),
     )
-    experiment: str = Field(
-        "greenlight", description="Kubeflow: experiment that the runs are grouped in."
-    )
+    experiment: str = Field("greenlight", description="Kubeflow: experiment that groups the runs.")
 
 
 class _Settings(BaseModel):

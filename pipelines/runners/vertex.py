@@ -17,7 +17,7 @@ from greenlight.pipelines.runners.interface import (
     TaskState,
     Timetable,
     UnavailableError,
-    merged,
+    merge_tasks,
 )
 from greenlight.pipelines.runners.settings import VertexSettings
 from greenlight.resolve.parameters import Parameters
@@ -76,7 +76,7 @@ class VertexRunner(CloudRunner):
         self._call(create)
         return run_id
 
-    def look(self, run_id: str) -> CloudRun:
+    def get_run(self, run_id: str) -> CloudRun:
         job = self._call(
             lambda: self._jobs.get_pipeline_job(name=self._name(run_id), timeout=SECONDS),
             ("run", run_id),
@@ -99,7 +99,7 @@ class VertexRunner(CloudRunner):
             state=RUN_STATES.get(job.state.name, "waiting"),
             history=_history(job),
             began=job.create_time or None,
-            tasks=merged(tasks),
+            tasks=merge_tasks(tasks),
             message=job.error.message,
         )
 
@@ -110,7 +110,11 @@ class VertexRunner(CloudRunner):
         )
 
     def link(self, run_id: str) -> str:
-        return f"https://console.cloud.google.com/vertex-ai/locations/{self.settings.region}/pipelines/runs/{run_id}?project={self.settings.project}"
+        settings = self.settings
+        return (
+            f"https://console.cloud.google.com/vertex-ai/locations/{settings.region}"
+            f"/pipelines/runs/{run_id}?project={settings.project}"
+        )
 
     def reconnect(self) -> None:
         for name in ("_jobs", "_schedules", "_credentials"):
@@ -184,7 +188,8 @@ class VertexRunner(CloudRunner):
             client = RegistryClient(
                 host=self.settings.templates, auth=ApiAuth(self._credentials.token)
             )
-            return client.upload_pipeline(file, tags=tags)
+            uploaded: tuple[str, str] = client.upload_pipeline(file, tags=tags)
+            return uploaded
 
         package, version = self._call(push)
         return f"{self.settings.templates.rstrip('/')}/{package}/{version}"
@@ -346,15 +351,16 @@ def _shown(schedule: Any) -> Schedule:
 
 
 def _is_ours(schedule: Any) -> bool:
-    return (
-        schedule.create_pipeline_job_request.pipeline_job.labels.get(PIPELINE_LABEL) == "promotion"
-    )
+    labels = schedule.create_pipeline_job_request.pipeline_job.labels
+    return bool(labels.get(PIPELINE_LABEL) == "promotion")
 
 
 def _history(job: Any) -> str:
-    """Where the run's steps leave their records: as it was told, else the pipeline's default."""
-    if told := dict(job.runtime_config.parameter_values).get("history"):
-        return str(told)
+    """Where the run's steps leave their records: as the run was given it, else the default of the
+    pipeline.
+    """
+    if given := dict(job.runtime_config.parameter_values).get("history"):
+        return str(given)
     parameters = (
         dict(job.pipeline_spec or {})
         .get("root", {})

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from greenlight.benchmark.workload import load_workload
 from greenlight.cli.main import app
 from greenlight.core.errors import InputError
-from greenlight.core.prices import HOURS_A_MONTH, Setup, estimate, load_prices
+from greenlight.core.prices import HOURS_PER_MONTH, Setup, estimate, load_prices
 from tests.report.run_factory import RunFactory
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cloud.md").read_text()
@@ -53,8 +53,8 @@ def test_servers_cost_by_the_hour_and_rollouts_by_the_second_color() -> None:
         and full.all_per_million_tokens
         and half.all_per_million_tokens > full.all_per_million_tokens
     )
-    server = HOURS_A_MONTH * prices.machine_hour("g2-standard-8") + 10
-    assert full.per_million_tokens == pytest.approx(server / (500 * HOURS_A_MONTH * 3600 / 1e6))
+    server = HOURS_PER_MONTH * prices.machine_hour("g2-standard-8") + 10
+    assert full.per_million_tokens == pytest.approx(server / (500 * HOURS_PER_MONTH * 3600 / 1e6))
     assert full.parts["rollouts"] == pytest.approx(
         4 * 1.5 * 2 * prices.machine_hour("g2-standard-8")
     )

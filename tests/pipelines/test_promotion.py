@@ -21,7 +21,7 @@ from greenlight.resolve.parameters import FROM_ENVIRONMENT, Parameters
 FILTER = ("greenlight runs", "service")
 """Shows the runs of one service: it says what to show, not where a service is."""
 KFP_TYPES = {str: "STRING", int: "NUMBER_INTEGER", bool: "BOOLEAN"}
-DECLARED = {
+DECLARED: dict[str, tuple[Any, Any, str | None]] = {
     name: (field.annotation, field.default, field.description)
     for name, field in Parameters.model_fields.items()
 }

@@ -4,22 +4,24 @@ from pathlib import Path
 
 import pytest
 
+from greenlight.core.errors import InputError
 from greenlight.core.records import PlannedCandidate, Resolution
 from greenlight.core.step import StepEvent
-from greenlight.pipelines.runners.follow import Patience, follow, patiently
+from greenlight.pipelines.runners.follow import follow
 from greenlight.pipelines.runners.interface import (
     CloudRun,
     Task,
     TaskState,
     UnavailableError,
-    merged,
+    merge_tasks,
 )
 from greenlight.pipelines.runners.kubeflow import KubeflowRunner
+from greenlight.pipelines.runners.retry import RetryPolicy, call_with_retry
 from greenlight.pipelines.runners.settings import KubeflowSettings
 from greenlight.resolve.parameters import Parameters
 from tests.report.run_factory import RunFactory
 
-NOT_PATIENT = Patience(first=0.01, longest=0.01, total=0.03)
+FEW_RETRIES = RetryPolicy(first_wait=0.01, longest_wait=0.01, give_up_after=0.03)
 
 
 class Scripted(KubeflowRunner):
@@ -34,7 +36,7 @@ class Scripted(KubeflowRunner):
         self.looks = list(looks)
         self.signed_in = 0
 
-    def look(self, run_id: str) -> CloudRun:
+    def get_run(self, run_id: str) -> CloudRun:
         found = self.looks.pop(0)
         if isinstance(found, UnavailableError):
             raise found
@@ -55,7 +57,7 @@ def run(history: Path, state: str, **tasks: TaskState) -> CloudRun:
 
 def told(*looks: CloudRun | UnavailableError) -> list[tuple[str, str, str]]:
     heard: list[StepEvent] = []
-    follow(Scripted(*looks), "r1", heard.append, NOT_PATIENT, 0.0, lambda words: None)
+    follow(Scripted(*looks), "r1", heard.append, FEW_RETRIES, 0.0, lambda words: None)
     return [(event.step, event.event, event.figure or event.message) for event in heard]
 
 
@@ -102,18 +104,22 @@ def test_the_candidates_of_a_sweep_are_told_as_one_step_with_the_figure_of_each(
         Task(step="quantize", state="done"),
         Task(step="quantize", state="failed", message="gone"),
     )
-    assert told(run(tmp_path, "succeeded").model_copy(update={"tasks": merged([done, done])})) == [
+    assert told(
+        run(tmp_path, "succeeded").model_copy(update={"tasks": merge_tasks([done, done])})
+    ) == [
         ("quantize", "started", ""),
         ("quantize", "finished", "bnb:4 4.0 MB, gptq:4 left out"),
     ]
-    assert merged([done, Task(step="quantize", state="waiting")]) == (
+    assert merge_tasks([done, Task(step="quantize", state="waiting")]) == (
         Task(step="quantize", state="running"),
     )
-    assert merged([failed, done, Task(step="gate", state="waiting")]) == (
+    assert merge_tasks([failed, done, Task(step="gate", state="waiting")]) == (
         failed,
         Task(step="gate", state="waiting"),
     )
-    assert merged([Task(step="quantize", state=state) for state in ("reused", "done")]) == (done,)
+    assert merge_tasks([Task(step="quantize", state=state) for state in ("reused", "done")]) == (
+        done,
+    )
 
 
 def test_a_step_that_is_tried_again_is_told_twice(tmp_path: Path) -> None:
@@ -144,13 +150,13 @@ def test_an_outage_is_waited_out_with_a_new_sign_in(tmp_path: Path) -> None:
         UnavailableError("expired"), UnavailableError("503"), run(tmp_path, "succeeded")
     )
     assert (
-        follow(runner, "r1", lambda event: None, NOT_PATIENT, 0.0, lambda words: None).state
+        follow(runner, "r1", lambda event: None, FEW_RETRIES, 0.0, lambda words: None).state
         == "succeeded"
     )
     assert runner.signed_in == 2
 
 
-def test_patience_ends() -> None:
+def test_it_gives_up_in_time() -> None:
     calls: list[int] = []
 
     def call() -> Parameters:
@@ -158,9 +164,29 @@ def test_patience_ends() -> None:
         raise UnavailableError("503")
 
     with pytest.raises(UnavailableError):
-        patiently(Scripted(), call, NOT_PATIENT, lambda words: None)
-    assert len(calls) == 4
+        call_with_retry(Scripted(), call, FEW_RETRIES, lambda words: None)
+    assert len(calls) == 4  # after three waits of 0.01 s
 
 
 def test_waits_double_up_to_the_longest() -> None:
-    assert list(Patience(first=1, longest=8, total=30).waits()) == [1, 2, 4, 8, 8, 8]
+    said: list[str] = []
+    failures = [UnavailableError("503") for _ in range(5)]
+
+    def call() -> str:
+        if failures:
+            raise failures.pop()
+        return "done"
+
+    policy = RetryPolicy(first_wait=0.01, longest_wait=0.04, give_up_after=60)
+    assert call_with_retry(Scripted(), call, policy, said.append) == "done"
+    assert said == [f"503; trying again in {wait:g} s" for wait in (0.01, 0.02, 0.04, 0.04, 0.04)]
+
+
+def test_other_errors_are_not_retried() -> None:
+    def call() -> str:
+        raise InputError("run", "x", "there is none")
+
+    runner = Scripted()
+    with pytest.raises(InputError):
+        call_with_retry(runner, call, FEW_RETRIES, print)
+    assert runner.signed_in == 0

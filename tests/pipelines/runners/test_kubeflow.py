@@ -8,16 +8,16 @@ import pytest
 import yaml
 
 from greenlight.core.errors import GreenlightError, InputError
-from greenlight.pipelines.runners.follow import Patience, patiently
 from greenlight.pipelines.runners.interface import Timetable, UnavailableError
 from greenlight.pipelines.runners.kubeflow import KubeflowRunner
 from greenlight.pipelines.runners.open_cloud import compile_pipeline
+from greenlight.pipelines.runners.retry import RetryPolicy, call_with_retry
 from greenlight.pipelines.runners.settings import CloudOptions, kubeflow_settings
 from tests.pipelines.runners.conftest import IMAGE, kubeflow_options, parameters
 from tests.pipelines.runners.fake_api import DROPPED, LOST, FakeKubeflow
 
 RUN = "promotion-20261125-050000-4f2a"
-QUICK = Patience(first=0.01, longest=0.02, total=2)
+QUICK = RetryPolicy(first_wait=0.01, longest_wait=0.02, give_up_after=2)
 ROOT = FakeKubeflow.ROOT
 POST_RUN = rf"POST {ROOT}/runs"
 RUNTIME = {"parameters": parameters().model_dump(), "pipeline_root": "gs://runs/runs"}
@@ -68,7 +68,9 @@ def test_a_submission_that_was_not_answered_starts_one_run(
     runner: KubeflowRunner, kubeflow: FakeKubeflow, fault: int | str
 ) -> None:
     kubeflow.faults = [(POST_RUN, fault)]
-    assert patiently(runner, lambda: runner.submit(parameters(), RUN), QUICK, print) == "runs-1"
+    assert (
+        call_with_retry(runner, lambda: runner.submit(parameters(), RUN), QUICK, print) == "runs-1"
+    )
     assert len(kubeflow.things["runs"]) == 1
 
 
@@ -88,7 +90,7 @@ def test_a_token_is_read_anew(kubeflow: FakeKubeflow, spec: str, tmp_path: Path)
     )
     run_id = runner.submit(parameters(), RUN)
     token.write_text("second\n")
-    runner.look(run_id)
+    runner.get_run(run_id)
     assert (kubeflow.requests[0].authorization, kubeflow.requests[-1].authorization) == (
         "Bearer first",
         "Bearer second",
@@ -112,7 +114,7 @@ def test_looking_and_cancelling(runner: KubeflowRunner, kubeflow: FakeKubeflow) 
         {"display_name": name, "state": state, "error": error} for name, state, error in details
     ]
     kubeflow.script = [{"state": "RUNNING", "run_details": {"task_details": tasks}}]
-    run = runner.look(run_id)
+    run = runner.get_run(run_id)
     assert (run.state, run.history) == ("running", "gs://models/greenlight")
     assert {task.step: task.state for task in run.tasks} == {
         "resolve": "done",
@@ -127,7 +129,7 @@ def test_looking_and_cancelling(runner: KubeflowRunner, kubeflow: FakeKubeflow) 
         f"{ROOT}/runs/{run_id}:terminate",
     )
     with pytest.raises(InputError, match="run: 'x'"):
-        runner.look("x")
+        runner.get_run("x")
 
 
 def test_a_run_that_was_started_with_the_defaults_tells_its_history(
@@ -140,7 +142,7 @@ def test_a_run_that_was_started_with_the_defaults_tells_its_history(
         "pipeline_spec": spec,
         "platform_spec": platform,
     }
-    assert runner.look(run_id).history == "gs://models/greenlight"
+    assert runner.get_run(run_id).history == "gs://models/greenlight"
 
 
 def test_the_requests_of_a_recurring_run(runner: KubeflowRunner, kubeflow: FakeKubeflow) -> None:
@@ -191,7 +193,7 @@ def test_a_recurring_run_whose_answer_was_lost_is_made_once(
     runner: KubeflowRunner, kubeflow: FakeKubeflow
 ) -> None:
     kubeflow.faults = [("POST .*/recurringruns", LOST)]
-    patiently(
+    call_with_retry(
         runner,
         lambda: runner.create_schedule("weekly", parameters(), Timetable(cron="0 3 * * 1")),
         QUICK,

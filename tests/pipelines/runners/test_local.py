@@ -6,9 +6,12 @@ import yaml
 
 from greenlight.core.step import StepEvent
 from greenlight.pipelines.compiler import compile_promotion
-from greenlight.pipelines.runners.local import _EventStream, one_at_a_time
+from greenlight.pipelines.runners.local import _EventStream, run_loops_in_order
 
-STARTED = '    {"time":"2026-11-23T19:13:53+00:00","severity":"INFO","run":"r","step":"quantize","event":"started","message":"","figure":""}\n'
+STARTED = (
+    '    {"time":"2026-11-23T19:13:53+00:00","severity":"INFO","run":"r","step":"quantize",'
+    '"event":"started","message":"","figure":""}\n'
+)
 FAILED = STARTED.replace("started", "failed").replace('"message":""', '"message":"disk full"')
 
 
@@ -52,7 +55,7 @@ def test_json_of_a_library_is_not_an_event() -> None:
 
 
 def test_loops_take_one_item_after_the_other() -> None:
-    spec = yaml.safe_load(one_at_a_time(compile_promotion()))
+    spec = yaml.safe_load(run_loops_in_order(compile_promotion()))
     loops = [
         task
         for component in spec["components"].values()

@@ -7,16 +7,16 @@ import pytest
 import yaml
 
 from greenlight.core.errors import GreenlightError, InputError
-from greenlight.pipelines.runners.follow import Patience, patiently
 from greenlight.pipelines.runners.interface import Timetable, UnavailableError
 from greenlight.pipelines.runners.open_cloud import compile_pipeline
+from greenlight.pipelines.runners.retry import RetryPolicy, call_with_retry
 from greenlight.pipelines.runners.settings import CloudOptions, vertex_settings
 from greenlight.pipelines.runners.vertex import VertexRunner
 from tests.pipelines.runners.conftest import ACCOUNT, IMAGE, parameters, vertex_options
 from tests.pipelines.runners.fake_api import DROPPED, LOST, FakeVertex
 
 RUN = "promotion-20261125-050000-4f2a"
-QUICK = Patience(first=0.01, longest=0.02, total=2)
+QUICK = RetryPolicy(first_wait=0.01, longest_wait=0.02, give_up_after=2)
 KEY = "projects/proj-1/locations/us-central1/keyRings/r/cryptoKeys/k"
 NETWORK = "projects/123/global/networks/greenlight-dev"
 POST_JOB = r"POST .*/pipelineJobs"
@@ -86,7 +86,7 @@ def test_a_submission_that_was_not_answered_starts_one_run(
     runner: VertexRunner, vertex: FakeVertex, fault: int | str
 ) -> None:
     vertex.faults = [(POST_JOB, fault)]
-    assert patiently(runner, lambda: runner.submit(parameters(), RUN), QUICK, print) == RUN
+    assert call_with_retry(runner, lambda: runner.submit(parameters(), RUN), QUICK, print) == RUN
     assert list(vertex.jobs) == [RUN]
 
 
@@ -114,7 +114,7 @@ def test_looking_and_cancelling(runner: VertexRunner, vertex: FakeVertex) -> Non
             },
         }
     ]
-    run = runner.look(RUN)
+    run = runner.get_run(RUN)
     assert (run.state, run.history) == ("running", "gs://models/greenlight")
     assert [(task.step, task.state) for task in run.tasks] == [
         ("deploy_green", "running"),
@@ -125,7 +125,7 @@ def test_looking_and_cancelling(runner: VertexRunner, vertex: FakeVertex) -> Non
     runner.cancel(RUN)
     assert vertex.requests[-1].path == f"{vertex.PARENT}/pipelineJobs/{RUN}:cancel"
     with pytest.raises(InputError, match="run: 'promotion-x'"):
-        runner.look("promotion-x")
+        runner.get_run("promotion-x")
 
 
 def test_a_scheduled_run_with_defaults_tells_its_history(
@@ -136,7 +136,7 @@ def test_a_scheduled_run_with_defaults_tells_its_history(
     """
     runner.submit(parameters(), RUN)
     vertex.jobs[RUN]["runtimeConfig"]["parameterValues"] = {"bits": 4}
-    assert runner.look(RUN).history == "gs://models/greenlight"
+    assert runner.get_run(RUN).history == "gs://models/greenlight"
 
 
 def test_the_requests_of_a_schedule(runner: VertexRunner, vertex: FakeVertex, spec: str) -> None:
@@ -193,7 +193,7 @@ def test_a_schedule_whose_answer_was_lost_is_made_once(
     vertex.faults = [("POST .*/schedules", LOST)]
     times = Timetable(cron="0 3 * * 1")
     assert (
-        patiently(
+        call_with_retry(
             runner, lambda: runner.create_schedule("weekly", parameters(), times), QUICK, print
         ).name
         == "weekly"
