@@ -19,7 +19,7 @@ class ObjectiveResult(Part):
     name: str
     metric: str
     scope: Literal["absolute", "vs_live"]
-    comparison: str = Field(description="For people: `<= 1.10 x live`, `<= 0.05`.")
+    comparison: str = Field(description="The comparison in words: `<= 1.10 x live`, `<= 0.05`.")
     estimate: float | None
     bound: float | None = Field(description="The confidence bound that was judged.")
     limit: float
@@ -32,12 +32,12 @@ class ObjectiveResult(Part):
 class Look(Part):
     """One planned look of the gate at the pairs measured until then."""
 
-    pairs: int = Field(description="That the look had.")
-    fraction: float = Field(description="Of the planned pairs.")
+    pairs: int = Field(description="Number of pairs that were measured by then.")
+    fraction: float = Field(description="Share of the planned pairs.")
     passed: int
     failed: int
     verdict: Verdict = Field(
-        description="Of this look; the first that is not inconclusive ends it."
+        description="Verdict of this look; the first that is not inconclusive decides."
     )
     bounds: list[float | None] = Field(
         default_factory=list,
@@ -125,11 +125,11 @@ class Decision(Record):
     gate_digest: str
     gate: str = Field("", description="The gate as JSON, whole, for a replay.")
     looks: list[Look] = Field(
-        default_factory=list, description="In order, up to the one that decided."
+        default_factory=list, description="Looks in order, up to the one that decided."
     )
     planned_pairs: int = 0
     evaluation_uri: str = Field("", description="Folder or prefix of the Evaluation artifact.")
-    benchmark_uri: str = Field("", description="The same of the BenchmarkResult.")
+    benchmark_uri: str = Field("", description="Folder or prefix of the BenchmarkResult artifact.")
     evaluation_digest: str = Field(description="sha256 of the Evaluation record judged.")
     benchmark_digest: str = Field(description="sha256 of the BenchmarkResult record judged.")
     bake_seconds: float = 0.0
@@ -160,14 +160,14 @@ class Contender(Part):
         None, description="USD, at the workload's price and the speed measured here."
     )
     objectives: list[ObjectiveResult] = Field(
-        default_factory=list, description="Of the gate, those on quality."
+        default_factory=list, description="The gate's objectives on quality, judged."
     )
 
 
 class Selection(Record):
     """Which candidate of a sweep is deployed, and why."""
 
-    chosen: str = Field(description="As people write it: `optimum:8`.")
+    chosen: str = Field(description="Method and bits, such as `optimum:8`.")
     index: int = Field(
         description="Of the chosen one, among the evaluations that `select` was given."
     )
@@ -195,11 +195,11 @@ class CalibratedObjective(Part):
     needed: int | None = Field(
         None,
         description=(
-            "Pairs, throughput blocks, or requests a color, with which an equal model passes as"
+            "Pairs, throughput blocks or requests per color with which an equal model passes as"
             " planned."
         ),
     )
-    budget: int | None = Field(None, description="What the gate measures of them.")
+    budget: int | None = Field(None, description="How many of them the gate measures.")
     limit: float
     resolvable: float | None = Field(
         None, description="The limit nearest to equal that the budget can show."
@@ -218,15 +218,15 @@ class Calibration(Record):
     gate_name: str
     gate_digest: str
     workload: str = Field("short", description="Name of the workload that was sent.")
-    pairs: int = Field(description="Measured, of all runs together.")
+    pairs: int = Field(description="Measured pairs of all runs together.")
     runs: int
     budget: int = Field(description="Pairs that the gate measures.")
     objectives: list[CalibratedObjective]
     judged: int = Field(
         description="Equal models made of the measured pairs, each judged by the gate."
     )
-    promoted: float = Field(description="Share of them.")
-    rejected: float = Field(description="False alarms.")
+    promoted: float = Field(description="Share of the equal models that were promoted.")
+    rejected: float = Field(description="Share that was rejected: false alarms.")
     inconclusive: float
     pairs_used: float = Field(description="Mean share of the budget until a verdict.")
     resolvable: bool = Field(

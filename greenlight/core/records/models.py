@@ -30,12 +30,14 @@ class PlannedCandidate(Part):
             " records of older runs: the folder of quantize."
         ),
     )
-    limits: str = Field("", description="On quality, from the gate, for a method that searches.")
+    limits: str = Field(
+        "", description="Limits on quality from the gate, for a method that searches."
+    )
     attempt: str = Field(
         "",
         description=(
-            "When it last failed, of a sweep: makes a step that failed then run again, which a"
-            " cache would not."
+            "When a candidate of a sweep last failed. It is part of the cache key, so that the"
+            " failure is not reused."
         ),
     )
 
@@ -70,20 +72,18 @@ class Resolution(Record):
     )
     reference_build: str = Field(
         "",
-        description=(
-            "Where reference leaves its record: named by the source and by what the text holds."
-        ),
+        description=("Folder below the history where reference leaves its record, shared by runs."),
     )
     candidates: list[PlannedCandidate] = Field(
         default_factory=list,
-        description="That quantize makes and evaluate scores; more than one is a sweep.",
+        description="Candidates that quantize makes and evaluate scores; several are a sweep.",
     )
     candidate_build: str = Field(
-        "", description="Of the only candidate, in the records of older runs."
+        "", description="Records of older runs: folder of the only candidate."
     )
     live_release_id: str = ""
     resolved_at: datetime = Field(
-        default_factory=utc_now, description="Orders the runs of a history."
+        default_factory=utc_now, description="When resolve ended; runs are sorted by it."
     )
 
     @property
@@ -114,7 +114,7 @@ class Resolution(Record):
 
 
 class FileEntry(Part):
-    size: int = Field(ge=0, description="Bytes.")
+    size: int = Field(ge=0, description="Size in bytes.")
     sha256: str
 
 
@@ -130,18 +130,18 @@ class Metric(Part):
 class Trial(Part):
     """An artifact that a search made and looked at."""
 
-    scheme: str = Field(description="For people.")
-    group_size: int = Field(description="Weights that share a scale. -1: those of a channel.")
-    ratio: float = Field(description="Share of the weights that have 4 bits; the rest has 8.")
-    bytes: int = Field(description="Of the weights and the graph.")
+    scheme: str = Field(description="The tried settings in words.")
+    group_size: int = Field(description="Weights per scale. -1: one scale per channel.")
+    ratio: float = Field(description="Share of the weights with 4 bits; the others have 8.")
+    bytes: int = Field(description="Size of weights and graph in bytes.")
     metrics: dict[str, Metric] = Field(
         default_factory=dict,
         description=(
-            "As of an Evaluation, on calibration text. Empty: it was too large to be scored."
+            "The metrics of an Evaluation, on calibration text. Empty: too large to be scored."
         ),
     )
     passed: bool = Field(
-        description="Smaller than every one before that passed, and within the limits."
+        description="Within the limits, and smaller than all earlier ones that passed."
     )
     too_large: bool = False
     reason: str
@@ -159,23 +159,23 @@ class Model(Record):
     )
     format: Format
     method: str = "none"
-    bits: int = Field(16, description="Bits a weight. 16 or 32 for full precision.")
+    bits: int = Field(16, description="Bits per weight; 16 or 32 is full precision.")
     digest: str = Field(description="sha256 over the sorted lines `sha256  path` of all files.")
     files: dict[str, FileEntry]
-    bytes: int = Field(description="Of all files together.")
-    seconds: float = Field(0.0, description="That the step took.")
+    bytes: int = Field(description="Size of all files together.")
+    seconds: float = Field(0.0, description="Duration of the step.")
     peak_memory_bytes: int = 0
     libraries: dict[str, str] = Field(
-        default_factory=dict, description="Name to version of what made it."
+        default_factory=dict, description="Versions of the libraries that made it, by name."
     )
     search: list[Trial] = Field(
         default_factory=list,
         description=(
-            "What a method that searches has tried, in order. The last that passed is this model."
+            "Trials of a method that searches, in order. The last that passed is this model."
         ),
     )
     reload_seconds: float = Field(
-        0.0, description="Of a candidate: of `seconds`, what checking it in a fresh process took."
+        0.0, description="Part of `seconds` that the check in a fresh process took."
     )
     reload_kl: float = Field(
         0.0,
@@ -191,7 +191,7 @@ class Failure(Record):
     goes on without it.
     """
 
-    candidate: str = Field(description="As people write it: `gptq:4`.")
+    candidate: str = Field(description="Method and bits, such as `gptq:4`.")
     step: str
     error: str
     message: str
@@ -212,7 +212,7 @@ class Speed(Part):
 
     engine: str
     tokens_per_second: float = Field(
-        description="Of all requests together; median of the repetitions."
+        description="Output tokens of all requests together; median of the rounds."
     )
     concurrency: int = Field(description="Requests decoded together.")
     load_seconds: float
@@ -241,21 +241,21 @@ class ScoredCandidate(Part):
 
 
 class TaskScore(Part):
-    """How a baseline answered a task. `tasks.parquet` beside its record holds a row an item."""
+    """How a baseline answered a task. `tasks.parquet` beside its record holds a row per item."""
 
     name: str
-    few_shot: int = Field(description="Items with their answers that were shown before each.")
+    few_shot: int = Field(description="Other items that were shown, with answers, before each.")
     chat_template: bool = Field(
         description="Whether the items were put through the model's chat template."
     )
     items: int
-    accuracy: float = Field(description="Share that was answered right.")
+    accuracy: float = Field(description="Share of items that were answered right.")
     accuracy_stderr: float
 
 
 class TaskResult(Part):
     """A task, answered by the candidate and by its baseline. `tasks.parquet` beside the record
-    holds a row an item.
+    holds a row per item.
     """
 
     name: str
@@ -263,7 +263,7 @@ class TaskResult(Part):
     few_shot: int = 0
     chat_template: bool = False
     items: int
-    accuracy: float = Field(description="Share that the candidate answered right.")
+    accuracy: float = Field(description="Share of items that the candidate answered right.")
     accuracy_stderr: float
     baseline_accuracy: float
     baseline_stderr: float
@@ -275,23 +275,23 @@ class TaskResult(Part):
 
 class Reference(Record):
     """What a baseline predicts for a text, computed once for all candidates. `logprobs.f16` beside
-    it holds 16 bits a token and entry of the vocabulary.
+    it holds 16 bits per token and entry of the vocabulary.
     """
 
     baseline_digest: str
     text_digest: str = Field(description="sha256 of the file of texts.")
     documents: int
-    tokens: int = Field(description="Scored tokens.")
-    vocabulary: int = Field(description="Entries that the model predicts.")
-    window: int = Field(description="Most tokens that are read at once.")
+    tokens: int = Field(description="Number of scored tokens.")
+    vocabulary: int = Field(description="Number of tokens that the model predicts among.")
+    window: int = Field(description="Maximum number of tokens that are read at once.")
     opening: list[int] = Field(
         description="What the tokenizer puts before and after an empty text."
     )
-    start: int = Field(description="Token that each window begins with.")
-    bytes: int = Field(description="Of the log-probabilities.")
+    start: int = Field(description="Id of the token that each window begins with.")
+    bytes: int = Field(description="Size of the log-probabilities.")
     tasks: list[TaskScore] = Field(
         default_factory=list,
-        description="That the baseline was asked, and candidates are to be asked.",
+        description="Scores of the baseline on the tasks that candidates are asked too.",
     )
     tasks_asked: str = Field(
         "",
@@ -300,7 +300,7 @@ class Reference(Record):
             " the record."
         ),
     )
-    tasks_digest: str = Field("", description="Of what they ask.")
+    tasks_digest: str = Field("", description="Digest of what the tasks ask.")
     task_limit: int = 0
     few_shot: int = 0
     seconds: float = 0.0
@@ -313,19 +313,19 @@ class Golden(Part):
     """
 
     prompt: str
-    tokens: int = Field(ge=1, description="Of the answer.")
+    tokens: int = Field(ge=1, description="Number of tokens of the answer.")
     text: str
 
 
 class Evaluation(Record):
     """Candidate against baseline on held-out text, token by token. `documents.parquet` holds a row
-    a document, `tokens.parquet` a row a token.
+    per document, `tokens.parquet` a row per token.
     """
 
     baseline_digest: str
     candidate_digest: str
     documents: int
-    tokens: int = Field(description="Scored tokens.")
+    tokens: int = Field(description="Number of scored tokens.")
     candidate: ScoredCandidate = ScoredCandidate()
     metrics: dict[str, Metric] = Field(
         description=(
@@ -335,7 +335,7 @@ class Evaluation(Record):
     )
     golden: list[Golden] = Field(
         default_factory=list,
-        description="What every server of the candidate is asked, and must answer.",
+        description="Prompts and answers by which a server of the candidate is checked.",
     )
     tasks: list[TaskResult] = Field(
         default_factory=list, description="Questions with right answers, answered by both."

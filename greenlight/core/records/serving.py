@@ -23,8 +23,7 @@ class Instance(Part):
     build: str = Field(
         "",
         description=(
-            "Of a pod: its template's hash and the digest of its image. Pods of one build are"
-            " interchangeable."
+            "Template hash and image digest of a pod. Pods of one build are interchangeable."
         ),
     )
 
@@ -63,7 +62,7 @@ class Deployment(Record):
     golden: list[Golden] = Field(
         default_factory=list,
         description=(
-            "That every server of the candidate has answered as it did when it was evaluated."
+            "Prompts that every server of the candidate answered as when it was evaluated."
         ),
     )
 
@@ -89,11 +88,11 @@ class ColorSummary(Part):
     errors: int
     errors_by_kind: dict[str, int] = Field(
         default_factory=dict,
-        description="What went wrong, as `requests.parquet` names it in `error`, and how often.",
+        description="Number of failed requests by the kind of failure, as in `requests.parquet`.",
     )
     output_tokens: int
     output_tokens_per_second: float = Field(
-        description="Of the throughput blocks, at `concurrency`; median over blocks."
+        description="Output rate in the throughput blocks, at `concurrency`; median of the blocks."
     )
     ttft: LatencySummary | None = Field(None, description="Time to first token.")
     itl: LatencySummary | None = Field(
@@ -110,38 +109,41 @@ class ColorSummary(Part):
         None, description="Every gap between tokens, of all requests together."
     )
     e2e: LatencySummary | None = Field(None, description="Send to last byte.")
-    requests_per_second: float = Field(0.0, description="Of the pairs that were answered.")
+    requests_per_second: float = Field(0.0, description="Rate of answered requests of the pairs.")
     goodput_per_second: float = Field(
-        0.0, description="Of the pairs that were answered and kept the SLO of the workload."
+        0.0, description="Rate of answered requests that met the SLO of the workload."
     )
-    goodput: float = Field(1.0, description="Their share.")
-    price_per_hour: float | None = Field(None, description="USD, of all servers of the color.")
+    goodput: float = Field(1.0, description="Share of the requests that met the SLO.")
+    price_per_hour: float | None = Field(
+        None, description="USD per hour of all servers of the color."
+    )
     cost_per_million_tokens: float | None = Field(
-        None, description="USD for a million output tokens at the throughput of the blocks."
+        None, description="USD per million output tokens, at the throughput of the blocks."
     )
 
 
 class GeneratorHealth(Part):
-    """Whether the load generator itself kept up. Seconds and requests a second to each color."""
+    """Whether the load generator itself kept up. Seconds, and requests per second to each color."""
 
     workers: int = 1
-    send_lag_p99: float = Field(0.0, description="How late requests of open loop were taken up.")
+    send_lag_p99: float = Field(
+        0.0, description="Delay with which requests of an open loop were sent."
+    )
     loop_lag_p50: float = 0.0
     loop_lag_p99: float = Field(
         0.0,
         description=(
-            "How late a generator came to what it should do; stamps of tokens may be late by as"
-            " much."
+            "Delay of the generator's event loop; time stamps of tokens may be late by as much."
         ),
     )
     loop_lag_max: float = 0.0
-    asked_rate: float | None = Field(None, description="Of open loop.")
+    asked_rate: float | None = Field(None, description="Planned rate of an open loop.")
     achieved_rate: float | None = None
 
 
 class BenchmarkResult(Record):
-    """Candidate and live measured side by side. `requests.parquet` holds a row a request,
-    `blocks.parquet` a row a throughput block.
+    """Candidate and live measured side by side. `requests.parquet` holds a row per
+    request, `blocks.parquet` a row per throughput block.
     """
 
     complete: bool
@@ -152,11 +154,11 @@ class BenchmarkResult(Record):
     concurrency: int
     max_tokens: int = Field(
         description=(
-            "Output tokens of a request of a pair: all of them, or the most where the workload"
-            " varies them."
+            "Output tokens of each request of a pair, or their maximum where the workload varies"
+            " them."
         )
     )
-    block_tokens: int = Field(description="Output tokens of a request in a throughput block.")
+    block_tokens: int = Field(description="Output tokens of each request in a throughput block.")
     seed: int
     seconds: float
     stopped_at: int = Field(
