@@ -28,7 +28,7 @@ def test_what_the_looks_saved_and_what_it_costs(tmp_path: Path) -> None:
         "the traffic moved"
     )
     assert "USD per million tokens" in page.text and "876" in page.text, (
-        "1.2 USD an hour, 730 hours"
+        "1.2 USD per hour, 730 hours"
     )
     assert summary.scalars["pairs_used"] == 0.8 and summary.scalars["live_goodput"] == 1
 
