@@ -1,6 +1,8 @@
 """The public face: what `import greenlight` costs, what it offers, and that the two agree."""
 
+import contextlib
 import inspect
+import io
 import json
 import subprocess
 import sys
@@ -11,7 +13,9 @@ import pytest
 
 import greenlight
 from greenlight.core import errors
+from greenlight.core.step import StepEvent
 from greenlight.pipelines.run_arguments import RunArguments, checked_parameters
+from greenlight.pipelines.runners.interface import Listener
 from greenlight.pipelines.start import with_absolute_paths
 from greenlight.resolve.parameters import Parameters
 from greenlight.version import VERSION
@@ -109,3 +113,25 @@ def test_samples_without_a_gate_cannot_be_drawn_again(tmp_path: Path) -> None:
     RunFactory(tmp_path).through("gate")
     with pytest.raises(greenlight.InputError, match="hold no run"):
         greenlight.resample(greenlight.load_frames(tmp_path))
+
+
+def test_what_a_listener_prints_goes_to_the_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The local runner sends what is printed during a run to its log."""
+    from greenlight.pipelines import start
+    from greenlight.pipelines.runners.local import LocalRunner
+
+    def run(self: LocalRunner, parameters: Parameters, run_id: str, listener: Listener) -> bool:
+        event = StepEvent(time="", run=run_id, step="resolve", event="started", message="")
+        with contextlib.redirect_stdout(io.StringIO()):
+            listener(event)
+        return True
+
+    monkeypatch.setattr(LocalRunner, "run", run)
+    monkeypatch.setattr(start, "prepare_here", lambda parameters: parameters)
+    history = str(tmp_path)
+    outcome = start.run_here(Parameters(history=history), lambda event: print(event.step))
+    assert capsys.readouterr().out == "resolve\n"
+    assert outcome.exit_code == 1 and outcome.verdict is None
+    assert outcome.report == f"{history}/{outcome.run_id}/report.html"
