@@ -70,6 +70,9 @@ bench-serving-scale: .venv/clients .venv-openvino/installed  ## Measure our serv
 bench-load: .venv/clients  ## Measure our load generator against what a server with known timing did, beside guidellm (4 minutes; ARGS="--rounds 1" for a quick look)
 	OMP_NUM_THREADS=1 $(PY) -m benchmarks.load_generator $(ARGS)
 
+report-picture: install  ## Draw docs/report.png anew, from a real run that promotes (minutes, on a machine that does nothing else; needs Chromium)
+	$(PY) -m benchmarks.report_picture $(ARGS)
+
 bench-reference: install  ## Measure memory, disk and time of scoring 20,000 tokens with a vocabulary of 128,000 (3 minutes, 6 GB of disk; ARGS="--tokens 2000" for a quick look)
 	$(PY) -m benchmarks.reference $(ARGS)
 

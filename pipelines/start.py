@@ -1,6 +1,8 @@
 """A run, from its parameters to its outcome: what `greenlight run` and `greenlight.run` share."""
 
+import contextlib
 import os
+import sys
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,8 +82,14 @@ def run_here(parameters: Parameters, listener: Listener | None = None) -> Outcom
     """
     prepared, run_id = prepare_here(parameters), new_run_id()
     runner = LocalRunner(Path(prepared.home))
-    with warnings.catch_warnings():  # the runner silences those of kfp, and the caller's come back
-        runner.run(prepared, run_id, listener or ignore_event)
+    stdout, listen = sys.stdout, listener or ignore_event
+
+    def call_listener(event: StepEvent) -> None:
+        with contextlib.redirect_stdout(stdout):  # the runner sends what is printed to the log
+            listen(event)
+
+    with warnings.catch_warnings():  # the runner silences those of kfp; the caller's come back
+        runner.run(prepared, run_id, call_listener)
     return Outcome.load(prepared.history, run_id, str(runner.log_path(run_id)))
 
 

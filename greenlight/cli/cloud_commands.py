@@ -93,8 +93,8 @@ def _show_end(console: Console, run: CloudRun, link: str, as_json: bool) -> int:
     steps that did and why. Returns the exit code.
     """
     from greenlight.cli.run_outcome import show_outcome
-    from greenlight.pipelines.start_in_cloud import cloud_exit_code
     from greenlight.pipelines.runners.follow import failure_reason
+    from greenlight.pipelines.start_in_cloud import cloud_exit_code
 
     if run.history:
         show_outcome(console, run.history, run.run_id, link, as_json)

@@ -56,8 +56,8 @@ def drawable(objectives: list[ObjectiveResult]) -> list[ObjectiveResult]:
 
 
 def objectives_chart(objectives: list[ObjectiveResult]) -> Figure:
-    """A row an objective: the estimate as a mark, a whisker to the bound that was judged, the limit
-    at 100%.
+    """A row per objective: the estimate as a mark, a whisker to the bound that was judged, the
+    limit at 100%.
     """
     shown = drawable(objectives)
     traces = []
@@ -259,7 +259,7 @@ def latency_chart(curves: dict[str, Curve], colors: dict[str, str]) -> Figure:
 def throughput_chart(
     blocks: list[ThroughputBlock], colors: dict[str, str], switched: float | None = None
 ) -> Figure:
-    """Output tokens a second in each throughput block, in the order in which they ran.
+    """Output tokens per second in each throughput block, in the order in which they ran.
 
     Args:
         switched: when the traffic moved, seconds after the first block. Drawn where it was, or at
@@ -290,7 +290,7 @@ def throughput_chart(
     if switched is not None and blocks:
         edge = FARTHEST_SWITCH * max(1.0, *(block.start for block in blocks))
         at = min(max(switched, 0.0), edge)
-        told = "the traffic moved" + (
+        label = "the traffic moved" + (
             f" {formats.duration(switched - edge)} later" if switched > edge else ""
         )
         layout["shapes"] = [
@@ -313,7 +313,7 @@ def throughput_chart(
                 "yref": "paper",
                 "yanchor": "top",
                 "showarrow": False,
-                "text": told,
+                "text": label,
             }
         ]
         layout["xaxis"]["range"] = [

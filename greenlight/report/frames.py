@@ -34,41 +34,41 @@ class Frames:
     was not measured is NaN, a text that no record says is "".
 
     Attributes:
-        runs: a row a run, oldest first; the index is `run_id`. Columns: `time` (when it began),
+        runs: a row per run, oldest first; the index is `run_id`. Columns: `time` (when it began),
             `service`, `outcome`, `verdict`, `reason`, `gate`,
             `gate_digest`, `objectives` and `passed` (counts), `source`, `commit`, `method`, `bits`
             (Int64), `engine`, `release_id`, `live_release_id` (what it was measured against),
             `moved_at` (when it moved the traffic; NaT: it did not), `code_version`, and as float64
             every figure of the report's
             metrics: `kl_mean` (nats), `candidate_ttft_p95` (s), `live_output_tokens_per_second`, …
-                `greenlight.report.overview.unit_of` names the unit of each.
-        objectives: a row for each objective of each decision, oldest first. Columns: `run_id`,
+                `greenlight.unit_of` names the unit of each.
+        objectives: a row per objective of each decision, oldest first. Columns: `run_id`,
             `time`, `objective`, `metric`, `scope`, `unit`,
             `estimate`, `bound` and `limit` (float64, in `unit`), `confidence` (one-sided), `status`
             (pass, fail, inconclusive).
-        looks: a row for each objective at each look of the gate. Columns: `run_id`, `objective`,
+        looks: a row per objective at each look of the gate. Columns: `run_id`, `objective`,
             `look` (from 1), `pairs`, `bound`, `verdict` (of the look).
         moves: a row each time the traffic moved, by a run or by hand, oldest first. Columns:
             `time`, `what` (promoted, or rolled_back: by a bake that went
             badly or by a person), `by` (run, hand), `release_id` and `color` (what has the traffic
             since), `from_release_id`, `run_id` (of the run whose decision moved it; "" by hand),
             `reason`.
-        problems: what could not be read, a line each.
+        problems: what could not be read, one line per problem.
         run: the records of the run whose samples these are. None, with the five below, when no run
             was asked for.
-        requests: a row a request, in the order in which they were sent: the columns of
+        requests: a row per request, in the order in which they were sent: the columns of
             `greenlight.benchmark.samples.Request` (`role`, `phase`, `pair`,
             `block`, `ttft`, `e2e`, `itls`, `tokens_out`, `error`, …), and `at` (s after the first),
             `itl` (mean gap between tokens, s), `longest_gap` (s).
-        pairs: a row for each whole pair; the index is `pair`. Columns: `block`, `at` (s after the
+        pairs: a row per whole pair; the index is `pair`. Columns: `block`, `at` (s after the
             first), `first` (the role that was asked first), `prompt`,
             `judged` (bool: the look that decided had it), and for each of ttft, itl, longest_gap
             and e2e `…_candidate`, `…_live` (s; infinite for a failed request, as the gate has it)
             and `…_ratio` (candidate / live).
-        blocks: a row a throughput block: the columns of `greenlight.benchmark.samples.CountedBlock`
-            (`role`, `pair`, `seconds`, `output_tokens`,
+        blocks: a row per throughput block: the columns of
+            `greenlight.benchmark.samples.CountedBlock` (`role`, `pair`, `seconds`, `output_tokens`,
             `tokens_per_second`, …), and `at` (s after the first).
-        documents: a row a document of the evaluation: `tokens`, `bytes`, `nll_baseline`,
+        documents: a row per document of the evaluation: `tokens`, `bytes`, `nll_baseline`,
             `nll_candidate` and `kl_sum` (nats), `top1_agree` (tokens), and by
             token `kl` (nats) and `top1` (share). Empty when there was no decision, whose record
             says where they are.
@@ -286,7 +286,7 @@ def _requests(table: "pa.Table") -> pd.DataFrame:
     some = np.diff(offsets) > 0
     if some.any():
         longest[some] = np.maximum.reduceat(gaps, offsets[:-1][some])
-    frame = (
+    frame: pd.DataFrame = (
         table.to_pandas()
         .assign(itl=mean_gaps(gaps, offsets), longest_gap=longest)
         .sort_values("sent", ignore_index=True, kind="stable")

@@ -56,7 +56,7 @@ def render(
     Args:
         samples: of the benchmark; None when there was none, or its samples cannot be read.
         before: the last run that promoted; None for a first release.
-        problems: what could not be read, a line each.
+        problems: what could not be read, one line per problem.
     """
     charts = _charts(run, samples)
     selection = sweep.sweep_of(run)
@@ -153,7 +153,7 @@ def _charts(run: RunRecords, samples: Samples | None) -> dict[str, Chart]:
     looks = run.decision.looks if run.decision else []
     if len(looks) > 1 and shown:
         caption = f"The bound of each objective after each look. {section_head.looks_words(run)}"
-        told = [
+        parts = [
             f"{objective.name}: {', '.join(section_head.bounds_of(objective, number, looks))}"
             for number, objective in enumerate(objectives)
         ]
@@ -162,7 +162,7 @@ def _charts(run: RunRecords, samples: Samples | None) -> dict[str, Chart]:
                 "looks",
                 "From look to look",
                 caption,
-                "Bounds at each look. " + "; ".join(told),
+                "Bounds at each look. " + "; ".join(parts),
                 looks_chart(objectives, looks),
             )
         )
@@ -182,7 +182,7 @@ def _charts(run: RunRecords, samples: Samples | None) -> dict[str, Chart]:
     if samples and samples.blocks:
         rows = section_load.block_rows(samples.blocks)
         words = (
-            "Output tokens a second in each throughput block; the ratios of candidate to live are "
+            "Output tokens per second in each throughput block; the ratios candidate to live are "
             + ", ".join(str(row.cells[2]) for row in rows)
         )
         moved = (

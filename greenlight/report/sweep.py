@@ -32,7 +32,7 @@ def sweep_of(run: RunRecords) -> Selection | None:
 
 
 def sweep_rows(selection: Selection) -> list[Row]:
-    """A line a candidate, with the reason under its name."""
+    """A line per candidate, with the reason under its name."""
     rows = []
     for each in selection.contenders:
         look = {
@@ -76,14 +76,14 @@ def sweep_rows(selection: Selection) -> list[Row]:
 
 
 def front_words(selection: Selection) -> str:
-    """The chart, told to somebody who does not see it."""
+    """The chart in words, for readers who do not see it."""
     axis = _axis(selection)
-    told = [
+    parts = [
         f"{each.name}, {each.status}: {formats.number(each.kl.value, 3)} nats, {axis.show(each)}"
         for each in _drawn(selection, axis)
         if each.kl
     ]
-    return f"Mean KL divergence against {axis.label}. " + "; ".join(told)
+    return f"Mean KL divergence against {axis.label}. " + "; ".join(parts)
 
 
 def front_chart(selection: Selection) -> Figure:

@@ -11,7 +11,8 @@ from typer.testing import CliRunner, Result
 
 from greenlight.cli.main import app
 from greenlight.core.errors import GreenlightError, InputError
-from tests.report.run_factory import START, RunFactory, objective, passing
+from tests.report.made_samples import objective, passing
+from tests.report.run_factory import START, RunFactory
 
 
 @pytest.fixture

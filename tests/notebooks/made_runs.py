@@ -32,7 +32,14 @@ objectives:
   - {metric: output_tokens_per_second, scope: vs_live, min: 0.95}
   - {metric: error_rate, scope: vs_live, max: 0.5}
 benchmark:
-  {pairs: 60, looks: [20, 60], concurrency: 2, throughput_blocks: 4, block_seconds: 0.3, settle_seconds: 0.1, max_tokens: 8, block_tokens: 8}
+  pairs: 60
+  looks: [20, 60]
+  concurrency: 2
+  throughput_blocks: 4
+  block_seconds: 0.3
+  settle_seconds: 0.1
+  max_tokens: 8
+  block_tokens: 8
 """
 
 

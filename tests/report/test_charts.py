@@ -15,7 +15,7 @@ from greenlight.report.charts import (
     throughput_chart,
     used,
 )
-from tests.report.run_factory import objective, passing
+from tests.report.made_samples import objective, passing
 
 LOOKS = [(720, 2.4), (1260, 1.2), (2400, 0.9)]
 COLORS = {"candidate": "green", "live": "blue"}

@@ -11,7 +11,8 @@ from greenlight.core.records import Instance
 from greenlight.report.metric_labels import unit_of
 from greenlight.report.overview import compare, find_run, line_of, read_runs
 from greenlight.report.scalars import scalars_of
-from tests.report.run_factory import START, RunFactory, objective
+from tests.report.made_samples import objective
+from tests.report.run_factory import START, RunFactory
 
 
 def test_a_line_says_what_the_records_say(tmp_path: Path) -> None:
