@@ -22,8 +22,11 @@ BASE = "localhost/stand-in-python:bookworm"
 IMAGE = "localhost/greenlight-serving:test"
 LIMIT_MB = 900
 WITHOUT_BYTECODE = """
-import os, sys, greenlight.serving.server, greenlight.serving.admission, greenlight.serving.worker, greenlight.models.hub, google.cloud.storage
-print([name for name, module in sys.modules.items() if getattr(module, "__cached__", None) and not os.path.exists(module.__cached__)])
+import os, sys
+import greenlight.serving.server, greenlight.serving.admission, greenlight.serving.engine_worker
+import greenlight.models.hub, google.cloud.storage
+cached = {name: getattr(module, "__cached__", None) for name, module in sys.modules.items()}
+print([name for name, path in cached.items() if path and not os.path.exists(path)])
 """
 GREEDY = {"prompt": "The import statement", "max_length": 16, "temperature": 0}
 
