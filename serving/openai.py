@@ -136,7 +136,7 @@ class CompletionRequest(OpenAIRequest):
             else self.prompt
         )
         # one list at most was taken off
-        return self.text_request(prompt, True, "max_tokens", self.max_tokens)  # type: ignore[arg-type]
+        return self.text_request(prompt, True, "max_tokens", self.max_tokens)
 
 
 class TextPart(BaseModel):

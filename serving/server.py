@@ -44,7 +44,7 @@ class Lifecycle:
         self.exit_code = 0
         self._drain: asyncio.Task[None] | None = None
         config = uvicorn.Config(
-            ClosesConnections(create_app(admission), admission),  # type: ignore[arg-type]
+            ClosesConnections(create_app(admission), admission),
             loop="uvloop",
             http="httptools",
             ws="none",

@@ -51,7 +51,7 @@ class TextResponse(Response):
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         request, admission = self.request, self.admission
         # ends when the client does, or with the response
-        leaving = asyncio.ensure_future(receive())  # type: ignore[arg-type]
+        leaving = asyncio.ensure_future(receive())
         leaving.add_done_callback(lambda _: request.abandon())
         admission.running.add(request)
         expiry = asyncio.get_running_loop().call_later(

@@ -57,7 +57,7 @@ class Transformers(Engine):
         self._manager.output_router = self._outputs
         self._processor = self._manager._create_batch_processor()
         self._sampler = Sampler(self._live)
-        self._processor.model_runner._sample = self._sample  # type: ignore[method-assign]
+        self._processor.model_runner._sample = self._sample
 
     @property
     def busy(self) -> bool:
