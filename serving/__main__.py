@@ -30,10 +30,10 @@ def main() -> int:
         return 2
     engine = EngineProcess(config)  # loads the model while the imports below go on
     try:
-        from greenlight.serving.admission import Service
+        from greenlight.serving.admission import Admission
         from greenlight.serving.server import Lifecycle
 
-        return Lifecycle(Service(settings, artifact, kind.name, engine), listener).run()
+        return Lifecycle(Admission(settings, artifact, kind.name, engine), listener).run()
     except GreenlightError as error:
         print(error, file=sys.stderr)
         return 2
@@ -42,8 +42,11 @@ def main() -> int:
 
 
 def engine_config(settings: Settings, artifact: Artifact, kind: EngineKind) -> EngineConfig:
-    """What the engine is told. Raises InputError when a setting does not suit the artifact, or the
-    KV cache would not hold a single context.
+    """What the engine gets at start.
+
+    Raises:
+        InputError: a setting does not suit the artifact, or the KV cache would not hold a single
+            context.
     """
     if settings.use_4bit and (artifact.format, kind.name) != ("safetensors", "transformers"):
         raise InputError(
@@ -102,7 +105,8 @@ def listen(host: str, port: int) -> socket.socket:
         raise InputError(
             "HOST",
             host,
-            "is no address of this machine; 127.0.0.1 is this machine alone, 0.0.0.0 everywhere",
+            "is no address of this machine; 127.0.0.1 is reached from this machine alone, 0.0.0.0"
+            " from everywhere",
         ) from None
     except OSError as error:
         raise InputError(

@@ -1,6 +1,4 @@
-"""What the routes share: the engine, the limits of admission, and whether requests are welcome at
-all.
-"""
+"""Which requests are taken: the limits, the keys, the queue, and whether the server is ready."""
 
 import asyncio
 import hashlib
@@ -12,13 +10,13 @@ from collections.abc import Callable
 
 import psutil
 
-from greenlight.serving.api import ApiError, Order
 from greenlight.serving.artifact import Artifact
 from greenlight.serving.chat import ChatTemplate
 from greenlight.serving.detokenizer import Vocabulary
 from greenlight.serving.engine_process import ANSWER_SECONDS, EngineProcess
-from greenlight.serving.generation import Generation
+from greenlight.serving.http_schemas import ApiError, TextRequest
 from greenlight.serving.metrics import Metrics
+from greenlight.serving.running_request import RunningRequest
 from greenlight.serving.settings import Settings
 
 SMALLEST = 1e-6  # of temperature and top_p: engines compute in 32 bits, where less may become 0
@@ -35,14 +33,16 @@ GAUGES = {
 """Of /metrics, without greenlight_ before them."""
 
 
-class Service:
-    """What the routes share: the engine, the limits, and whether requests are welcome.
+class Admission:
+    """Takes requests within the limits, and says whether this server wants any. The routes share
+    one.
 
     Attributes:
-        draining: the server is going away; it finishes what it has.
-        refusing: it is about to; new requests are turned away.
-        demoted: it stays warm, but its clients should leave for the live color.
+        draining: the server ends soon; it is not ready, and finishes what it has.
+        refusing: it ends now; new requests are refused.
+        demoted: it lost the traffic and stays warm; its clients should go to the live color.
         taken: when the latest request was taken, as time.monotonic().
+        running: requests that wait or generate.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Service:
         self.started = psutil.Process().create_time()
         self.draining = self.refusing = self.demoted = False
         self.taken = 0.0
-        self.generations: set[Generation] = set()
+        self.running: set[RunningRequest] = set()
         self.release_header = (b"x-release-id", settings.release_id.encode())
         self._keys = [
             _digest(key.strip().encode())
@@ -101,54 +101,56 @@ class Service:
             return f"the engine has not answered for {silent:.0f} s"
         return ""
 
-    async def admit(self, order: Order) -> Generation:
+    async def admit(self, request: TextRequest) -> RunningRequest:
         """Check a request against the limits and hand it to the engine. Raises ApiError."""
         started = time.perf_counter()
         self._check_open()
-        tokens = await self._encode(order)
+        tokens = await self._encode(request)
         count, room = len(tokens), self.artifact.context - len(tokens)
         if not tokens or count > self.longest_prompt:
             message = f"prompt: has {count} tokens, from 1 to {self.longest_prompt} are possible"
             raise ApiError(400, message, param="prompt", code="context_length_exceeded")
         longest = self.settings.max_new_tokens or self.artifact.context
-        if order.max_new_tokens is not None and order.max_new_tokens > longest:
+        if request.max_new_tokens is not None and request.max_new_tokens > longest:
             message = (
-                f"{order.length_field}: is {order.max_new_tokens}, and this server gives {longest}"
-                " tokens at most"
+                f"{request.length_field}: is {request.max_new_tokens}, and this server gives"
+                f" {longest} tokens at most"
             )
-            raise ApiError(400, message, param=order.length_field, code="too_many_tokens")
-        if order.max_new_tokens is not None and order.max_new_tokens > room:
+            raise ApiError(400, message, param=request.length_field, code="too_many_tokens")
+        if request.max_new_tokens is not None and request.max_new_tokens > room:
             message = (
-                f"is {order.max_new_tokens}, but the prompt's {count} tokens leave {room} of the"
+                f"is {request.max_new_tokens}, but the prompt's {count} tokens leave {room} of the"
                 f" context of {self.artifact.context}"
             )
             raise ApiError(
                 400,
-                f"{order.length_field}: {message}",
-                param=order.length_field,
+                f"{request.length_field}: {message}",
+                param=request.length_field,
                 code="context_length_exceeded",
             )
         self._check_open()  # the queue may have filled while a long prompt was tokenized
         temperature = (
-            self.settings.default_temperature if order.temperature is None else order.temperature
+            self.settings.default_temperature
+            if request.temperature is None
+            else request.temperature
         )
         stream = self.engine.submit(
             tokens,
-            hold=not (order.stream or order.stops),
-            max_new_tokens=order.max_new_tokens
+            hold=not (request.stream or request.stops),
+            max_new_tokens=request.max_new_tokens
             or min(self.settings.default_max_length, longest, room),
             temperature=temperature if temperature >= SMALLEST else 0.0,
-            top_p=max(order.top_p or 1.0, SMALLEST),
-            top_k=order.top_k or 0,
-            seed=secrets.randbits(63) if order.seed is None else order.seed,
-            ignore_eos=order.ignore_eos,
+            top_p=max(request.top_p or 1.0, SMALLEST),
+            top_k=request.top_k or 0,
+            seed=secrets.randbits(63) if request.seed is None else request.seed,
+            ignore_eos=request.ignore_eos,
         )
         self.taken = time.monotonic()
         self.metrics.prompt_tokens.inc(count)
-        return Generation(
+        return RunningRequest(
             self.engine,
             stream,
-            self.vocabulary.stream(tokens, order.stops),
+            self.vocabulary.stream(tokens, request.stops),
             count,
             self.metrics,
             started,
@@ -204,8 +206,8 @@ class Service:
                 retry_after=1,
             )
 
-    async def _encode(self, order: Order) -> list[int]:
-        prompt = order.prompt
+    async def _encode(self, request: TextRequest) -> list[int]:
+        prompt = request.prompt
         if not isinstance(prompt, str):
             if max(prompt) >= self.vocabulary.size:
                 raise ApiError(
@@ -216,9 +218,9 @@ class Service:
                 )
             return prompt
         if len(prompt) < LONG_PROMPT:
-            return self.vocabulary.encode(prompt, order.special)
+            return self.vocabulary.encode(prompt, request.special)
         return await asyncio.get_running_loop().run_in_executor(
-            None, self.vocabulary.encode, prompt, order.special
+            None, self.vocabulary.encode, prompt, request.special
         )
 
 

@@ -126,9 +126,10 @@ def _format(model_id: str, folder: Path, config: dict[str, Any]) -> Format:
     method = (config.get("quantization_config") or {}).get("quant_method")
     if method is None:
         return "safetensors"
-    for known in get_args(Format):
-        if method == known:
-            return known
+    known: tuple[Format, ...] = get_args(Format)
+    for each in known:
+        if method == each:
+            return each
     raise InputError(
         "MODEL_ID",
         model_id,
@@ -139,8 +140,8 @@ def _format(model_id: str, folder: Path, config: dict[str, Any]) -> Format:
 
 def _context(model_id: str, config: dict[str, Any]) -> int:
     for name in ("max_position_embeddings", "n_positions", "seq_length"):
-        if isinstance(config.get(name), int):
-            return config[name]
+        if isinstance(length := config.get(name), int):
+            return length
     raise InputError(
         "MODEL_ID",
         model_id,
@@ -152,6 +153,5 @@ def _kv_numbers(config: dict[str, Any]) -> int:
     """Keys and values of all layers for one token. 0 where the config does not tell."""
     heads = config.get("num_attention_heads") or 1
     size = config.get("head_dim") or config.get("hidden_size", 0) // heads
-    return (
-        2 * config.get("num_hidden_layers", 0) * (config.get("num_key_value_heads") or heads) * size
-    )
+    layers = config.get("num_hidden_layers", 0)
+    return int(2 * layers * (config.get("num_key_value_heads") or heads) * size)

@@ -98,7 +98,7 @@ class EngineProcess(asyncio.Protocol):
                 [
                     sys.executable,
                     "-m",
-                    "greenlight.serving.worker",
+                    "greenlight.serving.engine_worker",
                     str(theirs.fileno()),
                     str(os.getpid()),
                     json.dumps(asdict(config)),
@@ -242,5 +242,5 @@ def _quiet(threads: int) -> dict[str, str]:
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_LOGGING_STREAM": "ext://sys.stderr",
         "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # worker.py relies on it
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # engine_worker.py relies on it
     }

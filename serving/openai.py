@@ -10,7 +10,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from greenlight.serving.api import DONE, ApiError, Chunk, Order, Stops, stop_strings
+from greenlight.serving.http_schemas import DONE, ApiError, Chunk, Stops, TextRequest, stop_strings
 
 TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
@@ -54,10 +54,10 @@ class OpenAIRequest(BaseModel):
                     )
         return values
 
-    def order(
+    def text_request(
         self, prompt: str | list[int], special: bool, length_field: str, length: int | None
-    ) -> Order:
-        return Order(
+    ) -> TextRequest:
+        return TextRequest(
             prompt=prompt,
             special=special,
             length_field=length_field,
@@ -125,18 +125,18 @@ class CompletionRequest(OpenAIRequest):
         ):
             raise PydanticCustomError(
                 "one_prompt",
-                "one prompt a request is taken, send the others in requests of their own",
+                "one prompt per request is taken; send the others in requests of their own",
             )
         return prompt
 
-    def completion_order(self) -> Order:
+    def completion_request(self) -> TextRequest:
         prompt = (
             self.prompt[0]
             if isinstance(self.prompt, list) and not isinstance(self.prompt[0], int)
             else self.prompt
         )
         # one list at most was taken off
-        return self.order(prompt, True, "max_tokens", self.max_tokens)  # type: ignore[arg-type]
+        return self.text_request(prompt, True, "max_tokens", self.max_tokens)
 
 
 class TextPart(BaseModel):
@@ -181,8 +181,8 @@ class ChatRequest(OpenAIRequest):
             )
         return self
 
-    def chat_order(self, prompt: str) -> Order:
-        return self.order(
+    def chat_request(self, prompt: str) -> TextRequest:
+        return self.text_request(
             prompt,
             False,
             "max_completion_tokens" if self.max_completion_tokens else "max_tokens",
@@ -191,7 +191,7 @@ class ChatRequest(OpenAIRequest):
 
 
 class CompletionEvents:
-    """How /v1/completions writes a text. One object a request."""
+    """How /v1/completions writes a text. One object per request."""
 
     kind, chunk_kind, prefix = "text_completion", "text_completion", "cmpl-"
 

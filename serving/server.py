@@ -13,10 +13,11 @@ from collections.abc import Iterator
 import uvicorn
 import uvloop
 
-from greenlight.serving.admission import Service
-from greenlight.serving.app import ClosesConnections, create_app
+from greenlight.serving.admission import Admission
+from greenlight.serving.app import create_app
 from greenlight.serving.logs import log
-from greenlight.serving.traffic_watch import watch
+from greenlight.serving.text_response import ClosesConnections
+from greenlight.serving.traffic_watch import watch_traffic
 
 # longer than any load balancer keeps an idle connection (Google's: 600 s), so that only they close
 # first
@@ -24,11 +25,11 @@ KEEP_ALIVE_SECONDS = 620
 # a drain ends when nothing was in flight for so long: clients on kept-alive connections get one
 # last answer
 QUIET_SECONDS = 0.5
-FAREWELL_SECONDS = 1  # for errors to reach the clients of a failed engine
+LAST_ERRORS_SECONDS = 1  # for errors to reach the clients of a failed engine
 
 
 class WebServer(uvicorn.Server):
-    """uvicorn without its signal handlers: ending is our business."""
+    """uvicorn without its signal handlers: Lifecycle has its own."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -36,14 +37,14 @@ class WebServer(uvicorn.Server):
 
 
 class Lifecycle:
-    """Ties the service, the web server and the signals together."""
+    """Ties admission, the web server and the signals together."""
 
-    def __init__(self, service: Service, listener: socket.socket) -> None:
-        self.service, self.listener = service, listener
+    def __init__(self, admission: Admission, listener: socket.socket) -> None:
+        self.admission, self.listener = admission, listener
         self.exit_code = 0
         self._drain: asyncio.Task[None] | None = None
         config = uvicorn.Config(
-            ClosesConnections(create_app(service), service),  # type: ignore[arg-type]
+            ClosesConnections(create_app(admission), admission),
             loop="uvloop",
             http="httptools",
             ws="none",
@@ -52,18 +53,18 @@ class Lifecycle:
             access_log=False,
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=FAREWELL_SECONDS,
+            timeout_graceful_shutdown=LAST_ERRORS_SECONDS,
         )
         self.web = WebServer(config)
 
     def run(self) -> int:
-        """Serve until told to end or the engine fails. Returns the exit code."""
+        """Serve until SIGTERM or a fault of the engine. Returns the exit code."""
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve())
         return self.exit_code
 
     async def _serve(self) -> None:
-        service = self.service
+        admission = self.admission
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._terminate)
@@ -72,33 +73,34 @@ class Lifecycle:
             "listening",
             extra={"fields": {"host": address[0], "port": address[1], "pid": os.getpid()}},
         )
-        service.engine.on_ready = self._engine_ready
-        service.engine.on_fault = self._engine_failed
-        await service.engine.connect()
+        admission.engine.on_ready = self._engine_ready
+        admission.engine.on_fault = self._engine_failed
+        await admission.engine.connect()
         watching = (
-            asyncio.ensure_future(watch(service, service.settings.stable_url))
-            if service.settings.stable_url
+            asyncio.ensure_future(watch_traffic(admission, admission.settings.stable_url))
+            if admission.settings.stable_url
             else None
         )
         try:
             await self.web.serve(sockets=[self.listener])
         finally:
-            service.engine.stop()
+            admission.engine.stop()
             if watching:
                 watching.cancel()
         log.info("ended", extra={"fields": {"exit_code": self.exit_code}})
 
     def _engine_ready(self) -> None:
-        service = self.service
+        admission = self.admission
         fields = {
-            "engine": service.engine_name,
-            "precision": service.settings.precision,
-            "model": service.model,
-            "context": service.artifact.context,
-            **service.engine.facts,
+            "engine": admission.engine_name,
+            "precision": admission.settings.precision,
+            "model": admission.model,
+            "context": admission.artifact.context,
+            **admission.engine.facts,
         }
         log.info(
-            "ready", extra={"fields": fields | {"seconds": round(time.time() - service.started, 3)}}
+            "ready",
+            extra={"fields": fields | {"seconds": round(time.time() - admission.started, 3)}},
         )
 
     def _engine_failed(self, reason: str) -> None:
@@ -110,40 +112,40 @@ class Lifecycle:
         if self._drain is not None:
             log.warning(
                 "ended_by_second_signal",
-                extra={"fields": {"requests_lost": len(self.service.generations)}},
+                extra={"fields": {"requests_lost": len(self.admission.running)}},
             )
-            self.service.engine.stop()
+            self.admission.engine.stop()
             os._exit(128 + signal.SIGTERM)
         self._drain = asyncio.ensure_future(self._drain_and_end())
 
     async def _drain_and_end(self) -> None:
-        """Let go of the clients. For half of the grace period new requests are still taken: traffic
-        only stops coming a moment after SIGTERM.
+        """End the streams and the connections. For half of the grace period new requests are still
+        taken: traffic only stops coming a moment after SIGTERM.
         """
-        service, grace = self.service, self.service.settings.grace_seconds
+        admission, grace = self.admission, self.admission.settings.grace_seconds
         started = time.monotonic()
-        service.draining = True
+        admission.draining = True
         log.info(
             "draining",
-            extra={"fields": {"in_flight": len(service.generations), "grace_seconds": grace}},
+            extra={"fields": {"in_flight": len(admission.running), "grace_seconds": grace}},
         )
         quiet_since = started
         while (now := time.monotonic()) < started + grace:
-            service.refusing = now > started + grace / 2
-            if service.generations or service.taken > quiet_since:
+            admission.refusing = now > started + grace / 2
+            if admission.running or admission.taken > quiet_since:
                 quiet_since = now
             elif now - quiet_since >= QUIET_SECONDS:
                 break
             await asyncio.sleep(0.05)
-        for generation in list(service.generations):
-            generation.cut(
-                f"The server ends; GRACE_SECONDS ({grace:g}) were over before this text was done."
+        for request in list(admission.running):
+            request.cut(
+                f"The server ends; this text was not done within GRACE_SECONDS ({grace:g})."
             )
         log.info(
             "drained",
             extra={
                 "fields": {
-                    "cut": len(service.generations),
+                    "cut": len(admission.running),
                     "seconds": round(time.monotonic() - started, 3),
                 }
             },
@@ -151,5 +153,5 @@ class Lifecycle:
         self._end()
 
     def _end(self) -> None:
-        self.service.refusing = True
+        self.admission.refusing = True
         self.web.should_exit = True

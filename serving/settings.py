@@ -34,21 +34,22 @@ class Settings(BaseSettings):
     model_cache: str = Field(
         "~/.cache/greenlight/models",
         description=(
-            "Folder that models of the hub or a bucket are fetched to; what is whole there is kept."
+            "Folder that models of the hub or of a bucket are downloaded to. Complete downloads "
+            "are kept."
         ),
     )
     hf_token: SecretStr = Field(
-        SecretStr(""), description="Reads private and gated models of the hub."
+        SecretStr(""), description=("Token of the Hugging Face hub, for private and gated models.")
     )
     use_4bit: bool = Field(
         False,
         description=(
-            "Load a plain checkpoint with bitsandbytes in 4 bits (nf4). For the transformers"
-            " engine."
+            "Whether to load a plain checkpoint with bitsandbytes in 4 bits (nf4). For the "
+            "transformers engine."
         ),
     )
     engine: Literal["auto", "openvino", "transformers", "vllm"] = Field(
-        "auto", description="auto takes the engine that suits the artifact."
+        "auto", description=("Engine that decodes. auto takes the one that suits the artifact.")
     )
     precision: Precision = Field(
         "fast",
@@ -64,14 +65,15 @@ class Settings(BaseSettings):
         8000,
         ge=0,
         le=65535,
-        description="Port to listen on. 0 takes a free one; the log says which.",
+        description="Port to listen on. 0 takes a free one, which the log names.",
     )
     default_max_length: int = Field(
         128,
         ge=1,
         le=1_000_000,
         description=(
-            "New tokens when a request does not say. Shortened to what the context has left."
+            "Maximum number of new tokens of a request that names none. Shortened to what the "
+            "context leaves."
         ),
     )
     default_temperature: float = Field(
@@ -79,7 +81,7 @@ class Settings(BaseSettings):
         ge=0,
         le=2,
         allow_inf_nan=False,
-        description="Temperature when a request does not say. 0 is greedy.",
+        description="Temperature of a request that names none. 0 is greedy.",
     )
     streaming_mode: bool = Field(
         False, description="Whether /generate streams when a request does not say."
@@ -87,46 +89,57 @@ class Settings(BaseSettings):
     api_keys: SecretStr = Field(
         SecretStr(""),
         description=(
-            "Keys separated by commas; requests must bear one (Authorization: Bearer KEY). Empty:"
-            " open to all."
+            "Keys separated by commas. Each request must bear one (Authorization: Bearer KEY). "
+            "Empty: open to all."
         ),
     )
     cors_origins: str = Field(
-        "", description="Origins separated by commas whose web pages may read answers; * for any."
+        "",
+        description=(
+            "Origins separated by commas whose web pages may read answers. * stands for any."
+        ),
     )
     release_id: str = Field(
         "",
         pattern=r"^[!-~]{0,200}$",
-        description="What /version, the metrics and the header X-Release-Id report as the release.",
+        description=("Release that /version, the metrics and the header X-Release-Id report."),
     )
     stable_url: str = Field(
         "",
         pattern=r"^(http://[!-~]+)?$",
         description=(
-            "URL of the stable endpoint. A server that lost the traffic to another release there"
-            " ends kept-alive connections."
+            "URL of the stable endpoint. A server that lost the traffic to another release there "
+            "ends kept-alive connections."
         ),
     )
     model_digest: str = Field(
-        "", description="What /version reports when the artifact has no record.json."
+        "", description=("Digest that /version reports when the artifact has no record.json.")
     )
     max_running: int = Field(
-        64, ge=1, le=4096, description="Requests that the engine decodes together."
+        64,
+        ge=1,
+        le=4096,
+        description=("Maximum number of requests that the engine decodes together."),
     )
     max_queue: int = Field(
         256,
         ge=0,
         le=100_000,
-        description="Requests that wait for a place. One more is answered 429.",
+        description=("Maximum number of requests that wait for a place. One more is answered 429."),
     )
     max_prompt_tokens: int = Field(
-        0, ge=0, description="Longest prompt in tokens. 0: as long as the model's context allows."
+        0,
+        ge=0,
+        description=(
+            "Maximum length of a prompt in tokens. 0: as long as the model's context allows."
+        ),
     )
     max_new_tokens: int = Field(
         0,
         ge=0,
         description=(
-            "Most new tokens a request may ask for. 0: as many as the model's context leaves."
+            "Maximum number of new tokens that a request may ask for. 0: as many as the model's "
+            "context leaves."
         ),
     )
     request_timeout: float = Field(
@@ -134,34 +147,43 @@ class Settings(BaseSettings):
         gt=0,
         le=86_400,
         allow_inf_nan=False,
-        description="Seconds a request may take, waiting included. Then it is cut: 408.",
+        description=(
+            "Maximum duration of a request in seconds, waiting included. After it the request "
+            "ends with 408."
+        ),
     )
     max_body_bytes: int = Field(
-        4 << 20, ge=1024, description="Longest request body in bytes. One longer is answered 413."
+        4 << 20,
+        ge=1024,
+        description=("Maximum length of a request's body in bytes. A longer one is answered 413."),
     )
     grace_seconds: float = Field(
         30,
         ge=0,
         le=3600,
         allow_inf_nan=False,
-        description="How long streams in flight may go on after SIGTERM.",
+        description="Seconds that streams in flight may go on after SIGTERM.",
     )
     num_threads: int = Field(
         0,
         ge=0,
         le=1024,
-        description="Threads of the engine. 0: as many as this process may use cores.",
+        description=("Number of threads of the engine. 0: as many as this process may use cores."),
     )
     kv_cache_mb: int = Field(
         0,
         ge=0,
         description=(
-            "Memory for the KV cache in MB. 0: what MAX_RUNNING full contexts need, at most a"
-            " quarter of the memory."
+            "Memory for the KV cache in MB. 0: what MAX_RUNNING full contexts need, at most a "
+            "quarter of the memory."
         ),
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="debug adds a line a request. Prompts and outputs are never logged."
+        "info",
+        description=(
+            "Lowest level of the lines that are logged. debug adds a line per request. Prompts "
+            "and outputs are never logged."
+        ),
     )
 
     @classmethod
@@ -255,7 +277,7 @@ def available_memory() -> int:
 
 
 def _cgroup_numbers(v2: str, *v1: str) -> tuple[int, int]:
-    """The numbers of a limit, of cgroups v2 (one file) or v1 (one file a number). (0, 0) where
+    """The numbers of a limit, of cgroups v2 (one file) or v1 (one file per number). (0, 0) where
     there is no limit.
     """
     root = Path("/sys/fs/cgroup")

@@ -1,7 +1,7 @@
 """`make bench-serving`: our inference server against others on this machine, and against its own
 engine without HTTP.
 
-Every contender generates 64 tokens a request from the built-in model, for the same prompts. All
+Every contender generates 64 tokens per request from the built-in model, for the same prompts. All
 servers are started at once and sleep (SIGSTOP) while another is measured. A round measures each of
 them at each concurrency for a few seconds, in an order of its own; a ratio is taken within a round,
 and the median over the rounds is reported. `ARGS="--rounds 1 --seconds 2"` is a quick look. A
@@ -82,11 +82,8 @@ def resident_over(server: MeasuredProcess) -> float:
     folder = openvino_model()
     artifact = Artifact.open(str(folder))
     kind = ENGINES["openvino"]
-    cache = (
-        engine_config(Settings(model_id=str(folder)), artifact, kind).kv_tokens
-        * artifact.kv_numbers
-        * kind.kv_bytes
-    )
+    config = engine_config(Settings(model_id=str(folder)), artifact, kind)
+    cache = config.kv_tokens * artifact.kv_numbers * kind.kv_bytes[config.precision]
     return server.resident_bytes() - (folder / "openvino_model.bin").stat().st_size - cache
 
 

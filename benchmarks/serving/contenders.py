@@ -35,13 +35,13 @@ class ServerKind:
 
     Attributes:
         ready: the route that answers 200 when it can generate.
-        patience: seconds that it may take to get there.
+        start_seconds: seconds that it may take to get there.
     """
 
     name: str
     command: tuple[str, ...]
     ready: str
-    patience: float
+    start_seconds: float
     environment: dict[str, str] = field(default_factory=dict)
 
     def start(self) -> ServerProcess:
@@ -50,7 +50,7 @@ class ServerKind:
     def start_and_wait(self) -> ServerProcess:
         server = self.start()
         try:
-            return server.wait_ready(self.ready, self.patience)
+            return server.wait_ready(self.ready, self.start_seconds)
         except BaseException:
             server.stop()
             raise

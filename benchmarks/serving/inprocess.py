@@ -24,9 +24,9 @@ from greenlight.core.errors import GreenlightError
 from greenlight.serving.__main__ import engine_config
 from greenlight.serving.artifact import Artifact
 from greenlight.serving.detokenizer import Vocabulary
+from greenlight.serving.engine_worker import warm_up
 from greenlight.serving.engines.base import Engine, Request, load
 from greenlight.serving.settings import Settings
-from greenlight.serving.worker import warm_up
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class InProcess(MeasuredProcess):
         )
 
     def measure(self, window: Window) -> tuple[float, int]:
-        """Tokens a second in the window, and all tokens that were generated. Raises
+        """Tokens per second in the window, and all tokens that were generated. Raises
         GreenlightError.
         """
         assert self.process.stdin and self.process.stdout

@@ -126,7 +126,7 @@ def _measure(
 def _load(
     processes: Running, name: str, concurrency: int, warmup: float, seconds: float
 ) -> tuple[float, int, Load | None]:
-    """Tokens a second in the window, and all tokens."""
+    """Tokens per second in the window, and all tokens."""
     process = processes[_process_of(name)]
     process.resume()
     try:

@@ -139,7 +139,7 @@ def plot(data: dict[str, Any]) -> None:
     axes[1][0].set_xlabel("requests at a time")
     axes[1][1].set_xlabel(f"tokens of the prompt, {PROMPTS_AT_A_TIME} at a time")
     figure.suptitle(
-        f"OpenVINO server, built-in model, {data['new_tokens']} new tokens a request,"
+        f"OpenVINO server, built-in model, {data['new_tokens']} new tokens per request,"
         f" {data['cores']} cores shared with the client"
     )
     figure.savefig(PLOT, metadata={"Date": None})

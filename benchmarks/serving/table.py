@@ -76,8 +76,8 @@ def _contenders(found: list[Measurement]) -> Table:
         "at a time",
         "contender",
         title=(
-            "Medians of the rounds (CPU: µs a token in the server's first process + in its others;"
-            " client: µs an event)"
+            "Medians of the rounds (CPU: µs per token in the server's first process + in its"
+            " others; client: µs per event)"
         ),
     )
     for column in (

@@ -63,7 +63,7 @@ def work(folder: str, result: str) -> None:
     from greenlight.serving.artifact import Artifact
     from greenlight.serving.engines.base import load
     from greenlight.serving.settings import Settings
-    from greenlight.serving.worker import warm_up
+    from greenlight.serving.engine_worker import warm_up
 
     artifact = Artifact.open(folder)
     config = engine_config(

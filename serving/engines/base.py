@@ -19,7 +19,7 @@ Update = tuple[int, list[int], str | None]
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """All that an engine is told at start.
+    """All that an engine gets at start.
 
     Attributes:
         context: tokens that prompt and output may have together; no request exceeds it.

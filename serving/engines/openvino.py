@@ -11,7 +11,7 @@ BLOCK_TOKENS = 32  # the CPU plugin's KV cache is handed out in blocks of so man
 # compiled kernels that are kept, by the shapes of a batch. The plugin's own 5000 would grow by
 # hundreds of MB over days of mixed requests
 KERNELS = 64
-TOKENS_A_STEP = (
+TOKENS_PER_STEP = (
     256  # prompts longer than this are read in several steps, so that streams in flight keep moving
 )
 
@@ -22,7 +22,7 @@ class OpenVINO(Engine):
     def __init__(self, config: EngineConfig) -> None:
         scheduler = genai.SchedulerConfig()
         scheduler.max_num_seqs = config.max_running
-        scheduler.max_num_batched_tokens = max(TOKENS_A_STEP, config.max_running)
+        scheduler.max_num_batched_tokens = max(TOKENS_PER_STEP, config.max_running)
         # each request wastes part of a block
         scheduler.num_kv_blocks = -(-config.kv_tokens // BLOCK_TOKENS) + config.max_running
         self._eos = set(config.eos)

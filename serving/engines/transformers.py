@@ -24,7 +24,7 @@ from greenlight.models.model_class import find_model_class
 from greenlight.serving.engines.base import Engine, EngineConfig, Request, Update
 
 BLOCK_TOKENS = 32
-TOKENS_A_STEP = (
+TOKENS_PER_STEP = (
     256  # prompts longer than this are read in several steps, so that streams in flight keep moving
 )
 
@@ -37,7 +37,7 @@ class Transformers(Engine):
         torch.set_grad_enabled(False)
         self._eos = list(config.eos)
         self._live: dict[int, Request] = {}
-        self._told: dict[int, int] = {}  # tokens of each request that were handed out
+        self._handed_out: dict[int, int] = {}  # tokens of each request that were handed out
         self._model = load_model(Path(config.folder), config.four_bit)
         self._manager = ContinuousBatchingManager(
             self._model,
@@ -46,7 +46,7 @@ class Transformers(Engine):
                 block_size=BLOCK_TOKENS,
                 num_blocks=-(-config.kv_tokens // BLOCK_TOKENS)
                 + config.max_running,  # each request wastes part of a block
-                max_batch_tokens=max(TOKENS_A_STEP, config.max_running),
+                max_batch_tokens=max(TOKENS_PER_STEP, config.max_running),
                 max_requests_per_batch=config.max_running,
                 # sampling looks at each request between the forward passes
                 use_async_batching=False,
@@ -57,7 +57,7 @@ class Transformers(Engine):
         self._manager.output_router = self._outputs
         self._processor = self._manager._create_batch_processor()
         self._sampler = Sampler(self._live)
-        self._processor.model_runner._sample = self._sample  # type: ignore[method-assign]
+        self._processor.model_runner._sample = self._sample
 
     @property
     def busy(self) -> bool:
@@ -65,7 +65,7 @@ class Transformers(Engine):
 
     def add(self, request: Request) -> None:
         self._live[request.id] = request
-        self._told[request.id] = 0
+        self._handed_out[request.id] = 0
         eos = [-1] if request.ignore_eos or not self._eos else self._eos
         self._manager.add_request(
             request.tokens,
@@ -93,8 +93,8 @@ class Transformers(Engine):
     def _update(self, output: GenerationOutput) -> Update:
         number = int(output.request_id)
         request = self._live[number]
-        tokens = output.generated_tokens[self._told[number] :]
-        self._told[number] += len(tokens)
+        tokens = output.generated_tokens[self._handed_out[number] :]
+        self._handed_out[number] += len(tokens)
         finish = None
         if output.is_finished():
             ended = not request.ignore_eos and bool(tokens) and tokens[-1] in self._eos
@@ -103,7 +103,7 @@ class Transformers(Engine):
         return number, tokens, finish
 
     def _forget(self, request_id: int) -> None:
-        del self._live[request_id], self._told[request_id]
+        del self._live[request_id], self._handed_out[request_id]
         self._sampler.forget(request_id)
 
     def _sample(self, scores: torch.Tensor, output_ids: torch.Tensor) -> None:

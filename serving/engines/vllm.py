@@ -3,7 +3,7 @@
 Its AsyncLLM, which is what vLLM's own API server uses, runs in a thread of the worker. AsyncLLM
 always computes in a process of its own (VLLM_ENABLE_V1_MULTIPROCESSING=0 is for the blocking LLM
 class alone), which on CPU starts a further one for OpenMP. They end when the worker does, see
-`greenlight.serving.worker.die_with`. What vLLM reads from the environment is set in
+`greenlight.serving.engine_worker.die_with`. What vLLM reads from the environment is set in
 engine_process.py.
 """
 
@@ -131,7 +131,7 @@ def engine_args(config: EngineConfig) -> AsyncEngineArgs:
         args.num_gpu_blocks_override = -(-config.kv_tokens // BLOCK_TOKENS) + config.max_running + 1
         # the blocks are counted above; without it vLLM insists on nearly all memory of the machine
         args.kv_cache_memory_bytes = 1
-        # with one, torch compiles the model: half a minute, and half the time a token
+        # with one, torch compiles the model: half a minute, and half the time per token
         args.enforce_eager = not shutil.which(os.environ.get("CXX", "g++"))
     return args
 

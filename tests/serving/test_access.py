@@ -55,7 +55,9 @@ def ask(
     ],
 )
 @pytest.mark.parametrize("key", ["", "first-ke", "first-key2", "zweiter-schl\udc80"])
-def test_without_a_key_nothing_is_told(guarded: Server, method: str, path: str, key: str) -> None:
+def test_without_a_key_nothing_is_answered(
+    guarded: Server, method: str, path: str, key: str
+) -> None:
     connection = guarded.connect()
     connection.request(
         method,
@@ -112,12 +114,12 @@ def test_the_most_new_tokens(guarded: Server) -> None:
 def test_a_web_page_of_a_known_origin_may_read_answers(guarded: Server) -> None:
     def preflight(origin: str) -> Answer:
         connection = guarded.connect()
-        wish = {
+        headers = {
             "Origin": origin,
             "Access-Control-Request-Method": "POST",
             "Access-Control-Request-Headers": "authorization,content-type",
         }
-        connection.request("OPTIONS", "/generate", headers=wish)
+        connection.request("OPTIONS", "/generate", headers=headers)
         return Answer(connection.getresponse())
 
     assert (

@@ -8,7 +8,7 @@ import time
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from greenlight.serving.api import GenerateRequest
+from greenlight.serving.http_schemas import GenerateRequest
 from tests.serving.server_process import LONG, Server, eventually
 
 SHORT = {"prompt": "What is await?", "max_length": 4, "temperature": 0}

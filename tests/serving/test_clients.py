@@ -19,7 +19,8 @@ from tests.serving.server_process import TINY, Server
 MESSAGES = [{"role": "user", "content": "What is await?"}]
 PAGE = """<script>
 let text = "", ended = false, opened = 0
-const source = new EventSource("%s/generate?prompt=What+is+await%%3F&max_length=12&temperature=0&ignore_eos=true")
+const fields = "prompt=What+is+await%%3F&max_length=12&temperature=0&ignore_eos=true"
+const source = new EventSource("%s/generate?" + fields)
 source.onopen = () => opened++
 source.onmessage = event => { if (event.data != "[DONE]") text += JSON.parse(event.data).text }
 source.onerror = () => { ended = source.readyState == EventSource.CLOSED }
@@ -142,7 +143,7 @@ def test_guidellm(public: Server, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here, and apt could not bring it")
 def test_a_browsers_event_source(public: Server, tmp_path: Path) -> None:
-    """It connects again when the stream ends; being told that this was all, it stays closed."""
+    """It connects again when the stream ends; answered 204, it stays closed."""
     page = tmp_path / "page.html"
     page.write_text(PAGE % f"http://127.0.0.1:{public.port}")
     seen = visit(page, ready="ended", ask=("text", "opened"))

@@ -1,17 +1,10 @@
 """POST /generate on both engines: the answer, the stream, sampling, stops, limits."""
 
-from typing import Any
-
 import pytest
 from tokenizers import Tokenizer
 
+from tests.serving.library import LENGTH, greedy
 from tests.serving.server_process import TINY, Server
-
-LENGTH = 48
-
-
-def greedy(prompt: str, **more: Any) -> dict[str, Any]:
-    return {"prompt": prompt, "max_length": LENGTH, "temperature": 0, **more}
 
 
 def test_the_answer(server: Server) -> None:

@@ -26,8 +26,11 @@ TAG = f"test-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
 IMAGE = f"localhost/greenlight-serving:{TAG}"
 LIMIT_MB = 900
 WITHOUT_BYTECODE = """
-import os, sys, greenlight.serving.server, greenlight.serving.admission, greenlight.serving.worker, greenlight.models.hub, google.cloud.storage
-print([name for name, module in sys.modules.items() if getattr(module, "__cached__", None) and not os.path.exists(module.__cached__)])
+import os, sys
+import greenlight.serving.server, greenlight.serving.admission, greenlight.serving.engine_worker
+import greenlight.models.hub, google.cloud.storage
+cached = {name: getattr(module, "__cached__", None) for name, module in sys.modules.items()}
+print([name for name, path in cached.items() if path and not os.path.exists(path)])
 """
 # the image's folders of our code, and where they lie in it
 COPIED = re.compile(r"^COPY (\S+) /(app/\S+)$", re.M)

@@ -31,14 +31,14 @@ async def soak(port: int, first: int, last: int) -> Counter[str]:
         for number in numbers:
             draw = random.Random(number)
             reader, writer = connection or await asyncio.open_connection("127.0.0.1", port)
-            wish: dict[str, Any] = {
+            fields: dict[str, Any] = {
                 "prompt": f"What is {number}?",
                 "max_length": draw.randint(1, LONGEST),
                 "stream": True,
                 "ignore_eos": True,
                 "temperature": number % 2,
             }
-            body = json.dumps(wish).encode()
+            body = json.dumps(fields).encode()
             writer.write(
                 b"POST /generate HTTP/1.1\r\nHost: soak\r\nContent-Length: %d\r\n\r\n%b"
                 % (len(body), body)
@@ -53,7 +53,7 @@ async def soak(port: int, first: int, last: int) -> Counter[str]:
             whole = (
                 answer.startswith(b"HTTP/1.1 200")
                 and b"data: [DONE]" in answer
-                and b'"completion_tokens":%d}' % wish["max_length"] in answer
+                and b'"completion_tokens":%d}' % fields["max_length"] in answer
             )
             outcomes["whole" if whole else answer[:200].decode(errors="replace")] += 1
             connection = reader, writer

@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +15,8 @@ from typing import Any
 import pytest
 
 from greenlight.serving.engines.registry import by_preference
+from tests.serving.library import LENGTH, PROMPTS, ask_library, greedy
 from tests.serving.server_process import LONG, ROOT, TINY, Server, alive, eventually
-from tests.serving.test_generate import LENGTH, PROMPTS, REFERENCE, greedy
 
 PYTHON = ROOT / ".venv-vllm/bin/python"
 PLACES = 8
@@ -57,20 +56,7 @@ def doomed() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def expected() -> list[str]:
     """What transformers says to PROMPTS."""
-    command = [
-        sys.executable,
-        "-c",
-        REFERENCE["transformers"],
-        str(TINY),
-        str(LENGTH),
-        json.dumps(PROMPTS),
-    ]
-    environment = {"OMP_NUM_THREADS": "1", "PATH": "", "HF_HUB_OFFLINE": "1"}
-    output = subprocess.run(
-        command, check=True, capture_output=True, text=True, cwd=ROOT, env=environment
-    ).stdout
-    texts: list[str] = json.loads(output.splitlines()[-1])
-    return texts
+    return [each.text for each in ask_library("transformers", TINY, {})]
 
 
 def descendants(pid: int) -> list[int]:

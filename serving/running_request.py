@@ -1,9 +1,8 @@
-"""One generated text from admission to its last piece, whichever API asked for it."""
+"""One request from admission to the last piece of its text, whichever API asked for it."""
 
 import time
 from collections.abc import AsyncGenerator
 
-from greenlight.serving.api import ApiError, Chunk
 from greenlight.serving.detokenizer import TextStream
 from greenlight.serving.engine_process import (
     EngineFailedError,
@@ -11,6 +10,7 @@ from greenlight.serving.engine_process import (
     RequestRefusedError,
     TokenStream,
 )
+from greenlight.serving.http_schemas import ApiError, Chunk
 from greenlight.serving.metrics import Metrics
 
 
@@ -18,7 +18,7 @@ class AbandonedError(Exception):
     """Nobody waits for this text any more."""
 
 
-class Generation:
+class RunningRequest:
     """Reads a request's tokens and gives pieces of text.
 
     Attributes:
@@ -100,11 +100,11 @@ class Generation:
         self._end(AbandonedError())
 
     def cut(self, reason: str) -> None:
-        """End with an error that the client is told."""
+        """End with an error that the client gets."""
         self._end(ApiError(503, reason, "service_unavailable", code="shutting_down"))
 
     def expire(self, seconds: float) -> None:
-        """It has taken too long: end with an error that the client is told."""
+        """It has taken too long: end with an error that the client gets."""
         self._end(
             ApiError(
                 408,

@@ -1,4 +1,4 @@
-"""The engine's own process: drains commands, steps, and sends one packed message a step for all
+"""The engine's own process: drains commands, steps, and sends one packed message per step for all
 requests.
 
 Both directions of the socket carry lines of JSON, each a list that begins with its kind.
@@ -143,7 +143,7 @@ def main(fd: int, parent: int, config: EngineConfig) -> int:
         Worker(engine, link).run()
     except (BrokenPipeError, ConnectionResetError):
         return 0
-    except Exception as error:  # whatever it is, the requests in flight must hear of it
+    except Exception as error:  # whatever it is, the requests in flight must get an error
         send(link, ["fault", f"{type(error).__name__}: {error}", traceback.format_exc()])
         return FAULT_EXIT
     return 0

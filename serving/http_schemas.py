@@ -1,4 +1,4 @@
-"""What goes over the wire: request schemas, answers, events, and errors in OpenAI's shape."""
+"""Schemas of requests, answers, events, and errors in OpenAI's shape."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar
@@ -13,7 +13,7 @@ Stops = StopString | Annotated[list[StopString], Field(max_length=16)]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class TextRequest:
     """One text to generate, whichever API asked for it. None stands for the server's default.
 
     Attributes:
@@ -45,7 +45,7 @@ class GenerateRequest(BaseModel):
         None,
         ge=1,
         le=1_000_000,
-        description="New tokens at most. DEFAULT_MAX_LENGTH when left out.",
+        description="Maximum number of new tokens. DEFAULT_MAX_LENGTH when left out.",
     )
     temperature: float | None = Field(
         None, ge=0, le=2, description="0 is greedy. DEFAULT_TEMPERATURE when left out."
@@ -56,16 +56,18 @@ class GenerateRequest(BaseModel):
     top_p: float | None = Field(None, gt=0, le=1)
     top_k: int | None = Field(None, ge=0, le=1_000_000, description="0 is off.")
     seed: int | None = Field(
-        None, ge=0, lt=2**63, description="Drawn for each request when left out."
+        None, ge=0, lt=2**63, description="Seed of the sampling. Random when left out."
     )
-    stop: Stops | None = Field(None, description="Text ends before the first of these.")
+    stop: Stops | None = Field(None, description="The text ends before the first of these strings.")
     ignore_eos: bool | None = Field(
         False,
-        description="Go on after the model's end token: makes the lengths of a benchmark equal.",
+        description=(
+            "Go on after the model's end token, so that a benchmark's texts are equally long."
+        ),
     )
 
-    def order(self, streaming_mode: bool) -> Order:
-        return Order(
+    def text_request(self, streaming_mode: bool) -> TextRequest:
+        return TextRequest(
             prompt=self.prompt,
             max_new_tokens=self.max_length,
             temperature=self.temperature,
@@ -114,13 +116,13 @@ class VersionResponse(BaseModel):
 
 
 class ApiError(Exception):
-    """An error that the client is told.
+    """An error that the client gets as its answer.
 
     Args:
         status: HTTP status.
         kind: `type` of OpenAI's shape, and the label of the error counter.
         param: the field that is at fault.
-        retry_after: seconds after which trying again makes sense.
+        retry_after: seconds after which a retry makes sense.
     """
 
     def __init__(
@@ -206,7 +208,7 @@ def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
 
 
 class Events(Protocol):
-    """How an API writes a generated text: as events, or whole. One object a request."""
+    """How an API writes a generated text: as events, or whole. One object per request."""
 
     def piece(self, chunk: Chunk) -> bytes: ...
     def last(self, finish_reason: str, prompt_tokens: int, completion_tokens: int) -> bytes: ...
@@ -250,8 +252,8 @@ class GenerateEvents:
 
 
 class BrowserEvents(GenerateEvents):
-    """The same for a browser's EventSource, which connects again when a stream ends. With an id in
-    its events it then says so, and can be told to stop.
+    """The same for a browser's EventSource, which connects again when a stream ends. Because its
+    events have an id, it then sends that id, and is answered 204, which stops it.
     """
 
     def piece(self, chunk: Chunk) -> bytes:
