@@ -1,5 +1,5 @@
-"""A real headless Chromium, driven through its DevTools protocol: opens one page and reports what the
-page did.
+"""A real headless Chromium, driven through its DevTools protocol: opens one page and reports what
+the page did.
 """
 
 import asyncio

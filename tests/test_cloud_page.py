@@ -42,7 +42,7 @@ def test_commands_take_these_options(line: str) -> None:
 
 
 def test_variables_are_read() -> None:
-    from greenlight.pipelines.runners.kubeflow import TOKEN
+    from greenlight.pipelines.runners.kubeflow_api import TOKEN
     from greenlight.pipelines.runners.settings import CloudOptions
     from greenlight.resolve.parameters import Parameters
 

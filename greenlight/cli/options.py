@@ -67,7 +67,7 @@ def takes(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=defaults.get(name, info.default),
-                annotation=Annotated[  # type: ignore[valid-type]
+                annotation=Annotated[
                     info.annotation,
                     typer.Option(
                         help=info.description,

@@ -61,9 +61,9 @@ def work(folder: str, result: str) -> None:
     """Runs in a process of its own: load, warm up, decode."""
     from greenlight.serving.__main__ import engine_config
     from greenlight.serving.artifact import Artifact
+    from greenlight.serving.engine_worker import warm_up
     from greenlight.serving.engines.base import load
     from greenlight.serving.settings import Settings
-    from greenlight.serving.engine_worker import warm_up
 
     artifact = Artifact.open(folder)
     config = engine_config(

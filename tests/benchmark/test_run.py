@@ -279,14 +279,14 @@ def test_a_process_that_is_replaced_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     deployment, candidate, _ = deployed
-    from greenlight.benchmark import run
+    from greenlight.benchmark import run, versions
 
     pids = iter([1, 2])
-    real = run.read_versions
+    real = versions.read_versions
 
     def another_process(sides: Sequence[Side]) -> dict[str, dict[str, Any] | str]:
-        versions = real(sides)
-        return versions | {candidate.url: candidate.version() | {"pid": next(pids)}}
+        found = real(sides)
+        return found | {candidate.url: candidate.version() | {"pid": next(pids)}}
 
     monkeypatch.setattr(run, "read_versions", another_process)
     result = run_benchmark(

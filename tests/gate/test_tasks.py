@@ -14,10 +14,11 @@ from greenlight.core.records import Evaluation, ObjectiveResult
 from greenlight.evaluate.answers import Answered, compared, write_both
 from greenlight.gate.calibration import judged_by
 from greenlight.gate.judge import judge, judge_quality
+from greenlight.gate.measurements import Samples
 from greenlight.gate.objectives import Gate, load_gate
 from greenlight.gate.power import planned
 from greenlight.gate.sentences import explain
-from greenlight.gate.verdict import Samples, judge_samples
+from greenlight.gate.verdict import judge_samples
 from tests.gate.artifacts import DEPLOYMENT, World, lenient_gate, make_artifacts
 
 ITEMS = 400
