@@ -16,7 +16,7 @@ and the time to the last byte (E2E) of both in milliseconds.
     --max-length   GREENLIGHT_MAX_LENGTH   output tokens of every request
 
 The step `benchmark` runs this same file headless with `--job FILE` (see generator.py), which then
-decides everything: warm-up, a planned number of throughput blocks, pairs, and a line for every
+decides everything: warm-up, a planned number of throughput windows, pairs, and a line for every
 request.
 """
 

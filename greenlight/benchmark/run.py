@@ -338,7 +338,7 @@ def _shortfall(jobs: list[Job], running: Generators, looks: StoppingRule | None)
     if (enough or pairs == planned) and blocks == planned_blocks:
         return ""
     return (
-        f"only {pairs} of {planned} pairs and {blocks} of {planned_blocks} throughput blocks"
+        f"only {pairs} of {planned} pairs and {blocks} of {planned_blocks} throughput windows"
         " were run"
     )
 

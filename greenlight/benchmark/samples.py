@@ -31,8 +31,8 @@ class Request:
 
     Attributes:
         phase: `throughput` or `pairs`. Warm-up requests are not kept.
-        pair: number of the pair; in a throughput block of the pair of blocks.
-        block: number of the block: a run of pairs close in time, or a throughput block.
+        pair: number of the pair; in a throughput window of the pair of blocks.
+        block: number of the block: a run of pairs close in time, or a throughput window.
         order: 0 for the request of a pair (or block) that came first, 1 for the second.
         pod: name of the process or pod behind the endpoint, where it is known.
         prompt: number of the ask, the same for both requests of a pair. `asked`: output tokens that
@@ -77,7 +77,7 @@ class Request:
 
 @dataclass(slots=True)
 class Block:
-    """One throughput block as the generator ran it. `start` is when counting began, after
+    """One throughput window as the generator ran it. `start` is when counting began, after
     settling.
     """
 
@@ -192,7 +192,7 @@ class Collected:
 
 
 def count_blocks(blocks: Iterable[Block], requests: "pa.Table") -> list[CountedBlock]:
-    """Count the tokens of each throughput block by the time at which they arrived."""
+    """Count the tokens of each throughput window by the time at which they arrived."""
     import numpy as np
     import pyarrow.compute as pc
 

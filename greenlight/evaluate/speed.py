@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("greenlight.evaluate")
 
-CONCURRENCY = 8  # as the throughput blocks of a benchmark
+CONCURRENCY = 8  # as the throughput windows of a benchmark
 PROMPT_TOKENS = 16
 NEW_TOKENS = 64
 ROUNDS = 7

@@ -157,7 +157,7 @@ def relabelled(samples: Samples, gate: Gate, times: int, random: np.random.Gener
 
 
 def _equal_model(samples: Samples, gate: Gate, random: np.random.Generator) -> Samples:
-    """As many pairs and throughput blocks as the gate measures, drawn by block, each with its
+    """As many pairs and throughput windows as the gate measures, drawn by block, each with its
     colors changed or not.
     """
     found = samples.need("requests", samples.pairs)
@@ -189,7 +189,7 @@ def _equal_model(samples: Samples, gate: Gate, random: np.random.Generator) -> S
 def _equal_counts(
     samples: Samples, found: Pairs, failed: dict[str, int], pairs: int, random: np.random.Generator
 ) -> dict[str, tuple[int, int]]:
-    """Failures of the drawn pairs, and of as many requests of throughput blocks to a pair as were
+    """Failures of the drawn pairs, and of as many requests of throughput windows to a pair as were
     measured, failing as often as those did.
     """
     counts = samples.need("errors", samples.counts)

@@ -193,7 +193,7 @@ def read_flips(folder: Path, evaluation: Evaluation) -> Floats | None:
 
 
 def read_pairs(folder: Path, result: BenchmarkResult) -> tuple[Pairs, Counts]:
-    """The paired requests, and the failed ones among all requests, those of the throughput blocks
+    """The paired requests, and the failed ones among all requests, those of the throughput windows
     included.
     """
     pairs, counts = pairs_of(
@@ -277,7 +277,7 @@ def pairs_of(requests: pa.Table, against_live: bool) -> tuple[Pairs, Counts]:
 
 
 def read_rates(folder: Path, result: BenchmarkResult) -> dict[str, Floats]:
-    """Output tokens a second of the throughput blocks by role; element i of both is the i-th pair
+    """Output tokens a second of the throughput windows by role; element i of both is the i-th pair
     of blocks.
     """
     return rates_of(_read(folder / BLOCKS, result.blocks_digest), result.live is not None)

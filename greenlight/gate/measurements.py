@@ -40,8 +40,8 @@ class Samples:
     """Samples by their source. A source that cannot be used is None, and `missing` says why.
 
     Attributes:
-        counts: by role, failed requests and all, those of the throughput blocks included.
-        rates: by role, output tokens a second of the throughput blocks.
+        counts: by role, failed requests and all, those of the throughput windows included.
+        rates: by role, output tokens a second of the throughput windows.
         prices: by role, USD an hour of all its servers.
         missing: by source, why there is nothing.
         doubt: why the benchmark can speak against a candidate, but not for it: it is not what the
@@ -231,7 +231,7 @@ def _prices(result: BenchmarkResult) -> dict[str, float] | None:
 def _missing_blocks(found: int, gate: Gate) -> str:
     wanted = gate.benchmark.throughput_blocks
     return (
-        f"the benchmark has {found} pairs of throughput blocks, the gate asks for {wanted}"
+        f"the benchmark has {found} pairs of throughput windows, the gate asks for {wanted}"
         if found < wanted
         else ""
     )

@@ -17,7 +17,7 @@ MIN_TAIL_PAIRS = 5
 p90 needs 50.
 """
 MIN_BLOCK_PAIRS = 3
-"""Pairs of throughput blocks below which a t interval is too wide to decide anything."""
+"""Pairs of throughput windows below which a t interval is too wide to decide anything."""
 MIN_ITEMS = 20
 """Items of tasks below which the approximation of their bound is too rough."""
 
@@ -46,7 +46,7 @@ class Objective(BaseModel):
     slo: Number | None = Field(
         None,
         gt=0,
-        description="Of over_slo: the seconds that a request should not take longer than.",
+        description="Only with statistic over_slo: the seconds that a request may take.",
     )
     scope: Scope = Field(
         "absolute",
@@ -54,8 +54,12 @@ class Objective(BaseModel):
             "absolute: the value itself. vs_live: as ratio to, or difference from, the live color."
         ),
     )
-    max: Number | None = Field(None, description="Limit for what must not be larger.")
-    min: Number | None = Field(None, description="Limit for what must not be smaller.")
+    max: Number | None = Field(
+        None, description="Upper limit, which the confidence bound must not exceed."
+    )
+    min: Number | None = Field(
+        None, description="Lower limit, which the confidence bound must not fall below."
+    )
     better_by: Number | None = Field(
         None,
         gt=0,
@@ -64,8 +68,12 @@ class Objective(BaseModel):
             "Instead of a limit, for ratios to live: 0.1 means at least 10% better than live."
         ),
     )
-    confidence: Confidence = Field(description="One-sided. The gate's when left out.")
-    name: str = Field("", description="As tables show it. Made from the rest when left out.")
+    confidence: Confidence = Field(
+        description="One-sided confidence of its bound. The gate's when left out."
+    )
+    name: str = Field(
+        "", description="Name in tables and sentences. Made from the other keys when left out."
+    )
 
     @property
     def kind(self) -> MetricKind:

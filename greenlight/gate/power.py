@@ -101,7 +101,7 @@ def plan(
 
     Args:
         noises: measured ones, by `Objective.phrase`. Others are typical.
-        requests: of a color, those of the throughput blocks included. None: at least one for each
+        requests: of a color, those of the throughput windows included. None: at least one for each
             user in a block.
     """
     size = gate.benchmark

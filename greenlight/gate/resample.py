@@ -2,7 +2,7 @@
 bootstrap, beside the bounds that the gate judged.
 
 The gate finds its bounds by tests (`greenlight.stats.latencies`), without resampling. This
-resamples what it takes as independent: whole blocks of pairs, pairs of throughput blocks, whole
+resamples what it takes as independent: whole blocks of pairs, pairs of throughput windows, whole
 documents (Efron and Tibshirani 1993, chapter 8). It decides nothing; a bound far from the tail of
 its bootstrap is a reason to look at the samples.
 """
@@ -47,7 +47,7 @@ def bootstrap(
         raise InputError(
             "run", "", "measured only one endpoint: there is no live color to compare with"
         )
-    for name, frame in (("pairs", pairs), ("throughput blocks", blocks), ("documents", documents)):
+    for name, frame in (("pairs", pairs), ("throughput windows", blocks), ("documents", documents)):
         if frame.empty:
             raise InputError("run", "", f"left no {name}; take one that came to a decision")
     judged = pairs[pairs["judged"]] if pairs["judged"].any() else pairs

@@ -65,7 +65,7 @@ def broken(objective: Objective, value: float, opposite: float, look: str) -> st
 SOURCES = {
     "requests": "the paired requests",
     "errors": "all requests of the benchmark",
-    "blocks": "the throughput blocks",
+    "blocks": "the throughput windows",
     "documents": "the documents of the evaluation",
     "tasks": "the items of its tasks",
 }

@@ -109,7 +109,7 @@ def test_an_error_rate_is_shown_by_the_planned_pairs(failing: float) -> None:
 
 def test_throughput_is_planned_in_blocks() -> None:
     need = alone("{metric: output_tokens_per_second, scope: vs_live, min: 0.95}", 0.03)
-    assert (need.unit, need.budget, need.enough) == ("throughput blocks", 12, True)
+    assert (need.unit, need.budget, need.enough) == ("throughput windows", 12, True)
     random = np.random.default_rng(3)
     ratios = random.normal(0, 0.03, (2000, need.needed))
     # Student's t, 7 degrees of freedom at most
@@ -139,7 +139,7 @@ def test_a_gate_says_what_it_cannot_see() -> None:
         "p50 of ITL, p50 of E2E at best to be at most 1.15x live, and 1.05x live takes 739 pairs"
         in blind
     )
-    assert "at least 0.91x live, and 0.95x live takes 9 throughput blocks" in blind
+    assert "at least 0.91x live, and 0.95x live takes 9 throughput windows" in blind
     (sighted,) = cannot_see(load_gate("default"))
     assert sighted.startswith("What it can see: at typical noise, its 2,400 pairs")
     assert (
