@@ -342,7 +342,7 @@ def backtest(
 
 def resample(frames: Frames, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
     """How far the estimate of each objective would have moved with other samples: a bootstrap of
-    whole blocks of pairs, pairs of throughput blocks and whole documents.
+    whole blocks of pairs, pairs of throughput windows and whole documents.
 
     Returns a row per draw and a column per objective, in the unit of its limit.
 

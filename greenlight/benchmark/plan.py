@@ -29,7 +29,7 @@ class Plan(BaseModel):
     while the other color works, and the slower one would slow both. Where each color has machines
     of its own, more users make the run shorter.
 
-    A block of pairs is what the gate resamples. A throughput block is another thing: a stretch of
+    A block of pairs is what the gate resamples. A throughput window is another thing: a stretch of
     full load on one color, in which its output tokens are counted.
     """
 
@@ -59,14 +59,14 @@ class Plan(BaseModel):
         8,
         ge=1,
         le=1000,
-        description="Number of users that load one color in a throughput block.",
+        description="Number of users that load one color in a throughput window.",
     )
     throughput_blocks: Count = Field(
         5,
         ge=0,
         le=10_000,
         description=(
-            "Number of pairs of throughput blocks: full load on one color, then on the other, in"
+            "Number of pairs of throughput windows: full load on one color, then on the other, in"
             " random order."
         ),
     )
@@ -74,7 +74,7 @@ class Plan(BaseModel):
         2.0,
         gt=0,
         le=3600,
-        description="Seconds of each throughput block in which output tokens are counted.",
+        description="Seconds of each throughput window in which output tokens are counted.",
     )
     settle_seconds: Number = Field(
         0.25,
@@ -96,7 +96,7 @@ class Plan(BaseModel):
         ge=1,
         le=1_000_000,
         description=(
-            "Output tokens per request of a throughput block: as long as answers usually are."
+            "Output tokens per request of a throughput window: as long as answers usually are."
         ),
     )
     timeout: Number = Field(

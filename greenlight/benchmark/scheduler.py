@@ -1,4 +1,4 @@
-"""The phases of a benchmark inside a load generator: warm-up, throughput blocks, pairs. Runs under
+"""The phases of a benchmark inside a load generator: warm-up, throughput windows, pairs. Runs under
 Locust, hence gevent.
 """
 

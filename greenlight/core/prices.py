@@ -53,7 +53,7 @@ class PriceTable(BaseModel):
             raise InputError(
                 "machine",
                 machine,
-                f"its price is not known; {nearest(name, self.machines)}. Give the USD an hour"
+                f"its price is not known; {nearest(name, self.machines)}. Give the USD per hour"
                 " instead",
             )
         return self.machines[name].spot if machine.endswith(SPOT) else self.machines[name].hour

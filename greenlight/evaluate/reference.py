@@ -234,7 +234,7 @@ def _write_tables(
     folder: Path, texts: list[str], documents: list[Document], reader: Reader, kept: Kept
 ) -> None:
     """A row per document, with its ids as they are scored and as the tokenizer gives them; and a
-    row a token.
+    row per token.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

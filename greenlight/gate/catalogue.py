@@ -36,7 +36,7 @@ class RatioOfSums:
 Estimator = RatioOfSums | Literal["tail", "items", "latency", "share", "rate", "cost"]
 """`tail`: the 99th percentile over tokens, clustered by document. `items`: paired differences of
 answers. `latency`: order statistics and means of paired requests. `share`: proportions. `rate`:
-means and ratios over throughput blocks; `cost`: the same of their price.
+means and ratios over throughput windows; `cost`: the same of their price.
 """
 
 
@@ -46,7 +46,7 @@ class MetricKind:
 
     Attributes:
         label: as sentences, tables and charts name it.
-        source: which samples it comes from: paired requests, throughput blocks, counts of failed
+        source: which samples it comes from: paired requests, throughput windows, counts of failed
             requests, scored documents, or items of tasks.
         estimator: what measures it, and its bounds.
         unit: of its absolute value.

@@ -50,11 +50,11 @@ def _error_rate(objective: Objective, samples: Samples, confidence: float) -> Me
 
 
 def _rate(objective: Objective, samples: Samples, confidence: float) -> Measure:
-    """Output tokens per second of the throughput blocks, or what they cost."""
+    """Output tokens per second of the throughput windows, or what they cost."""
     rates = samples.need("blocks", samples.rates)
     if len(rates["candidate"]) < MIN_BLOCK_PAIRS:
         raise NoEvidenceError(
-            f"there are {len(rates['candidate'])} throughput blocks, and {MIN_BLOCK_PAIRS} are"
+            f"there are {len(rates['candidate'])} throughput windows, and {MIN_BLOCK_PAIRS} are"
             " needed"
         )
     if objective.kind.estimator == "cost":
@@ -64,7 +64,7 @@ def _rate(objective: Objective, samples: Samples, confidence: float) -> Measure:
     live = _live(rates)
     if (live <= 0).any():
         raise NoEvidenceError(
-            "live gave no output in a throughput block: there is nothing to compare with"
+            "live gave no output in a throughput window: there is nothing to compare with"
         )
     return Interval(lambda at: estimates.rate_ratio(rates["candidate"], live, at), confidence)
 
@@ -76,7 +76,7 @@ def _costs(
     if prices is None:
         raise NoEvidenceError("the workload names no price_per_hour")
     if any((values <= 0).any() for values in rates.values()):
-        raise NoEvidenceError("a color gave no output in a throughput block: that has no price")
+        raise NoEvidenceError("a color gave no output in a throughput window: that has no price")
     return {role: cost_per_million_tokens(prices[role], values) for role, values in rates.items()}
 
 

@@ -204,7 +204,7 @@ def _doubt(result: BenchmarkResult, gate: Gate) -> str:
         )
     if result.block_tokens != plan.block_tokens:
         return (
-            f"the throughput blocks ran with {result.block_tokens} tokens per request, the gate"
+            f"the throughput windows ran with {result.block_tokens} tokens per request, the gate"
             f" asks for {plan.block_tokens}"
         )
     return ""

@@ -58,7 +58,8 @@ class Need:
 
     Attributes:
         noise: see above. `measured`: by `greenlight gate calibrate`; else the typical value.
-        needed: pairs of requests, throughput blocks, or for the error rate requests per color, with
+        needed: pairs of requests, throughput windows, or for the error rate requests per color,
+            with
             which an equal model passes as often as planned.
         budget: what the gate measures of them.
         resolvable: the limit nearest to "equal" that the budget can show. In the objective's own
@@ -78,7 +79,7 @@ class Need:
 
     @property
     def unit(self) -> str:
-        return {"blocks": "throughput blocks", "errors": "requests per color"}.get(
+        return {"blocks": "throughput windows", "errors": "requests per color"}.get(
             self.objective.kind.source, "pairs"
         )
 

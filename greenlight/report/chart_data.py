@@ -32,7 +32,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class ThroughputBlock:
-    """What one color gave in one throughput block. `start` is in seconds after the first block."""
+    """What one color gave in one throughput window. `start` is in seconds after the first block."""
 
     role: str
     pair: int

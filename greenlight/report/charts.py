@@ -259,7 +259,7 @@ def latency_chart(curves: dict[str, Curve], colors: dict[str, str]) -> Figure:
 def throughput_chart(
     blocks: list[ThroughputBlock], colors: dict[str, str], switched: float | None = None
 ) -> Figure:
-    """Output tokens per second in each throughput block, in the order in which they ran.
+    """Output tokens per second in each throughput window, in the order in which they ran.
 
     Args:
         switched: when the traffic moved, seconds after the first block. Drawn where it was, or at

@@ -65,7 +65,7 @@ class Frames:
             `judged` (bool: the look that decided had it), and for each of ttft, itl, longest_gap
             and e2e `…_candidate`, `…_live` (s; infinite for a failed request, as the gate has it)
             and `…_ratio` (candidate / live).
-        blocks: a row per throughput block: the columns of
+        blocks: a row per throughput window: the columns of
             `greenlight.benchmark.samples.CountedBlock` (`role`, `pair`, `seconds`, `output_tokens`,
             `tokens_per_second`, …), and `at` (s after the first).
         documents: a row per document of the evaluation: `tokens`, `bytes`, `nll_baseline`,

@@ -59,13 +59,13 @@ def draw_latency(frames: "Frames", metric: LatencyMetric) -> "go.Figure | None":
 
 
 def draw_throughput(frames: "Frames") -> "go.Figure | None":
-    """Output tokens per second of each throughput block, in the order in which they ran. None:
+    """Output tokens per second of each throughput window, in the order in which they ran. None:
     there was no block.
     """
     if frames.run is None or frames.samples is None or not frames.samples.blocks:
         return None
     figure = throughput_chart(frames.samples.blocks, colors_of(frames.run))
-    return _draw(figure, "Output tokens/s of each throughput block")
+    return _draw(figure, "Output tokens/s of each throughput window")
 
 
 def _draw(figure: Figure, title: str = "") -> "go.Figure":

@@ -182,7 +182,7 @@ def _charts(run: RunRecords, samples: Samples | None) -> dict[str, Chart]:
     if samples and samples.blocks:
         rows = section_load.block_rows(samples.blocks)
         words = (
-            "Output tokens per second in each throughput block; the ratios candidate to live are "
+            "Output tokens per second in each throughput window; the ratios candidate to live are "
             + ", ".join(str(row.cells[2]) for row in rows)
         )
         moved = (

@@ -107,7 +107,7 @@ def failures_of(run: RunRecords) -> str:
         else ""
     )
     return (
-        f"Of all requests, those of the throughput blocks included, {' and '.join(parts)}"
+        f"Of all requests, those of the throughput windows included, {' and '.join(parts)}"
         f" failed.{infinite}"
     )
 

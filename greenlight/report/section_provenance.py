@@ -61,7 +61,7 @@ def provenance_of(run: RunRecords) -> Iterator[Group]:
             ("Seed", str(benchmark.seed)),
             (
                 "Output tokens per request",
-                f"{benchmark.max_tokens} in pairs, {benchmark.block_tokens} in throughput blocks",
+                f"{benchmark.max_tokens} in pairs, {benchmark.block_tokens} in throughput windows",
             ),
             ("Samples", benchmark.samples_uri or formats.MISSING),
         ]

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # up.sh STATE [IMAGE.tar ...] - start a real Kubernetes of one node in a network namespace of its own. Must be root.
 #
-#   STATE      folder for its data, logs and kubeconfig; one a cluster, its path short enough for unix sockets
+#   STATE      folder for its data, logs and kubeconfig; one per cluster, its path short enough for unix sockets
 #   IMAGE.tar  OCI archives to import into the node
 #
 # Control plane, node, pods and the clients all live in that namespace: the interfaces, routes, firewall and ports of the

@@ -195,7 +195,7 @@ class CalibratedObjective(Part):
     needed: int | None = Field(
         None,
         description=(
-            "Pairs, throughput blocks or requests per color with which an equal model passes as"
+            "Pairs, throughput windows or requests per color with which an equal model passes as"
             " planned."
         ),
     )

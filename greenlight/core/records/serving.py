@@ -92,7 +92,7 @@ class ColorSummary(Part):
     )
     output_tokens: int
     output_tokens_per_second: float = Field(
-        description="Output rate in the throughput blocks, at `concurrency`; median of the blocks."
+        description="Output rate in the throughput windows, at `concurrency`; median of the blocks."
     )
     ttft: LatencySummary | None = Field(None, description="Time to first token.")
     itl: LatencySummary | None = Field(
@@ -143,7 +143,7 @@ class GeneratorHealth(Part):
 
 class BenchmarkResult(Record):
     """Candidate and live measured side by side. `requests.parquet` holds a row per
-    request, `blocks.parquet` a row per throughput block.
+    request, `blocks.parquet` a row per throughput window.
     """
 
     complete: bool
@@ -158,7 +158,7 @@ class BenchmarkResult(Record):
             " them."
         )
     )
-    block_tokens: int = Field(description="Output tokens of each request in a throughput block.")
+    block_tokens: int = Field(description="Output tokens of each request in a throughput window.")
     seed: int
     seconds: float
     stopped_at: int = Field(

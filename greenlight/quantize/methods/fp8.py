@@ -1,5 +1,5 @@
-"""FP8 (E4M3, arXiv:2209.05433) through llm-compressor: weights of 8 bits a channel, activations of
-8 bits per token, scaled as they come. No calibration.
+"""FP8 (E4M3, arXiv:2209.05433) through llm-compressor: weights of 8 bits per channel, activations
+of 8 bits per token, scaled as they come. No calibration.
 """
 
 from typing import Any

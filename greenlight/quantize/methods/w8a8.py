@@ -1,4 +1,4 @@
-"""SmoothQuant (arXiv:2211.10438), then GPTQ, through llm-compressor: weights of 8 bits a channel,
+"""SmoothQuant (arXiv:2211.10438), then GPTQ, through llm-compressor: weights of 8 bits per channel,
 activations of 8 bits per token, scaled as they come (W8A8).
 
 Both factors of a matrix product are integers, which vLLM multiplies as such; transformers computes
