@@ -187,4 +187,4 @@ $(UV):
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .cache/checkov
 	$(UV) pip install --quiet --python .cache/checkov/bin/python checkov==3.3.30 || true
 
-.PHONY: bake-study base bench-load bench-quantize bench-reference bench-serving bench-serving-scale bootstrap chaos clean demo destroy docs down format gate-study help image image-components image-gpu install kubernetes lint loadtest mirror notebooks packages run test test-cluster test-docs test-environments test-packaging test-serving test-terraform test-tools test-unit tiny vllm
+.PHONY: bake-study base bench-load bench-quantize bench-reference bench-serving bench-serving-scale bootstrap chaos clean demo destroy docs down format gate-study help image image-components image-gpu install kubernetes lint loadtest mirror notebooks packages report-picture run test test-cluster test-docs test-environments test-packaging test-serving test-terraform test-tools test-unit tiny vllm
