@@ -37,8 +37,8 @@ from benchmarks.serving.rounds import (
 )
 from benchmarks.serving.table import client_us, print_bench, print_tables
 from greenlight.core.errors import GreenlightError
-from greenlight.serving.__main__ import engine_config
 from greenlight.serving.artifact import Artifact
+from greenlight.serving.engine_config import engine_config
 from greenlight.serving.engines.registry import ENGINES
 from greenlight.serving.settings import Settings
 

@@ -21,9 +21,9 @@ from benchmarks.serving.contenders import NEW_TOKENS
 from benchmarks.serving.model import CACHE, prompts
 from benchmarks.serving.process import MeasuredProcess
 from greenlight.core.errors import GreenlightError
-from greenlight.serving.__main__ import engine_config
 from greenlight.serving.artifact import Artifact
 from greenlight.serving.detokenizer import Vocabulary
+from greenlight.serving.engine_config import engine_config
 from greenlight.serving.engine_worker import warm_up
 from greenlight.serving.engines.base import Engine, Request, load
 from greenlight.serving.settings import Settings

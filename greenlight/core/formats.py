@@ -6,7 +6,6 @@ from greenlight.core.records import ObjectiveResult
 
 MISSING = "–"
 NBSP = "\u00a0"  # keeps a number and its unit on one line
-SHARES = ("error_rate", "top1_agreement", "task_accuracy_drop")
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -63,14 +62,14 @@ def size(count: float) -> str:
 
 
 def quantity(value: float | None, unit: str) -> str:
-    """A value with its unit: seconds in whatever of ms, s and min suits, shares (unit %) and their
-    differences (unit points) in hundredths.
+    """A value with its unit: seconds in whatever of ms, s and min suits, shares (unit share) and
+    their differences (unit points) in hundredths.
     """
     if value is None:
         return MISSING
     if unit == "s":
         return duration(value)
-    if unit == "%":
+    if unit == "share":
         return percent(value, 2)
     if unit == "points":
         return f"{100 * value:+.2f}{NBSP}points"
@@ -84,8 +83,8 @@ def quantity(value: float | None, unit: str) -> str:
 
 def measured(objective: ObjectiveResult, value: float | None) -> str:
     """A value of an objective, with its unit."""
-    share = objective.metric in SHARES and objective.scope == "absolute"
-    return quantity(value, "%" if share else objective.unit)
+    share = not objective.unit and objective.comparison.endswith("%")
+    return quantity(value, "share" if share else objective.unit)
 
 
 def short(digest: str, length: int = 12) -> str:

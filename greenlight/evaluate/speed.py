@@ -59,8 +59,8 @@ def measure_speed(artifact: Path | str) -> Speed:
 
 def work(folder: str, result: str) -> None:
     """Runs in a process of its own: load, warm up, decode."""
-    from greenlight.serving.__main__ import engine_config
     from greenlight.serving.artifact import Artifact
+    from greenlight.serving.engine_config import engine_config
     from greenlight.serving.engine_worker import warm_up
     from greenlight.serving.engines.base import load
     from greenlight.serving.settings import Settings

@@ -4,7 +4,6 @@ judges is named by its catalogue; what only a report shows is named here.
 
 from typing import NamedTuple
 
-from greenlight.core.formats import SHARES
 from greenlight.gate.catalogue import METRICS, MetricKind
 
 
@@ -12,7 +11,7 @@ class MetricLabel(NamedTuple):
     """How a metric is shown.
 
     Attributes:
-        unit: as `greenlight.core.formats.quantity` takes it; "%" for a share.
+        unit: as `greenlight.core.formats.quantity` takes it.
         meaning: what the metric is, as the end of a sentence.
     """
 
@@ -75,7 +74,7 @@ def quality_label(metric: str) -> MetricLabel:
     if metric not in METRICS:
         return MetricLabel(metric, "", "")
     kind = METRICS[metric]
-    unit = "%" if metric in SHARES else kind.unit
+    unit = "share" if kind.is_share else kind.unit
     return MetricLabel(kind.label[:1].upper() + kind.label[1:], unit, MEANINGS.get(metric, ""))
 
 

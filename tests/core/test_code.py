@@ -64,7 +64,7 @@ MOVES = {
     "evaluate/speed.py": {"evaluate"},
     "evaluate/scorers.py": MODELS,
     # what serves it
-    "serving/app.py": {"evaluate", "release"},
+    "serving/app.py": {"release"},
     "serving/engines/openvino.py": {"evaluate", "release"},
     "rollout/kubernetes/manifests.py": {"release"},
     "rollout/local/processes.py": {"release"},

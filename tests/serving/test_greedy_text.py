@@ -13,8 +13,8 @@ from tokenizers import Tokenizer
 from greenlight.core.errors import InputError
 from greenlight.evaluate.golden import MARGIN
 from greenlight.evaluate.scorers import OpenVINOScorer
-from greenlight.serving.__main__ import engine_config
 from greenlight.serving.artifact import Artifact
+from greenlight.serving.engine_config import engine_config
 from greenlight.serving.engines.precision import OPENVINO_PROPERTIES
 from greenlight.serving.settings import Settings
 from tests.serving.library import LENGTH, PROMPTS, Greedy, ask_library, greedy
