@@ -2,6 +2,7 @@
 may do only what it needs.
 """
 
+import configparser
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 
 FOLDER = Path(__file__).parents[1] / ".github" / "workflows"
 WORKFLOWS = sorted(FOLDER.glob("*.yml"))
@@ -126,6 +128,17 @@ def test_scripts_take_nothing_into_their_text(path: Path) -> None:
     for job in load(path.name)["jobs"].values():
         for step in job["steps"]:
             assert "${{" not in step.get("run", ""), step
+
+
+@pytest.mark.parametrize("job", ["unit", "packaging"])
+def test_every_python_that_is_supported_is_tested(job: str) -> None:
+    setup = configparser.ConfigParser()
+    setup.read(FOLDER.parents[1] / "setup.cfg")
+    supported = SpecifierSet(setup["options"]["python_requires"])
+    expected = [f"3.{minor}" for minor in range(9, 20) if supported.contains(f"3.{minor}.1")]
+    found = load("ci.yml")["jobs"][job]
+    assert found["strategy"]["matrix"]["python"] == expected
+    assert found["env"]["PYTHON"] == "python${{ matrix.python }}", "make takes it from there"
 
 
 def test_secrets_are_those_that_are_documented() -> None:

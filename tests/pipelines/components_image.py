@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.cluster import inside_network
-from tests.serving.test_image import BASE, ROOT, output
+from tests.serving.test_image import BASE, ROOT, TAG, output
 
-IMAGE = "localhost/greenlight-components:test"
+IMAGE = f"localhost/greenlight-components:{TAG}"
 DOCKERFILE = ROOT / "Dockerfile.components"
 # on uv's disk, for links; away from checkouts, which people copy
 ENVIRONMENTS = Path.home() / ".cache/greenlight/components-image"

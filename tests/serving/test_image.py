@@ -2,6 +2,7 @@
 buildah and a base image are at hand.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -20,7 +21,9 @@ from tests.models.hub_server import HubServer
 from tests.serving.server_process import ROOT, TINY, Server
 
 BASE = "localhost/stand-in-python:bookworm"
-IMAGE = "localhost/greenlight-serving:test"
+# of this checkout: images are the machine's, and another checkout may be tested beside it
+TAG = f"test-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
+IMAGE = f"localhost/greenlight-serving:{TAG}"
 LIMIT_MB = 900
 WITHOUT_BYTECODE = """
 import os, sys, greenlight.serving.server, greenlight.serving.admission, greenlight.serving.worker, greenlight.models.hub, google.cloud.storage
