@@ -1,4 +1,4 @@
-"""A real headless Chromium, driven through its DevTools protocol: opens one page and tells what the
+"""A real headless Chromium, driven through its DevTools protocol: opens one page and reports what the
 page did.
 """
 

@@ -1,4 +1,4 @@
-"""A real object store for the tests: fake-gcs-server, built once a machine by
+"""A real object store for the tests: fake-gcs-server, built once per machine by
 tests/cluster/build.sh.
 
 Use it by importing the fixtures: `from tests.gcs import bucket, gcs_server`.

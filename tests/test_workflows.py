@@ -47,7 +47,7 @@ def test_there_are_these_workflows() -> None:
 
 @pytest.fixture(scope="module")
 def actionlint() -> Path:
-    """Built once a machine, from Go's module proxy, whose sums Go checks."""
+    """Built once per machine, from Go's module proxy, whose sums Go checks."""
     folder = Path.home() / ".cache" / "greenlight" / f"actionlint-{ACTIONLINT}"
     if not (folder / "actionlint").is_file():
         if not shutil.which("go"):

@@ -6,7 +6,7 @@
 # second call finds it in a few milliseconds, and needs no Go.
 #
 #   GREENLIGHT_CLUSTER_CACHE   where the binaries stay (default ~/.cache/greenlight/cluster)
-#   GREENLIGHT_BUILD_JOBS      packages to compile at once (default: one a core)
+#   GREENLIGHT_BUILD_JOBS      packages to compile at once (default: one per core)
 #
 # Ends with 3 where something is missing that it cannot install.
 set -euo pipefail

@@ -31,7 +31,7 @@ class Cluster:
 
     Attributes:
         kubeconfig: of a cluster administrator.
-        state: folder of our own cluster, with logs/; None for a cluster of somebody else.
+        state: folder of our own cluster, with logs/; None for one that is given.
     """
 
     kubeconfig: Path
@@ -44,8 +44,8 @@ class Cluster:
 
     @property
     def enter(self) -> list[str]:
-        """What to put before a command so that it runs inside: nothing for a cluster of somebody
-        else.
+        """What to put before a command so that it runs inside: nothing for a
+        cluster that is given.
         """
         return [] if self.state is None else ["nsenter", f"--net={self.network}", "--"]
 

@@ -1,4 +1,4 @@
-"""A real Kubernetes for the tests of this folder, started once a session when the first of them
+"""A real Kubernetes for the tests of this folder, started once per session when the first of them
 asks for it.
 """
 

@@ -30,7 +30,7 @@ def write_image(
 
     Args:
         files: content by path in the image; all are executable.
-        folders: empty folders; `/tmp` is everybody's.
+        folders: empty folders; `/tmp` may be written by every user.
         config: Entrypoint, Env, User and the like, as the OCI image specification has them.
     """
     layer = io.BytesIO()

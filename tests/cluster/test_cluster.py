@@ -117,9 +117,9 @@ def test_service_account_has_the_rights_of_its_roles_and_no_others(
     token = core.create_namespaced_service_account_token(
         "default", namespace, {"spec": {"expirationSeconds": 600}}
     ).status.token
-    account, nobody = (
+    account, unknown = (
         client.CoreV1Api(inside.client(token)),
-        client.CoreV1Api(inside.client("a-token-of-nobody")),
+        client.CoreV1Api(inside.client("a-token-that-nothing-issued")),
     )
 
     def status(call: Callable[[], Any]) -> int:
@@ -149,10 +149,10 @@ def test_service_account_has_the_rights_of_its_roles_and_no_others(
     )
     assert status(lambda: account.list_namespaced_secret(namespace)) == 403
     assert status(lambda: account.list_namespaced_pod("default")) == 403
-    assert status(lambda: nobody.list_namespaced_pod(namespace)) == 401
+    assert status(lambda: unknown.list_namespaced_pod(namespace)) == 401
 
 
-def test_pod_reaches_the_api_server_with_its_token_and_is_told_403(
+def test_pod_reaches_the_api_server_with_its_token_and_gets_403(
     inside: Cluster, namespace: str, volumes: dict, serving_image: str
 ) -> None:
     program = textwrap.dedent("""
@@ -173,7 +173,7 @@ def test_pod_reaches_the_api_server_with_its_token_and_is_told_403(
     assert logs.startswith("403 ") and f"system:serviceaccount:{namespace}:default" in logs
 
 
-def test_kubelet_answers_nobody_without_a_token(inside: Cluster) -> None:
+def test_kubelet_refuses_requests_without_a_token(inside: Cluster) -> None:
     inside.need_own()
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(

@@ -182,7 +182,7 @@ command_ apiserver kube-apiserver --etcd-servers=http://127.0.0.1:2379 --authori
   --kubelet-client-certificate="$STATE/certs/kubelet-client.crt" --kubelet-client-key="$STATE/certs/kubelet-client.key" \
   --service-account-issuer=https://kubernetes.default.svc \
   --service-account-signing-key-file="$STATE/certs/sa.key" --service-account-key-file="$STATE/certs/sa.pub"
-# The default limit of 20 requests a second delays the controllers by 4 s, while they make a service account each.
+# The default limit of 20 requests per second delays the controllers by 4 s, while each of them makes a service account.
 command_ controller-manager kube-controller-manager --kubeconfig="$STATE/kubeconfig" --leader-elect=false \
   --use-service-account-credentials=true --kube-api-qps=300 --kube-api-burst=600 --bind-address=127.0.0.1 --cert-dir="$STATE/certs" \
   --service-account-private-key-file="$STATE/certs/sa.key" --root-ca-file="$STATE/certs/apiserver.crt" \

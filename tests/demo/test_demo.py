@@ -39,7 +39,7 @@ def demo(stubs: tuple[Stub, Stub], request: pytest.FixtureRequest) -> Iterator[s
     """Its URL. The second parameter of a test says which color has no server."""
     pytest.importorskip("streamlit", reason="streamlit is not installed: make demo")
     blue, green = stubs
-    told = {
+    settings = {
         "BLUE": blue.url,
         "GREEN": getattr(request, "param", green.url),
         "LIVE": "green",
@@ -67,7 +67,7 @@ def demo(stubs: tuple[Stub, Stub], request: pytest.FixtureRequest) -> Iterator[s
     ]
     environment = (
         os.environ
-        | {f"GREENLIGHT_DEMO_{name}": value for name, value in told.items()}
+        | {f"GREENLIGHT_DEMO_{name}": value for name, value in settings.items()}
         | {"PYTHONPATH": str(ROOT)}
     )
     process = subprocess.Popen(
@@ -153,7 +153,7 @@ def test_an_answer_with_its_times(stubs: tuple[Stub, Stub]) -> None:
     )
 
 
-def test_what_a_server_refuses_is_told(start_stub: StartStub) -> None:
+def test_what_a_server_refuses_is_shown(start_stub: StartStub) -> None:
     refusing, breaking = start_stub(fail_every=1), start_stub(cut_every=1)
     with pytest.raises(GreenlightError, match=r"answered 500: .*asked to fail"):
         list(answer(refusing.url, [{"role": "user", "content": "Hi"}], 4, Times()))

@@ -198,8 +198,8 @@ def test_a_history_in_a_bucket(
         bucket.blob(f"greenlight/{path.relative_to(history)}").upload_from_filename(str(path))
     (line,) = [line for line in COMMANDS if here(line) and "gs://BUCKET" in line]
     line = line.replace("BUCKET", bucket.name)
-    told = json.loads(ran(greenlight(line), line).stdout)
-    assert [run["run_id"] for run in told] == ["20261125-101500-9f01", "20261124-222105-c2b2"]
+    listed = json.loads(ran(greenlight(line), line).stdout)
+    assert [run["run_id"] for run in listed] == ["20261125-101500-9f01", "20261124-222105-c2b2"]
     assert "20261124-222105-c2b2" in ran(greenlight(line.replace("--json", "")), line).stdout
 
 

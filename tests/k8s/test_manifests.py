@@ -47,7 +47,7 @@ def test_base_parses_and_lists_every_file() -> None:
 def test_every_object_is_valid_in_every_kubernetes_that_gke_offers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # or seconds a minor
+    # without the cache, each minor version takes seconds
     monkeypatch.setattr(
         kubernetes_validate.utils,
         "schema_contents",

@@ -1,4 +1,4 @@
-"""The components image, built once a session."""
+"""The components image, built once per session."""
 
 from collections.abc import Iterator
 

@@ -179,8 +179,8 @@ def test_variables_and_outputs_that_users_know() -> None:
 
 
 def test_names_are_those_of_the_manifests() -> None:
-    """A binding to a service account that does not exist is refused by nobody, and its pods are
-    then refused by the bucket.
+    """Nothing refuses a binding to a service account that does not exist; the bucket then refuses
+    its pods.
     """
     accounts = list(
         yaml.safe_load_all((ROOT / "k8s" / "base" / "serviceaccounts.yaml").read_text())
