@@ -39,7 +39,7 @@ def demo(stubs: tuple[Stub, Stub], request: pytest.FixtureRequest) -> Iterator[s
     """Its URL. The second parameter of a test says which color has no server."""
     pytest.importorskip("streamlit", reason="streamlit is not installed: make demo")
     blue, green = stubs
-    urls = {
+    settings = {
         "BLUE": blue.url,
         "GREEN": getattr(request, "param", green.url),
         "LIVE": "green",
@@ -67,7 +67,7 @@ def demo(stubs: tuple[Stub, Stub], request: pytest.FixtureRequest) -> Iterator[s
     ]
     environment = (
         os.environ
-        | {f"GREENLIGHT_DEMO_{name}": value for name, value in urls.items()}
+        | {f"GREENLIGHT_DEMO_{name}": value for name, value in settings.items()}
         | {"PYTHONPATH": str(ROOT)}
     )
     process = subprocess.Popen(

@@ -3,6 +3,7 @@ the schemas of every Kubernetes that GKE offers.
 """
 
 import functools
+import importlib.util
 import json
 import re
 
@@ -143,6 +144,17 @@ def test_pods_are_restricted(name: str) -> None:
     for account in objects:
         if account["kind"] == "ServiceAccount":
             assert account["automountServiceAccountToken"] is False, account["metadata"]["name"]
+
+
+@pytest.mark.parametrize("name", RENDERED)
+def test_commands_start_modules_that_there_are(name: str) -> None:
+    started = {
+        container["command"][2]
+        for template in templates(render(name)).values()
+        for container in containers(template)
+        if container.get("command", [])[:2] == ["python", "-m"]
+    }
+    assert started and all(importlib.util.find_spec(module) for module in started), started
 
 
 @pytest.mark.parametrize("name", RENDERED)
