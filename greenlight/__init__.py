@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         GreenlightError,
         InputError,
         IntegrityError,
+        NoAnswerError,
         RejectedError,
     )
     from greenlight.core.history import RunRecords
@@ -65,6 +66,7 @@ __all__ = [
     "Headline",
     "InputError",
     "IntegrityError",
+    "NoAnswerError",
     "Outcome",
     "RejectedError",
     "RunLine",
@@ -105,6 +107,7 @@ _MODULE_OF = {
     "Headline": "report.headline",
     "InputError": "core.errors",
     "IntegrityError": "core.errors",
+    "NoAnswerError": "core.errors",
     "Outcome": "pipelines.outcome",
     "RejectedError": "core.errors",
     "RunLine": "report.overview",

@@ -202,7 +202,7 @@ def bottleneck(health: GeneratorHealth) -> str:
         and health.achieved_rate < LEAST_RATE * health.asked_rate
     ):
         return (
-            f"{said}: it sent {health.achieved_rate:.4g} of {health.asked_rate:.4g} requests a"
+            f"{said}: it sent {health.achieved_rate:.4g} of {health.asked_rate:.4g} requests per"
             f" second; {fix}"
         )
     return ""

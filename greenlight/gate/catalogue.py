@@ -79,12 +79,12 @@ def _latency(label: str, description: str) -> MetricKind:
 
 
 METRICS = {
-    "ttft": _latency("TTFT", "Time to first token: from sending a request to its first token."),
-    "itl": _latency("ITL", "Inter-token latency: mean gap between the tokens of a request."),
+    "ttft": _latency("TTFT", "Time from sending a request to its first token."),
+    "itl": _latency("ITL", "Mean gap between the tokens of a request."),
     "longest_gap": _latency(
         "longest gap", "Longest gap between tokens of a request: how a stream stutters."
     ),
-    "e2e": _latency("E2E", "End to end: from sending a request to its last byte."),
+    "e2e": _latency("E2E", "Time from sending a request to its last byte."),
     "output_tokens_per_second": MetricKind(
         "output tokens/s",
         "Output tokens per second of a color under full load.",

@@ -4,14 +4,13 @@ its latest version.
 
 import getpass
 import hashlib
-import json
 import logging
 import os
 import socket
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from greenlight.core.records import (
     BakeReference,
@@ -278,47 +277,6 @@ class ServiceStatus(Part):
     )
     holder: Holder | None = Field(description="Who works on the service now.")
     events: list[Event] = Field(description="The latest, newest first.")
-
-
-Kind = TypeVar("Kind", bound=Part)
-_warned: set[str] = set()
-
-
-def parse_document(kind: type[Kind], text: bytes | str, place: str) -> Kind:
-    """A document that this version or a newer one wrote. Fields that this version does not know are
-    left out, with one warning for each process.
-
-    Args:
-        place: where it was read, for the warning.
-
-    Raises:
-        ValidationError: something else about it is wrong.
-    """
-    try:
-        return kind.model_validate_json(text)
-    except ValidationError as error:
-        problems = error.errors()
-        if any(problem["type"] != "extra_forbidden" for problem in problems):
-            raise
-    document = json.loads(text)
-    for problem in problems:
-        _remove(document, problem["loc"])
-    unknown = ", ".join(".".join(str(part) for part in problem["loc"]) for problem in problems)
-    if unknown not in _warned:
-        _warned.add(unknown)
-        log.warning(
-            "%s was written by a newer version of Greenlight: %s is not known here and is left"
-            " out. Use that version to keep it.",
-            place,
-            unknown,
-        )
-    return kind.model_validate_json(json.dumps(document))
-
-
-def _remove(document: Any, place: tuple[int | str, ...]) -> None:
-    for part in place[:-1]:
-        document = document[part]
-    del document[place[-1]]
 
 
 def decision_id(decision: Decision) -> str:

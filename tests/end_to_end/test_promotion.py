@@ -16,7 +16,8 @@ from tests.end_to_end.conftest import Home
 from tests.evaluate.questions import write_questions
 from tests.notebooks.executed import Executed
 
-pytestmark = pytest.mark.slow
+# Its runs are judged by their latencies, at the gate quick.
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 @contextmanager

@@ -143,7 +143,7 @@ def test_one_color_missing(tmp_path: Path) -> None:
         ({"concurrency": 4}, "at concurrency 4, the gate asks for 8"),
         ({"max_tokens": 32}, "ran with 32 tokens per request, the gate asks for 24"),
         ({"stopped_at": 50}, "stopped at 50 pairs and has 100, and the gate looks after 100"),
-        ({"block_tokens": 24}, "blocks ran with 24 tokens per request, the gate asks for 128"),
+        ({"block_tokens": 24}, "windows ran with 24 tokens per request, the gate asks for 128"),
         ({"candidate": None}, "is not a BenchmarkResult record"),
         ({"requests_digest": "0" * 64}, "changed or cut off"),
         ({"blocks_digest": "0" * 64}, "changed or cut off"),

@@ -81,7 +81,7 @@ def test_nothing_but_the_image_is_there(components_image: ComponentsImage) -> No
                 "import sys; print([path for path in sys.path if not path.startswith(('/app',"
                 " '/opt', '/usr'))])",
             ).stdout
-            == "['']\n"
+            == "[]\n"
         )
         assert [
             line.split(":")[0].strip()

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from greenlight.core.errors import ConflictError, GreenlightError, InputError, IntegrityError
 from greenlight.core.records import utc_now
 from greenlight.rollout.kubernetes.connection import ApiError, Connection, Json
-from greenlight.rollout.state import OTHER, Action, Event, Holder, ServiceState, parse_document, who
+from greenlight.rollout.state import OTHER, Action, Event, Holder, ServiceState, who
 
 log = logging.getLogger("greenlight.rollout")
 
@@ -150,9 +150,7 @@ class Store:
         text = found["metadata"].get("annotations", {}).get(STATE)
         try:
             state = (
-                parse_document(
-                    ServiceState, text, f"the annotation {STATE} of Service {self.service}"
-                )
+                ServiceState.model_validate_json(text)
                 if text
                 else ServiceState(service=self.service)
             )
@@ -348,11 +346,7 @@ class Store:
 
 def _holder_of(found: Json | None) -> Holder | None:
     with contextlib.suppress(ValidationError, KeyError, TypeError):
-        return parse_document(
-            Holder,
-            found["metadata"]["annotations"][HOLDER],  # type: ignore[index]
-            f"the annotation {HOLDER} of the Lease",
-        )
+        return Holder.model_validate_json(found["metadata"]["annotations"][HOLDER])  # type: ignore[index]
     return None
 
 

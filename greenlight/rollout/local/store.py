@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from greenlight.core.errors import ConflictError, IntegrityError
 from greenlight.core.files import write_file
-from greenlight.rollout.state import Action, Holder, ServiceState, parse_document, who
+from greenlight.rollout.state import Action, Holder, ServiceState, who
 
 STATE_FILE = "state.json"
 LEASE_TRIES, LEASE_PAUSE_S = 10, 0.05
@@ -34,7 +34,7 @@ class Store:
             IntegrityError: the file is not a state that this version can read.
         """
         try:
-            return parse_document(ServiceState, self.path.read_bytes(), str(self.path))
+            return ServiceState.model_validate_json(self.path.read_bytes())
         except FileNotFoundError:
             return ServiceState(service=self.service)
         except ValidationError as error:
@@ -114,6 +114,6 @@ def _try_lock(descriptor: int, kind: int) -> bool:
 
 def _read_holder(path: Path) -> Holder | None:
     try:
-        return parse_document(Holder, path.read_bytes(), str(path))
+        return Holder.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
