@@ -49,7 +49,7 @@ MOVES = {
     "core/storage.py": EVERYTHING,
     "core/history.py": set(),
     # models
-    "models/download.py": {"download", "evaluate", "release"},
+    "models/download.py": {"download", "release"},
     "models/integrity.py": EVERYTHING,
     # what makes a candidate
     "components/quantize/component.py": MADE,
