@@ -277,8 +277,8 @@ def pairs_of(requests: pa.Table, against_live: bool) -> tuple[Pairs, Counts]:
 
 
 def read_rates(folder: Path, result: BenchmarkResult) -> dict[str, Floats]:
-    """Output tokens a second of the throughput windows by role; element i of both is the i-th pair
-    of blocks.
+    """Output tokens per second of the throughput windows by role; element i of both is the i-th
+    pair of windows.
     """
     return rates_of(_read(folder / BLOCKS, result.blocks_digest), result.live is not None)
 

@@ -4,7 +4,6 @@ its latest version.
 
 import getpass
 import hashlib
-import logging
 import os
 import socket
 from datetime import datetime
@@ -23,8 +22,6 @@ from greenlight.core.records import (
     utc_now,
 )
 from greenlight.core.records.decisions import KEEP_WARM_SECONDS
-
-log = logging.getLogger("greenlight.rollout")
 
 HISTORY_LIMIT = 200
 OTHER: dict[Color, Color] = {"blue": "green", "green": "blue"}
