@@ -12,6 +12,7 @@ from typing import ClassVar
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from google.oauth2.service_account import Credentials
 
 from greenlight.core.errors import GreenlightError
 from greenlight.core.secrets import read_secrets
@@ -52,6 +53,10 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSec
         }
         file.write_text(json.dumps({**account, "token_uri": f"{fake.url}/token"}))
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+        # It would ask Google's own address, in a thread that outlives the test.
+        monkeypatch.setattr(
+            Credentials, "_is_regional_access_boundary_lookup_required", lambda _: False
+        )
         for name in ("HF_TOKEN", "GREENLIGHT_API_KEY"):
             monkeypatch.setenv(name, "")
             monkeypatch.delenv(name)
