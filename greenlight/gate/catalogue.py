@@ -68,6 +68,11 @@ class MetricKind:
     statistics: tuple[str, ...] = ()
     better: Literal["lower", "higher"] = "lower"
 
+    @property
+    def shown_unit(self) -> str:
+        """The unit as `greenlight.core.formats.quantity` takes it."""
+        return "share" if self.is_share else self.unit
+
 
 BOTH: tuple[Scope, ...] = ("absolute", "vs_live")
 

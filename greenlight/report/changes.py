@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from greenlight.core import formats, storage
 from greenlight.core.history import RunRecords, load_run, runs
 from greenlight.core.records import Promotion, Release
 from greenlight.report.headline import method_text
+from greenlight.report.metric_labels import LATENCIES, metric_label
 
 
 @dataclass(frozen=True)
@@ -99,40 +101,34 @@ def _figures(before: RunRecords, now: RunRecords) -> list[Change]:
             _line("Size", float(before.candidate.bytes), float(now.candidate.bytes), formats.size)
         )
     if before.evaluation and now.evaluation:
-        for name, label in (
-            ("perplexity", "Perplexity"),
-            ("kl_mean", "Mean KL divergence (nats)"),
-            ("top1_agreement", "Top-1 agreement"),
-        ):
+        for name in ("perplexity", "kl_mean", "top1_agreement"):
+            shown = metric_label(name)
             old, new = before.evaluation.metrics.get(name), now.evaluation.metrics.get(name)
             if old and new:
                 lines.append(
                     _line(
-                        label,
+                        shown.label,
                         old.value,
                         new.value,
-                        formats.percent if name == "top1_agreement" else formats.number,
+                        partial(formats.quantity, unit=shown.unit),
                     )
                 )
     if before.benchmark and now.benchmark:
         old_color, new_color = before.benchmark.candidate, now.benchmark.candidate
         lines.append(
             _line(
-                "Output tokens/s",
+                metric_label("output_tokens_per_second").label,
                 old_color.output_tokens_per_second,
                 new_color.output_tokens_per_second,
                 formats.number,
             )
         )
-        for label, was, is_now in (
-            ("TTFT", old_color.ttft, new_color.ttft),
-            ("ITL", old_color.itl, new_color.itl),
-            ("E2E", old_color.e2e, new_color.e2e),
-        ):
+        for name, latency in LATENCIES.items():
+            was, is_now = getattr(old_color, name), getattr(new_color, name)
             if was and is_now:
                 lines += [
-                    _line(f"{label} p50", was.p50, is_now.p50, formats.duration),
-                    _line(f"{label} p95", was.p95, is_now.p95, formats.duration),
+                    _line(f"{latency.label} p50", was.p50, is_now.p50, formats.duration),
+                    _line(f"{latency.label} p95", was.p95, is_now.p95, formats.duration),
                 ]
     return lines
 

@@ -2,9 +2,10 @@
 judges is named by its catalogue; what only a report shows is named here.
 """
 
+import re
 from typing import NamedTuple
 
-from greenlight.gate.catalogue import METRICS, MetricKind
+from greenlight.gate.catalogue import METRICS, PERCENTILES, MetricKind
 
 
 class MetricLabel(NamedTuple):
@@ -20,12 +21,16 @@ class MetricLabel(NamedTuple):
     meaning: str
 
 
-def _latency(kind: MetricKind) -> MetricLabel:
+def _label(kind: MetricKind) -> MetricLabel:
     meaning = kind.description.rstrip(".")
-    return MetricLabel(kind.label, kind.unit, meaning[:1].lower() + meaning[1:])
+    return MetricLabel(
+        kind.label[:1].upper() + kind.label[1:],
+        kind.shown_unit,
+        meaning if meaning[:2].isupper() else meaning[:1].lower() + meaning[1:],
+    )
 
 
-LATENCIES = {name: _latency(METRICS[name]) for name in ("ttft", "itl", "e2e")}
+LATENCIES = {name: _label(METRICS[name]) for name in ("ttft", "itl", "e2e")}
 
 REPORTED = {  # metrics of the evaluation that no objective may name
     "perplexity": MetricLabel(
@@ -36,48 +41,30 @@ REPORTED = {  # metrics of the evaluation that no objective may name
         "Bits per byte of the baseline", "bits", "for the same text"
     ),
 }
-MEANINGS = {  # of the evaluation's metrics that an objective may name, short enough for a table
-    "perplexity_ratio": "candidate to baseline; 1 is no damage",
-    "kl_mean": "from the baseline's distribution of the next token; 0 is no damage",
-    "kl_p99": "that 99 of 100 tokens do not exceed",
-    "top1_agreement": "share of tokens at which both would choose the same",
-    "bits_per_byte": "that the candidate needs per byte of the text",
-}
 
-UNITS = {  # by the end of a figure's name
-    "_ttft_p50": "s",
-    "_ttft_p95": "s",
-    "_itl_p50": "s",
-    "_itl_p95": "s",
-    "_e2e_p50": "s",
-    "_e2e_p95": "s",
+OTHER_UNITS = {  # of figures that are no metric of the catalogue, by the end of their names
     "_seconds": "s",
     "_bytes": "bytes",
-    "_output_tokens_per_second": "tokens/s",
     "_ratio": "x",
-    "_error_rate": "share",
     "_goodput": "share",
     "pairs_used": "share",
-    "top1_agreement": "share",
     "_accuracy": "share",
-    "_cost_per_million_tokens": "USD",
-    "kl_mean": "nats",
-    "kl_p99": "nats",
-    "bits_per_byte": "bits",
 }
 
 
-def quality_label(metric: str) -> MetricLabel:
-    """How a metric of the evaluation is shown. One that is not known is shown by its name."""
+def metric_label(metric: str) -> MetricLabel:
+    """How a metric is shown. One that is not known is shown by its name."""
     if metric in REPORTED:
         return REPORTED[metric]
-    if metric not in METRICS:
-        return MetricLabel(metric, "", "")
-    kind = METRICS[metric]
-    unit = "share" if kind.is_share else kind.unit
-    return MetricLabel(kind.label[:1].upper() + kind.label[1:], unit, MEANINGS.get(metric, ""))
+    return _label(METRICS[metric]) if metric in METRICS else MetricLabel(metric, "", "")
 
 
 def unit_of(figure: str) -> str:
     """The unit of a run's figure by its name; empty for a count, and for a figure without one."""
-    return next((unit for end, unit in UNITS.items() if figure.endswith(end)), "")
+    for end, unit in OTHER_UNITS.items():
+        if figure.endswith(end):
+            return unit
+    plain = re.sub(rf"_({'|'.join(PERCENTILES)})$", "", figure)
+    return next(
+        (kind.shown_unit for name, kind in METRICS.items() if f"_{plain}".endswith(f"_{name}")), ""
+    )

@@ -3,7 +3,7 @@
 from greenlight.core import formats
 from greenlight.core.history import RunRecords
 from greenlight.core.records import TaskResult
-from greenlight.report.metric_labels import quality_label
+from greenlight.report.metric_labels import metric_label
 from greenlight.report.page_parts import Cell, Row
 
 
@@ -11,7 +11,7 @@ def quality_rows(run: RunRecords) -> list[Row]:
     """Each metric of the evaluation, with its two-sided interval."""
     rows = []
     for name, metric in (run.evaluation.metrics if run.evaluation else {}).items():
-        label, unit, note = quality_label(name)
+        label, unit, note = metric_label(name)
         value, low, high = (
             formats.quantity(one, unit) for one in (metric.value, metric.low, metric.high)
         )
@@ -77,5 +77,5 @@ def search_rows(run: RunRecords) -> list[Row]:
 
 
 def _trial_figure(name: str, value: float) -> str:
-    label = quality_label(name)
+    label = metric_label(name)
     return f"{label.label} {formats.quantity(value, label.unit)}"

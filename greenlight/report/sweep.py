@@ -6,6 +6,7 @@ from greenlight.core import formats
 from greenlight.core.history import RunRecords
 from greenlight.core.records import Contender, Selection
 from greenlight.report.charts import Figure, escape, title
+from greenlight.report.metric_labels import metric_label
 from greenlight.report.page_parts import Cell, Row
 from greenlight.select.pareto_front import AXES, Axis
 
@@ -18,11 +19,11 @@ LOOKS = {  # of a contender: symbol, color, mark in the table
 COLUMNS = [
     "Candidate",
     "Result",
-    "Mean KL, nats",
+    f"{metric_label('kl_mean').label}, nats",
     "Size",
-    "Tokens/s",
+    metric_label("output_tokens_per_second").label,
     "Memory",
-    "USD per million tokens",
+    f"{metric_label('cost_per_million_tokens').label}, USD",
 ]
 
 
