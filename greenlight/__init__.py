@@ -303,8 +303,8 @@ def judge(
     from greenlight.gate.judge import judge
     from greenlight.gate.objectives import load_gate
 
-    judged_by = load_gate(gate) if isinstance(gate, str) else gate
-    return judge(fspath(evaluation_folder), fspath(benchmark_folder), deployment, judged_by)
+    judging = load_gate(gate) if isinstance(gate, str) else gate
+    return judge(fspath(evaluation_folder), fspath(benchmark_folder), deployment, judging)
 
 
 def replay(decision: Decision, gate: Gate | str = "") -> Decision:
@@ -339,8 +339,8 @@ def backtest(
     from greenlight.gate.backtest import backtest
     from greenlight.gate.objectives import load_gate
 
-    judged_by = load_gate(gate) if isinstance(gate, str) else gate
-    return backtest(fspath(history), judged_by, service)
+    judging = load_gate(gate) if isinstance(gate, str) else gate
+    return backtest(fspath(history), judging, service)
 
 
 def resample(frames: Frames, draws: int = 2000, seed: int = 0) -> pd.DataFrame:

@@ -84,7 +84,7 @@ class _Process:
                 cwd=job.folder,  # where no locust.conf or pyproject.toml of others is read
             )
 
-    def last_words(self) -> str:
+    def find_last_error(self) -> str:
         """The last line of its log that names an error, or else the last line."""
         lines = [
             line.strip()
@@ -154,11 +154,11 @@ class Generators:
                 process.kill()
                 process.wait()
 
-    def last_words(self) -> str:
+    def find_last_error(self) -> str:
         failed = next(
             (each for each in self.processes if each.process.returncode), self.processes[0]
         )
-        return failed.last_words()
+        return failed.find_last_error()
 
     def log(self) -> bytes:
         return b"".join((each.folder / LOG).read_bytes() for each in self.processes)

@@ -33,7 +33,12 @@ from greenlight.benchmark.summary import (
     summarize_color,
     token_mismatch,
 )
-from greenlight.benchmark.versions import changed, mismatch, read_versions, unreachable
+from greenlight.benchmark.versions import (
+    describe_change,
+    describe_unreachable,
+    mismatch,
+    read_versions,
+)
 from greenlight.benchmark.workload import Workload, users_needed, workers_used
 from greenlight.core.errors import InputError
 from greenlight.core.records import RECORD_FILE, BenchmarkResult, Deployment, Release
@@ -106,7 +111,7 @@ def run_benchmark(
     folder = _empty(Path(output_folder).absolute())
 
     before = read_versions(sides)
-    if deployment is None and (silent := unreachable(before)):
+    if deployment is None and (silent := describe_unreachable(before)):
         raise InputError(
             "endpoint",
             silent.split(" ", 1)[0].removesuffix("/version"),
@@ -121,7 +126,7 @@ def run_benchmark(
         (folder / LOG).write_bytes(log_text)
         shutil.rmtree(generator_folder)
         after = read_versions(sides)
-        reason = reason or changed(before, after) or _mismatch(sides, releases, after)
+        reason = reason or describe_change(before, after) or _mismatch(sides, releases, after)
     table = requests.table()
     reason = reason or next(
         filter(
@@ -314,7 +319,7 @@ def _generate(
         running.close()
         running.read()
         if not reason and code:
-            reason = f"the load generator ended with exit code {code}: {running.last_words()}"
+            reason = f"the load generator ended with exit code {code}: {running.find_last_error()}"
         return (
             running.requests,
             running.blocks,

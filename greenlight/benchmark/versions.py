@@ -16,7 +16,7 @@ def read_versions(sides: Iterable[Side]) -> dict[str, dict[str, Any] | str]:
     return {endpoint: _version(endpoint) for side in sides for endpoint in side.endpoints}
 
 
-def unreachable(versions: dict[str, dict[str, Any] | str]) -> str:
+def describe_unreachable(versions: dict[str, dict[str, Any] | str]) -> str:
     """The first endpoint that does not answer, as a sentence; empty when all do."""
     return next((version for version in versions.values() if isinstance(version, str)), "")
 
@@ -40,7 +40,9 @@ def mismatch(
     return ""
 
 
-def changed(before: dict[str, dict[str, Any] | str], after: dict[str, dict[str, Any] | str]) -> str:
+def describe_change(
+    before: dict[str, dict[str, Any] | str], after: dict[str, dict[str, Any] | str]
+) -> str:
     """The first endpoint that answers otherwise than before, as a sentence: its process died or was
     replaced meanwhile.
     """

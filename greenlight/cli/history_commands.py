@@ -152,9 +152,9 @@ def comparison_tables(found: Comparison) -> list[Table | Text]:
         for objective in found.objectives:
             objectives.add_row(
                 Text(objective.name),
-                *_judged(objective.a),
-                *_judged(objective.b),
-                Text(_moved(objective)),
+                *_result_cells(objective.a),
+                *_result_cells(objective.b),
+                Text(_change_text(objective)),
             )
         tables.append(objectives)
     return tables
@@ -186,7 +186,7 @@ def _cells(each: Difference) -> tuple[str, str, str, str]:
     return shown[0], shown[1], sign + show(abs(each.difference)), relative
 
 
-def _judged(result: ObjectiveResult | None) -> tuple[Text, Text, Text]:
+def _result_cells(result: ObjectiveResult | None) -> tuple[Text, Text, Text]:
     if result is None:
         return Text(formats.MISSING), Text(""), Text("not judged", style="dim")
     limit = result.comparison.replace(" against live", "")
@@ -197,7 +197,7 @@ def _judged(result: ObjectiveResult | None) -> tuple[Text, Text, Text]:
     )
 
 
-def _moved(each: ObjectiveDifference) -> str:
+def _change_text(each: ObjectiveDifference) -> str:
     result = each.b or each.a
     if each.bound is None or result is None:
         return formats.MISSING

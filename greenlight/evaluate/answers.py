@@ -57,7 +57,9 @@ def standard_error(share: float, items: int) -> float:
     return math.sqrt(share * (1 - share) / (items - 1)) if items > 1 else math.inf
 
 
-def compared(baseline: Sequence[Answered], candidate: Sequence[Answered]) -> list[TaskResult]:
+def compare_answers(
+    baseline: Sequence[Answered], candidate: Sequence[Answered]
+) -> list[TaskResult]:
     """Both models' answers to the same tasks.
 
     Raises:

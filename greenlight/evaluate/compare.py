@@ -98,7 +98,7 @@ def compare(baseline: Predicted, logits: "torch.Tensor", targets: list[int]) -> 
     at = 0
     for q in predict("candidate", logits, targets):
         here = slice(at, at := at + len(q.target))
-        p = _normalised(baseline.logprobs[here])
+        p = _normalise(baseline.logprobs[here])
         sums.nll_candidate -= q.target.double().sum().item()
         sums.top1_agree += int((baseline.top1[here] == q.top1).sum())
         divergences = (p.exp() * (p - q.logprobs)).sum(-1)
@@ -111,7 +111,7 @@ def compare(baseline: Predicted, logits: "torch.Tensor", targets: list[int]) -> 
     return sums
 
 
-def _normalised(logprobs: "torch.Tensor") -> "torch.Tensor":
+def _normalise(logprobs: "torch.Tensor") -> "torch.Tensor":
     """In 32 bits, and again of probabilities that add up to 1: those kept in 16 bits were
     rounded.
     """

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from greenlight.core.records import RECORD_FILE, Evaluation, Metric, ScoredCandidate, TaskResult
-from greenlight.evaluate.answers import Answered, compared, read_answers, write_both
+from greenlight.evaluate.answers import Answered, compare_answers, read_answers, write_both
 from greenlight.evaluate.compare import TAIL, Sums, compare
 from greenlight.evaluate.golden import golden_set
 from greenlight.evaluate.load_tasks import load_tasks
@@ -104,7 +104,7 @@ def _compare_answers(
     if not answered:
         return []
     before = read_answers(reference.folder, reference.record.tasks)
-    results = compared(before, answered)
+    results = compare_answers(before, answered)
     write_both(before, answered, folder)
     for each in results:
         said = f"{each.accuracy:.1%} right, baseline {each.baseline_accuracy:.1%}"

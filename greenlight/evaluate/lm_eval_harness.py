@@ -51,7 +51,7 @@ class LoadedTasks:
         with quiet():
             for file in tasks.files:
                 self._tasks[task_name(file)] = _from_file(task_name(file), load_items(file))
-            registered = _registered(tasks.registered) if tasks.registered else {}
+            registered = _load_registered(tasks.registered) if tasks.registered else {}
             if twice := self._tasks.keys() & registered.keys():
                 raise InputError(
                     "tasks",
@@ -105,7 +105,7 @@ class LoadedTasks:
                 " that fails."
             ) from error
         return [
-            _answered(name, task, found["samples"][name], chats)
+            _collect_answers(name, task, found["samples"][name], chats)
             for name, task in self._tasks.items()
         ]
 
@@ -246,7 +246,7 @@ def _from_file(name: str, items: list[Item]) -> Task:
     )
 
 
-def _registered(names: tuple[str, ...]) -> dict[str, Task]:
+def _load_registered(names: tuple[str, ...]) -> dict[str, Task]:
     known = registered_tasks()
     files = [own_file(name, known.get(name, [])) for name in names]
     try:
@@ -304,7 +304,7 @@ def _parts(role: str, logits: Any, continuation: list[int]) -> Iterator[tuple[An
         at += len(part.target)
 
 
-def _answered(name: str, task: Task, samples: list[dict[str, Any]], chats: bool) -> Answered:
+def _collect_answers(name: str, task: Task, samples: list[dict[str, Any]], chats: bool) -> Answered:
     """In the order of the items. Raises InputError when one is not simply right or wrong."""
     chosen = sorted(
         (sample for sample in samples if sample["filter"] == samples[0]["filter"]),

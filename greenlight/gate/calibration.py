@@ -22,7 +22,7 @@ from greenlight.gate.estimators import measure_objective
 from greenlight.gate.evidence import NoEvidenceError, Pairs
 from greenlight.gate.measurements import Samples
 from greenlight.gate.objectives import Gate, Objective
-from greenlight.gate.power import MISSED, MOST, Need, plan, planned
+from greenlight.gate.power import MISSED, MOST, Need, can_be_planned, plan
 from greenlight.gate.sentences import shortfall
 from greenlight.gate.verdict import decide
 from greenlight.stats.latencies import Mean, QuantileRatio, ShareDifference
@@ -39,7 +39,7 @@ PROGRESS_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Relabelled:
+class EqualModelShares:
     """How the gate judged equal models: shares, and the mean share of the pairs that it used."""
 
     promoted: float
@@ -47,7 +47,7 @@ class Relabelled:
     pairs_used: float
 
 
-def judged_by(gate: Gate) -> Gate:
+def keep_comparable(gate: Gate) -> Gate:
     """The gate without what live against itself says nothing of: quality, and objectives that ask
     for better than live.
 
@@ -57,7 +57,7 @@ def judged_by(gate: Gate) -> Gate:
     kept = [
         each
         for each in gate.objectives
-        if planned(each) or (each.scope == "absolute" and each.kind.source not in QUALITY)
+        if can_be_planned(each) or (each.scope == "absolute" and each.kind.source not in QUALITY)
     ]
     if not kept:
         raise GreenlightError(
@@ -67,7 +67,7 @@ def judged_by(gate: Gate) -> Gate:
     return gate.model_copy(update={"objectives": kept})
 
 
-def pooled(runs: Sequence[Samples]) -> Samples:
+def pool_samples(runs: Sequence[Samples]) -> Samples:
     """The samples of several runs as of one; a block stays within its run."""
     if len(runs) == 1:
         return runs[0]
@@ -111,7 +111,7 @@ def noises(samples: Samples, gate: Gate) -> dict[str, float]:
     return {
         objective.phrase: _noise(objective, samples)
         for objective in gate.objectives
-        if planned(objective)
+        if can_be_planned(objective)
     }
 
 
@@ -137,11 +137,13 @@ def _noise(objective: Objective, samples: Samples) -> float:
         return math.inf
 
 
-def relabelled(samples: Samples, gate: Gate, times: int, random: np.random.Generator) -> Relabelled:
+def judge_equal_models(
+    samples: Samples, gate: Gate, times: int, random: np.random.Generator
+) -> EqualModelShares:
     """Judge equal models made of the samples. Says how far it is every two seconds.
 
     Args:
-        gate: as `judged_by` leaves it.
+        gate: as `keep_comparable` leaves it.
     """
     verdicts, used, said = {"promote": 0, "reject": 0, "inconclusive": 0}, 0, time.monotonic()
     for number in range(times):
@@ -151,7 +153,7 @@ def relabelled(samples: Samples, gate: Gate, times: int, random: np.random.Gener
         if time.monotonic() - said >= PROGRESS_SECONDS:
             said = time.monotonic()
             log.info("judging equal models", extra={"figure": f"{number + 1}/{times}"})
-    return Relabelled(
+    return EqualModelShares(
         verdicts["promote"] / times, verdicts["reject"] / times, used / times / gate.benchmark.pairs
     )
 
@@ -237,15 +239,15 @@ def calibrate(
         GreenlightError: the gate compares nothing with live.
         NoEvidenceError: there are no samples.
     """
-    asked, samples = judged_by(gate), pooled(runs)
+    asked, samples = keep_comparable(gate), pool_samples(runs)
     found = noises(samples, asked)
     known = {phrase: noise for phrase, noise in found.items() if math.isfinite(noise)}
     needs = {need.objective.title: need for need in plan(asked, known, _requests(samples, asked))}
     objectives = [
-        _calibrated(each, found.get(each.phrase), needs.get(each.title))
+        _calibrate_objective(each, found.get(each.phrase), needs.get(each.title))
         for each in asked.objectives
     ]
-    shares = relabelled(samples, asked, judged, np.random.default_rng(seed))
+    shares = judge_equal_models(samples, asked, judged, np.random.default_rng(seed))
     short = sorted(
         (each for each in objectives if not each.enough),
         key=lambda each: (each.needed or MOST) / (each.budget or 1),
@@ -292,7 +294,7 @@ def _requests(samples: Samples, gate: Gate) -> int | None:
     return round(trials / len(samples.pairs) * gate.benchmark.pairs)
 
 
-def _calibrated(
+def _calibrate_objective(
     objective: Objective, noise: float | None, need: Need | None
 ) -> CalibratedObjective:
     """`need` is None for an absolute objective, of which only the judged equal models tell."""

@@ -84,7 +84,7 @@ class Need:
         )
 
 
-def planned(objective: Objective) -> bool:
+def can_be_planned(objective: Objective) -> bool:
     """Whether an equal model should pass it, and how many pairs that takes can be known
     beforehand.
     """
@@ -107,7 +107,7 @@ def plan(
     """
     size = gate.benchmark
     requests = requests or size.pairs + size.throughput_blocks * size.concurrency
-    found = [objective for objective in gate.objectives if planned(objective)]
+    found = [objective for objective in gate.objectives if can_be_planned(objective)]
     return [
         _need(objective, gate, len(found), (noises or {}).get(objective.phrase), requests)
         for objective in found

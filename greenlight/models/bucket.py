@@ -99,7 +99,7 @@ class BucketSource(Source):
         for listing in self._candidates():
             # one that is being written now is not what was resolved
             with contextlib.suppress(InputError):
-                checkpoint = self._chosen(listing)
+                checkpoint = self._choose(listing)
                 if checkpoint.commit == commit:
                     self.place = checkpoint.prefix
                     return checkpoint.files
@@ -128,11 +128,11 @@ class BucketSource(Source):
         """
         candidates = self._candidates()
         if candidates[0].prefix == self.prefix:
-            return self._chosen(candidates[0])
+            return self._choose(candidates[0])
         problems = []
         for listing in candidates:
             try:
-                checkpoint = self._chosen(listing)
+                checkpoint = self._choose(listing)
                 self._check_index(listing, checkpoint)
                 return checkpoint
             except InputError as error:
@@ -170,7 +170,7 @@ class BucketSource(Source):
                 pool.map(self._listing, listing.below), key=lambda each: each.age, reverse=True
             )
 
-    def _chosen(self, listing: Listing) -> Checkpoint:
+    def _choose(self, listing: Listing) -> Checkpoint:
         """The files to take, sorted. Raises InputError when they are no model."""
         if not listing.blobs:
             raise InputError(

@@ -54,7 +54,7 @@ def download_model(
     """
     started = time.monotonic()
     folder = Path(output_folder)
-    if (finished := _finished(source, commit, folder)) is not None:
+    if (finished := _find_finished(source, commit, folder)) is not None:
         return finished
     target = folder / MODEL_FOLDER
     # The config is checked before gigabytes are fetched for it.
@@ -123,7 +123,7 @@ def _fetch(
     return entries
 
 
-def _finished(source: Source, commit: str, folder: Path) -> Model | None:
+def _find_finished(source: Source, commit: str, folder: Path) -> Model | None:
     """What an earlier run left in the folder, if it is this model, whole."""
     try:
         found = verify_model(folder)

@@ -31,7 +31,7 @@ def parse_source(model: str, revision: str = "") -> Source:
     if model and not SCHEME.match(model):
         local = Path(model).expanduser()
         if model[0] in "./~" or os.path.exists(local):
-            return _unrevised(FolderSource(model, local), revision)
+            return _refuse_revision(FolderSource(model, local), revision)
     if model.startswith("gs:"):
         if not BUCKET.fullmatch(model):
             raise InputError(
@@ -40,11 +40,11 @@ def parse_source(model: str, revision: str = "") -> Source:
                 "write gs://bucket/prefix, the prefix being the model's folder or one that holds"
                 " its checkpoints",
             )
-        return _unrevised(BucketSource(model), revision)
+        return _refuse_revision(BucketSource(model), revision)
     if model.startswith("builtin:"):
         if model != "builtin:tiny":
             raise InputError("model", model, "the only built-in model is builtin:tiny")
-        return _unrevised(FolderSource(model, TINY), revision)
+        return _refuse_revision(FolderSource(model, TINY), revision)
     if not HUB_ID.fullmatch(model) or ".." in model or "--" in model:
         raise InputError(
             "model",
@@ -64,7 +64,7 @@ def check_source(model: str, revision: str = "") -> None:
     parse_source(model, revision).check()
 
 
-def _unrevised(source: Source, revision: str) -> Source:
+def _refuse_revision(source: Source, revision: str) -> Source:
     if revision:
         raise InputError(
             "revision",

@@ -49,7 +49,7 @@ class Trials:
         """
         import openvino
 
-        model = compressed(openvino.Core().read_model(self._full / f"{MODEL}.xml"), scheme)
+        model = compress(openvino.Core().read_model(self._full / f"{MODEL}.xml"), scheme)
         trial = self._scratch / "trial"
         trial.mkdir(exist_ok=True)
         openvino.save_model(model, trial / f"{MODEL}.xml", compress_to_fp16=False)
@@ -100,7 +100,7 @@ class Trials:
         return record
 
 
-def compressed(model: Any, scheme: Scheme) -> Any:
+def compress(model: Any, scheme: Scheme) -> Any:
     """An OpenVINO model with its weights in 4 and 8 bits, embeddings and output layer among them.
 
     NNCF ranks the layers by the error that 8 bits make in their weights, and gives 4 bits to those

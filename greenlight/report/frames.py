@@ -116,7 +116,7 @@ def load_frames(history: str, service: str = "", run: str | None = None) -> Fram
     overview = Frames(
         _runs(found), _objectives(found), _looks(found), _moves(history, found, service), problems
     )
-    return overview if run is None else _with_samples(overview, _chosen(history, found, run))
+    return overview if run is None else _with_samples(overview, _choose(history, found, run))
 
 
 def resample(frames: Frames, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
@@ -222,7 +222,7 @@ def _moves(history: str, found: Sequence[RunRecords], service: str) -> pd.DataFr
     )
 
 
-def _chosen(history: str, found: Sequence[RunRecords], run_id: str) -> RunRecords:
+def _choose(history: str, found: Sequence[RunRecords], run_id: str) -> RunRecords:
     if run_id:
         chosen = find_run(history, run_id, "run")
         if chosen.benchmark is None:

@@ -154,7 +154,7 @@ def resolve(parameters: Parameters) -> Resolution:
             f"live is {live.release_id}: same source commit, same settings, same code",
         )
     made_from = source_build(commit)
-    judged_by = reference_build(parameters, made_from)
+    reference = reference_build(parameters, made_from)
     return Resolution(
         verdict=verdict,
         reason=reason,
@@ -163,13 +163,13 @@ def resolve(parameters: Parameters) -> Resolution:
         commit=commit,
         fingerprint=wanted,
         source_build=made_from,
-        reference_build=judged_by,
-        candidates=planned(parameters, made_from, judged_by),
+        reference_build=reference,
+        candidates=plan_candidates(parameters, made_from, reference),
         live_release_id=live.release_id if live else "",
     )
 
 
-def planned(parameters: Parameters, source: str, reference: str) -> list[PlannedCandidate]:
+def plan_candidates(parameters: Parameters, source: str, reference: str) -> list[PlannedCandidate]:
     """The candidates to make, each with the folders of its builds and when it last failed.
 
     Args:

@@ -79,14 +79,14 @@ def _events(run: CloudRun, task: Task, before: str) -> Iterator[StepEvent]:
     elif before == "failed":
         yield _event(run, task, "log", "tried again")
     if task.state == "done":
-        yield _finished(run, task)
+        yield _finish_event(run, task)
     elif task.state == "reused":
         yield _event(run, task, "reused")
     elif task.state == "failed":
         yield _event(run, task, "failed", failure_reason(run, task))
 
 
-def _finished(run: CloudRun, task: Task) -> StepEvent:
+def _finish_event(run: CloudRun, task: Task) -> StepEvent:
     """The event that the step left, with its figure. Kubeflow does not distinguish a cache hit from
     a step that ran; an event from before the run began does.
     """

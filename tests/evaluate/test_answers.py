@@ -12,7 +12,7 @@ from greenlight.core.errors import IntegrityError
 from greenlight.evaluate.answers import (
     ANSWERS_FILE,
     Answered,
-    compared,
+    compare_answers,
     read_answers,
     standard_error,
     write_answers,
@@ -36,7 +36,7 @@ BASELINE = [answered("a", "xxxx...."), answered("b", "x.")]
 
 def test_flips_are_counted_each_way() -> None:
     candidate = [answered("a", "x..xxx.x"), answered("b", "x.")]
-    first, second = compared(BASELINE, candidate)
+    first, second = compare_answers(BASELINE, candidate)
     assert (first.items, first.accuracy, first.baseline_accuracy) == (8, 5 / 8, 4 / 8)
     assert (first.right_to_wrong, first.wrong_to_right) == (2, 3)
     assert (
@@ -60,7 +60,7 @@ def test_the_standard_error_is_that_of_a_mean() -> None:
 def test_answers_to_other_questions_are_not_compared() -> None:
     other = Answered("a", 2, False, ["a-0", *["?"] * 7], [True] * 8)
     with pytest.raises(IntegrityError, match="asked other items of a than its baseline"):
-        compared(BASELINE, [other, BASELINE[1]])
+        compare_answers(BASELINE, [other, BASELINE[1]])
 
 
 def test_files_hold_a_row_an_item(tmp_path: Path) -> None:

@@ -247,7 +247,6 @@ LIES: list[tuple[str, dict[str, Any]]] = [
     (BENCHMARK, {"max_tokens": 1}),
     (BENCHMARK, {"candidate": None}),
     (BENCHMARK, {"schema_version": 2}),
-    (BENCHMARK, {"unknown": 1}),
     (EVALUATION, {"candidate_digest": "another"}),
     (EVALUATION, {"documents": 59}),
     (EVALUATION, {"tokens": 1}),

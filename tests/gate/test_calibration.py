@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from greenlight.core.errors import GreenlightError
-from greenlight.gate.calibration import calibrate, judged_by, noises, pooled
+from greenlight.gate.calibration import calibrate, keep_comparable, noises, pool_samples
 from greenlight.gate.evidence import Pairs
 from greenlight.gate.measurements import Samples
 from greenlight.gate.objectives import Gate, load_gate
@@ -139,16 +139,18 @@ def test_bursts_are_not_taken_for_independent_requests() -> None:
 def test_quality_and_better_than_live_are_left_out() -> None:
     assert [
         each.title
-        for each in judged_by(gate()).objectives
+        for each in keep_comparable(gate()).objectives
         if each.metric == "kl_mean" or each.title == "faster"
     ] == []
     with pytest.raises(GreenlightError, match="compares nothing with live"):
-        judged_by(load_gate("name: q\nconfidence: 0.95\nobjectives: [{metric: kl_mean, max: 1}]\n"))
+        keep_comparable(
+            load_gate("name: q\nconfidence: 0.95\nobjectives: [{metric: kl_mean, max: 1}]\n")
+        )
 
 
 def test_runs_are_pooled() -> None:
     one, other = equal_runs(100, failing=0.1), equal_runs(50, seed=1)
-    both = pooled([one, other])
+    both = pool_samples([one, other])
     assert both.pairs and one.pairs and both.counts and both.rates
     assert len(both.pairs) == 150 and both.pairs.failed == one.pairs.failed
     assert list(np.unique(both.pairs.blocks)) == list(range(30))

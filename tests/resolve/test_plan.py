@@ -11,7 +11,7 @@ from greenlight.resolve.parameters import Parameters
 from greenlight.resolve.plan import (
     candidate_build,
     fingerprint,
-    planned,
+    plan_candidates,
     reference_build,
     source_build,
 )
@@ -194,7 +194,7 @@ def test_a_sweep_is_the_same_in_any_order_and_no_single_method() -> None:
 
 def test_a_candidate_that_failed_is_not_looked_up_in_a_cache_again(tmp_path: Path) -> None:
     sweep = BASE.model_copy(update={"methods": "optimum:8,none", "history": str(tmp_path)})
-    first, plain = planned(sweep, "builds/abc", "builds/abc/text-1")
+    first, plain = plan_candidates(sweep, "builds/abc", "builds/abc/text-1")
     key = step_key("quantize")
     assert (first.build, first.attempt) == (f"builds/abc/optimum-8-{key}", "")
     assert (plain.build, plain.name) == (f"builds/abc/none-16-{key}", "none")
@@ -202,7 +202,7 @@ def test_a_candidate_that_failed_is_not_looked_up_in_a_cache_again(tmp_path: Pat
         (tmp_path / build).mkdir(parents=True)
     (tmp_path / first.build / "last_failure").write_text("2026-11-25T15:00:00")
     (tmp_path / plain.evaluation_build / "last_failure").write_text("2026-11-26T15:00:00")
-    assert [each.attempt for each in planned(sweep, "builds/abc", "builds/abc/text-1")] == [
+    assert [each.attempt for each in plan_candidates(sweep, "builds/abc", "builds/abc/text-1")] == [
         "2026-11-25T15:00:00",
         "2026-11-26T15:00:00",
     ]
@@ -214,7 +214,7 @@ def test_each_folder_names_the_code_that_writes_to_it(monkeypatch: pytest.Monkey
     def folders() -> dict[str, str]:
         source = source_build("c0ffee")
         reference = reference_build(BASE, source)
-        (candidate,) = planned(BASE, source, reference)
+        (candidate,) = plan_candidates(BASE, source, reference)
         return {
             "download": source,
             "reference": reference,
@@ -295,7 +295,7 @@ def test_a_search_is_told_the_limits_of_the_gate(tmp_path: Path) -> None:
     sweep = BASE.model_copy(
         update={"methods": "optimum:8,smallest", "gate": tight, "history": str(tmp_path)}
     )
-    uniform, searched = planned(sweep, "builds/abc", "builds/abc/text-1")
+    uniform, searched = plan_candidates(sweep, "builds/abc", "builds/abc/text-1")
     assert (uniform.limits, searched.limits, searched.name) == (
         "",
         "kl_mean max 0.01 at 0.9",
@@ -303,9 +303,9 @@ def test_a_search_is_told_the_limits_of_the_gate(tmp_path: Path) -> None:
     )
     faster = sweep.model_copy(update={"gate": tight.replace("max: 1.1", "max: 1.2")})
     looser = sweep.model_copy(update={"gate": tight.replace("0.01", "0.02")})
-    assert planned(faster, "builds/abc", "builds/abc/text-1") == [uniform, searched]
-    assert planned(looser, "builds/abc", "builds/abc/text-1")[0] == uniform
-    assert planned(looser, "builds/abc", "builds/abc/text-1")[1].build != searched.build
+    assert plan_candidates(faster, "builds/abc", "builds/abc/text-1") == [uniform, searched]
+    assert plan_candidates(looser, "builds/abc", "builds/abc/text-1")[0] == uniform
+    assert plan_candidates(looser, "builds/abc", "builds/abc/text-1")[1].build != searched.build
     alone = BASE.model_copy(update={"method": "smallest", "gate": tight})
     assert fingerprint(alone, "c", "v") != fingerprint(
         alone.model_copy(update={"gate": looser.gate}), "c", "v"

@@ -7,7 +7,7 @@ import pytest
 from greenlight.benchmark.workload import load_workload
 from greenlight.core.errors import GreenlightError, RejectedError
 from greenlight.core.records import Evaluation, Failure, ScoredCandidate, Selection, Speed
-from greenlight.evaluate.answers import Answered, compared, write_both
+from greenlight.evaluate.answers import Answered, compare_answers, write_both
 from greenlight.evaluate.compare import Sums
 from greenlight.evaluate.evaluation import Scored, summarize, write_documents
 from greenlight.gate.objectives import Gate, load_gate
@@ -150,7 +150,9 @@ def test_a_drop_in_task_accuracy_is_a_matter_of_quality(tmp_path: Path) -> None:
             for count in (0, wrong)
         )
         write_both(before, after, folder)
-        Evaluation.load(folder).model_copy(update={"tasks": compared(before, after)}).save(folder)
+        Evaluation.load(folder).model_copy(update={"tasks": compare_answers(before, after)}).save(
+            folder
+        )
     found = select_candidate(folders, strict, PRICED)
     assert by_name(found) == {"optimum:4": ("refused", False), "optimum:8": ("chosen", True)}
     assert found.contenders[0].reason.startswith(
