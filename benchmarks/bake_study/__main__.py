@@ -208,7 +208,7 @@ def bench_line(found: list[Found]) -> str:
 def main(
     days: Annotated[int, typer.Option(min=1, help="Simulated days a cell.")] = 1000,
     runs: Annotated[
-        int, typer.Option(min=1, help="Simulated models a cell that turn 1.3 times slower.")
+        int, typer.Option(min=1, help="Simulated models per cell that turn 1.3 times slower.")
     ] = 1000,
     table: Annotated[
         Path | None,

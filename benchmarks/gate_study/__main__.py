@@ -60,7 +60,7 @@ def study_gate(looks: int = 0) -> Gate:
 
 
 def main(
-    runs: Annotated[int, typer.Option(min=1, help="Simulated runs a cell.")] = 1000,
+    runs: Annotated[int, typer.Option(min=1, help="Simulated runs per cell.")] = 1000,
     counts: Annotated[
         Path | None,
         typer.Option(
@@ -102,7 +102,7 @@ def main(
             counts.write_text(json.dumps(found))
         if time.monotonic() - began > 1:
             progress.print(
-                f"{min(start + ROUND, runs)} of {runs} runs a cell,"
+                f"{min(start + ROUND, runs)} of {runs} runs per cell,"
                 f" {time.monotonic() - began:.0f} s"
             )
     write_tables(found, tables)

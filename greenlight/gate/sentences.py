@@ -77,35 +77,35 @@ def explain(gate: Gate) -> list[str]:
     """
     plan, looks = gate.benchmark, gate.benchmark.look_pairs
     when = (
-        f"at most {plan.pairs:,} pairs, looked at after"
+        f"at most {plan.pairs:,} pairs, with looks after"
         f" {', '.join(f'{pairs:,}' for pairs in looks)}"
         if len(looks) > 1
         else f"{plan.pairs:,} pairs"
     )
     lines = [
         f"The gate {gate.name} promotes when all {len(gate.objectives)} objectives pass, and"
-        f" rejects when one is shown to fail. It measures {when}."
+        f" rejects when one is shown to fail. It decides after {when}."
     ]
     lines += [f"{objective.title}: {_meaning(objective)}" for objective in gate.objectives]
     lines += cannot_see(gate)
     bake = gate.bake
     if bake.seconds:
         lines.append(
-            f"After the switch it is watched for {bake.seconds:g} s, and rolled back when more than"
-            f" {bake.max_errors} probes fail, {_slower(bake)}"
+            f"After the switch the new color is watched for {bake.seconds:g} s. It is rolled"
+            f" back when more than {bake.max_errors} probes fail, {_slower(bake)}"
         )
     return lines
 
 
 def _slower(bake: Bake) -> str:
     """The rest of the sentence on the watch."""
-    late = "and 2 more for each that only the old color fails."
+    late = "plus 2 for each that only the old color fails."
     if bake.max_seconds:
-        late += f" One that takes longer than {bake.max_seconds:g} s has failed."
+        late += f" A probe that takes longer than {bake.max_seconds:g} s has failed."
     if bake.max_slower is None:
         return f"{late} Latencies are not compared."
     load = (
-        f", beyond what {bake.reference_pairs} pairs before the switch put down to load"
+        f", beyond the slowdown by load that {bake.reference_pairs} pairs before the switch showed"
         if bake.reference_pairs
         else ""
     )
@@ -114,8 +114,8 @@ def _slower(bake: Bake) -> str:
         f" {bake.max_slower:g} times as long as the old one{load}"
     )
     return (
-        f"{late} {bake.probes_per_second:g} times a second both colors are asked the same, and it"
-        f" is rolled back when {sure}."
+        f"{late} {bake.probes_per_second:g} times per second both colors are asked the same"
+        f" prompt, and the new color is rolled back when {sure}."
     )
 
 
@@ -151,12 +151,12 @@ def cannot_see(gate: Gate, noises: Mapping[str, float] | None = None) -> list[st
     noise = "as calibrated" if any(need.measured for need in needs) else "at typical noise"
     if not any(not need.enough for need in needs):
         return [
-            f"What it can see: {noise}, its {gate.benchmark.pairs:,} pairs show an equal model to"
-            " be one, and promote it in 95% of runs or more."
+            f"What it can detect: {noise}, its {gate.benchmark.pairs:,} pairs are enough to promote"
+            " a model that is just as good as live in 95% of runs or more."
         ]
     return [
-        f"What it cannot see: {noise}, its {gate.benchmark.pairs:,} pairs leave an equal model"
-        f" inconclusive. They show {'; '.join(_groups(needs))}."
+        f"What it cannot detect: {noise}, its {gate.benchmark.pairs:,} pairs leave a model that"
+        f" is just as good as live inconclusive. They show {'; '.join(_groups(needs))}."
     ]
 
 
@@ -194,8 +194,8 @@ def shortfall(need: Need) -> str:
     key = "throughput_blocks" if need.objective.kind.source == "blocks" else "pairs"
     noise = "with the noise of this service" if need.measured else "at typical noise"
     return (
-        f"{need.objective.title} cannot be shown of an equal model: {noise} that takes"
-        f" {need.needed:,} {need.unit}, and the gate measures {need.budget:,}. Raise"
+        f"{need.objective.title} cannot pass for a model that is just as good as live: {noise} that"
+        f" takes {need.needed:,} {need.unit}, and the gate measures {need.budget:,}. Raise"
         f" benchmark.{key}, or allow {_resolvable(need)}"
     )
 
@@ -219,8 +219,8 @@ def forecast(gate: Gate, calibration: Calibration | None) -> list[str]:
     if not short:
         return []
     more = (
-        f" Like it {len(short) - 1} more of {len(gate.objectives)} objectives: `greenlight gate"
-        " explain`."
+        f" The same holds for {len(short) - 1} more of {len(gate.objectives)} objectives: see"
+        " `greenlight gate explain`."
         if len(short) > 1
         else ""
     )

@@ -134,14 +134,14 @@ def test_what_an_equal_model_should_not_pass_is_not_planned() -> None:
 
 def test_a_gate_says_what_it_cannot_see() -> None:
     (blind,) = cannot_see(load_gate("quick"))
-    assert "its 100 pairs leave an equal model inconclusive" in blind
+    assert "its 100 pairs leave a model that is just as good as live inconclusive" in blind
     assert (
         "p50 of ITL, p50 of E2E at best to be at most 1.15x live, and 1.05x live takes 739 pairs"
         in blind
     )
     assert "at least 0.91x live, and 0.95x live takes 9 throughput windows" in blind
     (sighted,) = cannot_see(load_gate("default"))
-    assert sighted.startswith("What it can see: at typical noise, its 2,400 pairs")
+    assert sighted.startswith("What it can detect: at typical noise, its 2,400 pairs")
     assert (
         blind in explain(load_gate("quick"))
         and blind in CliRunner().invoke(app, ["gate", "explain", "quick"]).output
@@ -153,9 +153,10 @@ def test_a_run_is_warned_beforehand() -> None:
     assert len(lines) == 2 and "`greenlight gate calibrate`" in lines[-1]
     assert (
         lines[0]
-        == "p95 of ITL vs live cannot be shown of an equal model: at typical noise that takes 2,123"
-        " pairs, and the gate measures 100. Raise benchmark.pairs, or allow 1.56x live. Like it"
-        " 5 more of 11 objectives: `greenlight gate explain`."
+        == "p95 of ITL vs live cannot pass for a model that is just as good as live: at typical"
+        " noise that takes 2,123 pairs, and the gate measures 100. Raise benchmark.pairs, or"
+        " allow 1.56x live. The same holds for 5 more of 11 objectives: see `greenlight gate"
+        " explain`."
     )
     assert forecast(load_gate("default"), None) == []
 

@@ -126,8 +126,8 @@ def test_the_commands(tmp_path: Path) -> None:
 def test_a_gate_is_explained() -> None:
     lines = explain(load_gate(LOOKS))
     assert lines[0].endswith(
-        "rejects when one is shown to fail. It measures at most 200 pairs, looked at after 100,"
-        " 200."
+        "rejects when one is shown to fail. It decides after at most 200 pairs, with looks"
+        " after 100, 200."
     )
     assert lines[2].startswith(
         "p95 of E2E vs live: passes when it is 95% sure that p95 of E2E of the candidate is at most"
@@ -141,11 +141,11 @@ def test_a_gate_is_explained() -> None:
     assert "720, 1,260, 1,620, 1,980, 2,400" in printed and printed.count("passes when") == 12
     watch = " ".join(printed.split())
     assert (
-        "After the switch it is watched for 120 s, and rolled back when more than 12 probes fail,"
-        " and 2 more for each that only the old color fails." in watch
+        "After the switch the new color is watched for 120 s. It is rolled back when more than 12"
+        " probes fail, plus 2 for each that only the old color fails." in watch
     )
     assert (
-        "99% sure that the new color takes more than 1.08 times as long as the old one, beyond what"
-        " 120 pairs before the switch put down to load." in watch
+        "99% sure that the new color takes more than 1.08 times as long as the old one, beyond the"
+        " slowdown by load that 120 pairs before the switch showed." in watch
     )
     assert explain(load_gate("quick"))[-1].endswith("Latencies are not compared.")
