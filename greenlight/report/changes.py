@@ -7,6 +7,7 @@ from greenlight.core import formats, storage
 from greenlight.core.history import RunRecords, load_run, runs
 from greenlight.core.records import Promotion, Release
 from greenlight.report.headline import method_text
+from greenlight.report.metric_labels import LATENCIES
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,9 @@ def _figures(before: RunRecords, now: RunRecords) -> list[Change]:
             )
         )
         for label, was, is_now in (
-            ("TTFT", old_color.ttft, new_color.ttft),
-            ("ITL", old_color.itl, new_color.itl),
-            ("E2E", old_color.e2e, new_color.e2e),
+            (LATENCIES["ttft"].label, old_color.ttft, new_color.ttft),
+            (LATENCIES["itl"].label, old_color.itl, new_color.itl),
+            (LATENCIES["e2e"].label, old_color.e2e, new_color.e2e),
         ):
             if was and is_now:
                 lines += [
