@@ -21,7 +21,7 @@ def gate(
     """
     import contextlib
 
-    from greenlight.core.code import step_key
+    from greenlight.core.cache_keys import step_key
     from greenlight.core.errors import IntegrityError
     from greenlight.core.records import Deployment, Evaluation
     from greenlight.core.step import step

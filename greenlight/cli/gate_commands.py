@@ -163,7 +163,7 @@ def calibrate(
     from greenlight.benchmark.prompts import check_prompts
     from greenlight.benchmark.workload import load_workload
     from greenlight.cli.gate_tables import calibration_table
-    from greenlight.core.code import step_key
+    from greenlight.core.cache_keys import step_key
     from greenlight.core.history import calibration_file
     from greenlight.gate.calibrate_service import calibrate_service
     from greenlight.gate.objectives import load_gate

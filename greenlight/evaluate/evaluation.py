@@ -21,7 +21,7 @@ from greenlight.evaluate.reference import OpenReference, open_reference
 from greenlight.evaluate.scorers import Scorer, load_scorer, silence
 from greenlight.evaluate.windows import check_tokenizer
 from greenlight.models.checkpoint import open_checkpoint
-from greenlight.stats.bootstrap import quantile_of_clusters, ratio_of_sums
+from greenlight.stats.documents import quantile_of_clusters, ratio_of_sums
 
 log = logging.getLogger("greenlight.evaluate")
 

@@ -14,7 +14,7 @@ from greenlight.gate.evidence import MIN_DOCUMENTS, TOLERANCE, Documents, NoEvid
 from greenlight.gate.measurements import Samples, Value
 from greenlight.gate.objectives import MIN_BLOCK_PAIRS, MIN_ITEMS, MIN_TAIL_PAIRS, Objective
 from greenlight.stats import estimates, latencies
-from greenlight.stats.bootstrap import quantile_of_clusters, ratio_of_sums
+from greenlight.stats.documents import quantile_of_clusters, ratio_of_sums
 from greenlight.stats.estimates import Estimate, Interval, Measure
 
 

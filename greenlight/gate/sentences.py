@@ -1,9 +1,11 @@
-"""What the gate says to people: values with units, limits, and each objective in a sentence."""
+"""What the gate says to people: values with units, limits, each objective in a sentence, and the
+sentence that explains a verdict.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
 
-from greenlight.core.records import Calibration
+from greenlight.core.records import Calibration, ObjectiveResult, Verdict
 from greenlight.gate.objectives import Bake, Gate, Objective
 from greenlight.gate.power import Need, plan
 
@@ -59,6 +61,32 @@ def broken(objective: Objective, value: float, opposite: float, look: str) -> st
     return (
         f"{point(objective, value)}; at {percent(objective)} confidence{look} {side} {shown},"
         f" beyond the limit {limit(objective)}"
+    )
+
+
+def explain_verdict(verdict: Verdict, results: Sequence[ObjectiveResult], flaw: str) -> str:
+    """The one sentence that a decision gives as its reason: that of the first objective that did
+    not pass, or that all did.
+
+    Args:
+        flaw: why nothing may be promoted, whatever the objectives say; empty where there is none.
+    """
+    found = [
+        result
+        for result in results
+        if result.status == ("fail" if verdict == "reject" else "inconclusive")
+    ]
+    if found:
+        more = (
+            f" (and {len(found) - 1} more of {len(results)} objectives)"
+            if len(found) > 1
+            else f" (1 of {len(results)} objectives)"
+        )
+        return found[0].reason + more
+    return (
+        f"all objectives pass, but {flaw}"
+        if verdict != "promote"
+        else f"all {len(results)} objectives pass"
     )
 
 

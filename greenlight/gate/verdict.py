@@ -117,7 +117,10 @@ def judge_samples(samples: Samples, gate: Gate) -> Judgement:
         for look, judged in zip(decided.looks, decided.judged, strict=True)
     ]
     return Judgement(
-        decided.verdict, _reason(decided.verdict, results, samples.flaw), results, looks
+        decided.verdict,
+        sentences.explain_verdict(decided.verdict, results, samples.flaw),
+        results,
+        looks,
     )
 
 
@@ -197,26 +200,6 @@ def _verdict(judged: list[_Judged], flaw: str) -> Verdict:
     if any(each.fails for each in judged):
         return "reject"
     return "promote" if all(each.keeps for each in judged) and not flaw else "inconclusive"
-
-
-def _reason(verdict: Verdict, results: list[ObjectiveResult], flaw: str) -> str:
-    found = [
-        result
-        for result in results
-        if result.status == ("fail" if verdict == "reject" else "inconclusive")
-    ]
-    if found:
-        more = (
-            f" (and {len(found) - 1} more of {len(results)} objectives)"
-            if len(found) > 1
-            else f" (1 of {len(results)} objectives)"
-        )
-        return found[0].reason + more
-    return (
-        f"all objectives pass, but {flaw}"
-        if verdict != "promote"
-        else f"all {len(results)} objectives pass"
-    )
 
 
 def _bound(judged: _Judged) -> float | None:

@@ -16,9 +16,9 @@ import pandas as pd
 from greenlight.benchmark.samples import BLOCKS, REQUESTS, flat_gaps, mean_gaps
 from greenlight.core.errors import GreenlightError, InputError, IntegrityError
 from greenlight.core.history import RunRecords, load_moves
+from greenlight.gate.bootstrap import bootstrap
 from greenlight.gate.evidence import DOCUMENTS
 from greenlight.gate.objectives import load_gate
-from greenlight.gate.resample import bootstrap
 from greenlight.report.chart_data import ROLES, Samples, read_table, samples_of
 from greenlight.report.overview import find_run, line_of, read_runs
 
@@ -121,7 +121,7 @@ def load_frames(history: str, service: str = "", run: str | None = None) -> Fram
 
 def resample(frames: Frames, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
     """A bootstrap of each objective of the run whose samples these are: see
-    `greenlight.gate.resample.bootstrap`. Shape (draws, objectives).
+    `greenlight.gate.bootstrap.bootstrap`. Shape (draws, objectives).
 
     Raises:
         InputError: no decision of the run holds its gate, there was no live color, or one kind of

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from greenlight.core import formats
 from greenlight.core.history import STEPS, RunRecords
 from greenlight.core.records import Look, ObjectiveResult
+from greenlight.report.metric_labels import LATENCIES
 from greenlight.report.page_parts import Card, Cell, Row, StepMark
 
 STATUS_MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "~"}
@@ -53,12 +54,12 @@ def cards_of(run: RunRecords) -> list[Card]:
             cards.append(Card("Output tokens/s", formats.number(rate, 3), note))
         for label, ours, theirs in (
             (
-                "TTFT, median",
+                f"{LATENCIES['ttft'].label}, median",
                 candidate.ttft and candidate.ttft.p50,
                 live and live.ttft and live.ttft.p50,
             ),
             (
-                "E2E, 95th percentile",
+                f"{LATENCIES['e2e'].label}, 95th percentile",
                 candidate.e2e and candidate.e2e.p95,
                 live and live.e2e and live.e2e.p95,
             ),

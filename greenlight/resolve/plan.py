@@ -7,7 +7,7 @@ import json
 import logging
 
 from greenlight.core import storage
-from greenlight.core.code import release_key, step_key
+from greenlight.core.cache_keys import release_key, step_key
 from greenlight.core.history import BUILDS
 from greenlight.core.records import PlannedCandidate, Resolution, recipe_name
 from greenlight.core.step import last_failure

@@ -3,7 +3,7 @@ out; nothing here knows of gates or files.
 
 Every `low` and `high` is a one-sided bound at the confidence asked for: each alone is right with
 that probability, both together form a two-sided interval of `2 * confidence - 1`. (Sums over
-documents have theirs in `greenlight.stats.bootstrap`, latencies of paired requests in
+documents have theirs in `greenlight.stats.documents`, latencies of paired requests in
 `greenlight.stats.latencies`.)
 """
 

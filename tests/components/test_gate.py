@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from greenlight.core.code import step_key
+from greenlight.core.cache_keys import step_key
 from greenlight.core.records import Decision
 from tests.gate.artifacts import DEPLOYMENT, World, make_artifacts
 

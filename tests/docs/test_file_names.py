@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_form import tracked
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     path
@@ -17,6 +19,8 @@ MADE = ("build/", "dist/")
 
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
 QUOTED = re.compile(r"`([\w./*-]+/[\w./*-]*)`")
+BARE = re.compile(r"`([\w*-][\w.*-]*\.(?:py|txt|cfg|yaml|css|j2))`")
+"""A file without its folder, as CONTRIBUTING names those that lie beside one that has it."""
 
 
 def linked_files(page: Path) -> set[str]:
@@ -41,6 +45,13 @@ def exists(name: str, page: Path = ROOT / "README.md") -> bool:
 def test_every_file_that_a_page_names_exists(page: Path) -> None:
     named = {name for name in linked_files(page) | quoted_files(page) if "NAME" not in name}
     assert not sorted(name for name in named if not exists(name, page))
+
+
+def test_every_file_that_contributing_names_without_its_folder_exists() -> None:
+    named = BARE.findall((ROOT / "CONTRIBUTING.md").read_text())
+    assert {"section_*.py", "setup.cfg"} <= set(named)
+    files = tracked()
+    assert not sorted(name for name in named if not any(path.match(name) for path in files))
 
 
 def test_files_are_found_in_the_pages() -> None:

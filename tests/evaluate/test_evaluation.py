@@ -19,7 +19,7 @@ from greenlight.models.builtin import TINY
 from greenlight.models.integrity import content_digest, describe_files
 from greenlight.quantize.candidate import quantize_model
 from greenlight.quantize.methods import methods
-from greenlight.stats.bootstrap import ratio_of_sums
+from greenlight.stats.documents import ratio_of_sums
 from tests.quantize.candidates import Candidates
 from tests.quantize.families import make_checkpoint
 

@@ -12,7 +12,7 @@ import pytest
 from greenlight.core.records import Evaluation, Metric, ObjectiveResult
 from greenlight.gate.judge import judge_quality
 from greenlight.gate.objectives import load_gate
-from greenlight.stats.bootstrap import quantile_of_clusters
+from greenlight.stats.documents import quantile_of_clusters
 from tests.gate.artifacts import World, make_artifacts
 
 

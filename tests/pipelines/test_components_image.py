@@ -45,13 +45,13 @@ def test_it_holds_what_it_needs_and_no_more(components_image: ComponentsImage) -
 
 def test_its_code_is_that_of_the_compiled_pipeline(components_image: ComponentsImage) -> None:
     """The keys of caches are made of it, wherever it lies."""
-    from greenlight.core.code import release_key
+    from greenlight.core.cache_keys import release_key
 
     with components_image.running():
         python = ("python", "-c")
         assert (
             components_image.run(
-                *python, "from greenlight.core.code import release_key; print(release_key())"
+                *python, "from greenlight.core.cache_keys import release_key; print(release_key())"
             ).stdout.strip()
             == release_key()
         )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from greenlight.core.code import step_key
+from greenlight.core.cache_keys import step_key
 from greenlight.core.errors import InputError
 from greenlight.resolve import plan
 from greenlight.resolve.parameters import Parameters

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from greenlight.stats.bootstrap import quantile_of_clusters, ratio_of_sums
+from greenlight.stats.documents import quantile_of_clusters, ratio_of_sums
 
 
 def test_equal_clusters_agree_with_the_t_interval() -> None:

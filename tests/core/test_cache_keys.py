@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from greenlight.core.code import PACKAGE, closure, release_key, step_key
+from greenlight.core.cache_keys import PACKAGE, closure, release_key, step_key
 from greenlight.models.builtin import HELDOUT
 
 CACHED = ("download", "reference", "quantize", "evaluate")
@@ -125,7 +125,7 @@ def test_a_key_is_cheap_and_imports_nothing() -> None:
     script = """
 import sys, time
 before = time.process_time()
-from greenlight.core.code import step_key
+from greenlight.core.cache_keys import step_key
 step_key("quantize")
 print(time.process_time() - before, *sorted(sys.modules))
 """
@@ -135,7 +135,12 @@ print(time.process_time() - before, *sorted(sys.modules))
     seconds, *modules = done.stdout.split()
     assert float(seconds) < 0.5  # 0.15 s on an idle machine
     ours = {name for name in modules if name.startswith("greenlight")}
-    assert ours == {"greenlight", "greenlight.version", "greenlight.core", "greenlight.core.code"}
+    assert ours == {
+        "greenlight",
+        "greenlight.version",
+        "greenlight.core",
+        "greenlight.core.cache_keys",
+    }
     assert not {"torch", "numpy", "pydantic", "kfp"} & set(modules)
 
 

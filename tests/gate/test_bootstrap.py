@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from greenlight.core.errors import InputError
+from greenlight.gate.bootstrap import bootstrap
 from greenlight.gate.objectives import Gate, load_gate
-from greenlight.gate.resample import bootstrap
 from greenlight.report.frames import Frames, load_frames
 from tests.gate.artifacts import World
 from tests.gate.test_backtest import recorded
