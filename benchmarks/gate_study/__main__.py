@@ -102,7 +102,7 @@ def main(
             counts.write_text(json.dumps(found))
         if time.monotonic() - began > 1:
             progress.print(
-                f"{min(start + ROUND, runs)} of {runs} runs a cell,"
+                f"{min(start + ROUND, runs)} of {runs} runs per cell,"
                 f" {time.monotonic() - began:.0f} s"
             )
     write_tables(found, tables)

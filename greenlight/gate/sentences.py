@@ -114,7 +114,7 @@ def _slower(bake: Bake) -> str:
         f" {bake.max_slower:g} times as long as the old one{load}"
     )
     return (
-        f"{late} {bake.probes_per_second:g} times a second both colors are asked the same, and it"
+        f"{late} {bake.probes_per_second:g} times per second both colors are asked the same, and it"
         f" is rolled back when {sure}."
     )
 

@@ -19,7 +19,7 @@ REFERENCE_FOLDER = "reference"
 PATH_FILE = "path.json"
 
 GROUP_SIZES = (-1, 128, 64, 32)
-"""From the smallest artifact to the largest. -1: a scale a channel."""
+"""From the smallest artifact to the largest. -1: one scale per channel."""
 BUDGET = 10
 """Trials that are scored. One that comes out larger than the best so far is not, and costs less."""
 FINEST = 1 / 64
@@ -35,7 +35,7 @@ class Scheme(NamedTuple):
     def __str__(self) -> str:
         return (
             f"{self.ratio:.1%} int4"
-            f" {'a channel' if self.group_size < 0 else f'in groups of {self.group_size}'}"
+            f" {'per channel' if self.group_size < 0 else f'in groups of {self.group_size}'}"
         )
 
 

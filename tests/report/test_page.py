@@ -62,7 +62,7 @@ def test_the_path_of_a_search(tmp_path: Path) -> None:
         page.text.index("The search for the smallest") : page.text.index("Size and time")
     ]
     assert (
-        path.index("1: 100.0% int4 a channel")
+        path.index("1: 100.0% int4 per channel")
         < path.index("✗ refused")
         < path.index("✓ passed")
         < path.index("too large")
