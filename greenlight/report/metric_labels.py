@@ -37,11 +37,11 @@ REPORTED = {  # metrics of the evaluation that no objective may name
     ),
 }
 MEANINGS = {  # of the evaluation's metrics that an objective may name, short enough for a table
-    "perplexity_ratio": "candidate to baseline; 1 is no damage",
-    "kl_mean": "from the baseline's distribution of the next token; 0 is no damage",
-    "kl_p99": "that 99 of 100 tokens do not exceed",
-    "top1_agreement": "share of tokens at which both would choose the same",
-    "bits_per_byte": "that the candidate needs per byte of the text",
+    "perplexity_ratio": "of the candidate, divided by the baseline's; 1: no damage",
+    "kl_mean": "from the baseline's distribution of the next token; 0: no damage",
+    "kl_p99": "99th percentile over tokens",
+    "top1_agreement": "share of tokens for which both find the same next token likeliest",
+    "bits_per_byte": "that the candidate needs to encode one byte of the text",
 }
 
 UNITS = {  # by the end of a figure's name
