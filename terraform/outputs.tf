@@ -4,12 +4,12 @@ output "kubernetes_cluster_name" {
 }
 
 output "region" {
-  description = "Region of everything."
+  description = "Region of all resources."
   value       = var.region
 }
 
 output "project_id" {
-  description = "Project of everything."
+  description = "Google Cloud project of all resources."
   value       = var.project_id
 }
 
@@ -19,32 +19,32 @@ output "model_storage_bucket" {
 }
 
 output "pipeline_root" {
-  description = "Where Vertex puts the files of its runs."
+  description = "gs:// prefix where runs on Vertex AI keep their files."
   value       = "gs://${module.storage.runs_bucket}/runs"
 }
 
 output "target" {
-  description = "The cluster as `greenlight --target` takes it."
+  description = "Value for `greenlight --target`, which names this cluster."
   value       = "projects/${var.project_id}/locations/${var.region}/clusters/${module.cluster.name}"
 }
 
 output "docker_registry" {
-  description = "Where images go: the REGION-docker.pkg.dev/PROJECT/greenlight of k8s/overlays."
+  description = "Registry that images are pushed to: the REGION-docker.pkg.dev/PROJECT/greenlight of k8s/overlays."
   value       = module.registry.docker_url
 }
 
 output "kfp_registry" {
-  description = "Where pipeline templates go."
+  description = "Registry that pipeline templates are uploaded to."
   value       = module.registry.kfp_url
 }
 
 output "pipeline_service_account" {
-  description = "Account that runs on Vertex work as. Bind it, and its unique id, to the Role greenlight-pipeline: docs/cloud.md."
+  description = "Service account that runs on Vertex AI work as. Bind it, and its unique id, to the Role greenlight-pipeline: docs/cloud.md."
   value       = module.identity.pipeline_service_account
 }
 
 output "pipeline_service_account_unique_id" {
-  description = "Its number: Kubernetes sees that instead of the address where a token carries no email scope."
+  description = "Unique id of the service account that runs on Vertex AI work as. Kubernetes sees it instead of the e-mail address when a token has no email scope."
   value       = module.identity.pipeline_service_account_unique_id
 }
 

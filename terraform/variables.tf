@@ -1,7 +1,7 @@
 # Each message says what is wrong and what to write instead. What Google refuses late, after minutes, is refused here at once.
 
 variable "project_id" {
-  description = "Project that everything is made in."
+  description = "Google Cloud project that all resources are created in."
   type        = string
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project_id))
@@ -40,7 +40,7 @@ variable "environment" {
 }
 
 variable "gke_num_nodes" {
-  description = "Nodes a zone that the CPU pool starts with and never goes below."
+  description = "Nodes per zone that the CPU pool starts with and never goes below."
   type        = number
   default     = 1
   validation {
@@ -50,7 +50,7 @@ variable "gke_num_nodes" {
 }
 
 variable "gke_max_nodes" {
-  description = "Nodes a zone that the CPU pool grows to. A rollout runs both colors and a benchmark at the same time."
+  description = "Nodes per zone that the CPU pool grows to. A rollout runs both colors and a benchmark at the same time."
   type        = number
   default     = 4
   validation {
@@ -60,7 +60,7 @@ variable "gke_max_nodes" {
 }
 
 variable "machine_type" {
-  description = "Machine of the CPU pool. k8s/overlays/cpu is sized for one server a n2-standard-8."
+  description = "Machine of the CPU pool. k8s/overlays/cpu is sized for one server per n2-standard-8."
   type        = string
   default     = "n2-standard-8"
   validation {
@@ -92,12 +92,12 @@ variable "gpu_type" {
 }
 
 variable "gpu_count" {
-  description = "GPUs a node of the GPU pool. 0: no such pool."
+  description = "GPUs per node of the GPU pool. 0: no such pool."
   type        = number
   default     = 0
   validation {
     condition     = contains([0, 1, 2, 4, 8, 16], var.gpu_count)
-    error_message = "gpu_count is GPUs a node and must be 0 (no GPU pool), 1, 2, 4, 8 or 16, as the machine has them. How many nodes: gpu_max_nodes."
+    error_message = "gpu_count is GPUs per node and must be 0 (no GPU pool), 1, 2, 4, 8 or 16, as the machine has them. How many nodes: gpu_max_nodes."
   }
 }
 
@@ -112,7 +112,7 @@ variable "gpu_machine_type" {
 }
 
 variable "gpu_max_nodes" {
-  description = "Nodes a zone that the GPU pool grows to, from 0. Two colors that run at the same time need two GPUs, and as much quota."
+  description = "Nodes per zone that the GPU pool grows to, from 0. Two colors that run at the same time need two GPUs, and as much quota."
   type        = number
   default     = 2
   validation {
@@ -174,7 +174,7 @@ variable "billing_account" {
 }
 
 variable "monthly_budget" {
-  description = "Amount a month, in the currency of the billing account, whose half, nine tenths and whole are told by mail. It stops nothing."
+  description = "Budget per month, in the currency of the billing account. Mail is sent when half, nine tenths and all of it are spent. It stops nothing."
   type        = number
   default     = 500
   validation {
@@ -194,7 +194,7 @@ variable "alert_emails" {
 }
 
 variable "daily_runs" {
-  description = "A schedule runs the pipeline every day: tell when none has ended for 23 hours."
+  description = "A schedule runs the pipeline every day: alert when none has ended for 23 hours."
   type        = bool
   default     = false
 }

@@ -1,4 +1,4 @@
-"""`make chaos`: every case on a real cluster under a constant streaming load; a row a case, and a
+"""`make chaos`: every case on a real cluster under a constant streaming load; a row per case, and a
 line of JSON at the end.
 """
 

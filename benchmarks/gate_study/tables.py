@@ -127,7 +127,7 @@ def bench_line(found: Counts, planned: int) -> str:
 
 
 def plot(found: Counts, path: Path) -> None:
-    """A row a kind of noise, a mark a model: the share promoted."""
+    """One row per kind of noise, one mark per model: the share promoted."""
     import matplotlib
 
     matplotlib.use("svg")

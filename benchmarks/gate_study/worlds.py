@@ -126,7 +126,7 @@ def own(random: np.random.Generator, shape: str, common: Floats) -> Floats:
 
 
 def disturbance(random: np.random.Generator, kind: str, pairs: int) -> Floats:
-    """A factor a pair."""
+    """One factor per pair."""
     if kind == "AR(1)":  # standard deviation 0.1, correlated over some fifty pairs
         return np.exp(
             signal.lfilter([1.0], [1.0, -0.98], random.normal(0, 0.02, pairs + 300))[300:]

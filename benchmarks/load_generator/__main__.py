@@ -41,7 +41,7 @@ TTFT, ITL, TOKENS = 0.05, 0.02, 32
 """The server's plan: seconds, seconds, tokens of an answer."""
 
 Times = dict[str, np.ndarray]
-"""`ttft` and `itl` (the mean gap of a request), seconds, a value a request."""
+"""`ttft` and `itl` (the mean gap of a request), seconds, one value per request."""
 
 
 @dataclass(frozen=True)

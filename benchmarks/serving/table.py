@@ -37,7 +37,7 @@ RATIOS: dict[str, tuple[Figure, str, str, int]] = {
 
 
 def ratios(found: list[Measurement], name: str) -> list[float]:
-    """One ratio a round. Empty when a side was not measured."""
+    """One ratio per round. Empty when a side was not measured."""
     figure, over, under, concurrency = RATIOS[name]
     sides = [
         {
@@ -63,7 +63,7 @@ def print_bench(found: list[Measurement], **more: float) -> None:
 
 
 def client_us(found: list[Measurement]) -> float:
-    """What the load client costs an event, where it costs the measured server most."""
+    """What the load client costs per event, where it costs the measured server most."""
     return median(
         each.load.client_us_per_event
         for each in found

@@ -148,7 +148,7 @@ def _make_probe(result: BenchmarkResult, rate: float) -> Probe:
 
 
 def table(found: dict[str, Saturation], slo: Slo) -> Table:
-    """For people: a line a probe, and what was found below each color."""
+    """For people: one line per probe, and what was found below each color."""
     limits = ", ".join(f"{name} {1000 * limit:g} ms" for name, limit in slo.limits.items())
     shown = Table(title=f"{100 * SHARE:.0f}% of requests within {limits}")
     for column in (

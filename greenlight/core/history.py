@@ -196,7 +196,7 @@ def runs(history: str) -> list[str]:
     """Ids of all runs, newest first, by the time that `resolve` recorded; a run that failed before
     that, by the time in its id.
 
-    Costs one listing and one small read a run. Empty when there is no history yet.
+    Costs one listing and one small read per run. Empty when there is no history yet.
     """
     ids = [
         name for name in storage.list_names(history) if name not in (BUILDS, CALIBRATIONS, MOVES)

@@ -28,9 +28,9 @@ TELLING = 8
 CHARACTERS = 80
 """Of a text that an opening has, up to the end of a word."""
 DEPTH = 128
-"""Tokens of a text that a telling prompt has at most."""
+"""Maximum number of tokens of a telling prompt."""
 ANSWER = 8
-"""Tokens of an answer at most."""
+"""Maximum number of tokens of an answer."""
 MARGIN = 0.25
 """Nats between the likeliest token and the next that make it a clear choice. A server on a CPU with
 bfloat16 moves this distance by up to 0.11 from what is computed here (docs/serving.md), and other

@@ -118,7 +118,7 @@ def make_reference(
 
     Args:
         baseline_folder: a Model artifact, or a plain model folder.
-        text: `builtin`, or the path or gs:// URI of JSONL or Parquet with a `text` a document.
+        text: `builtin`, or the path or gs:// URI of JSONL or Parquet with one `text` per document.
         tasks: that candidates are asked too.
 
     Raises:

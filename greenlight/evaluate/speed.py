@@ -87,7 +87,7 @@ def work(folder: str, result: str) -> None:
 
 
 def _round(engine: "Engine", first_id: int, new_tokens: int) -> float:
-    """Tokens a second of one round of requests."""
+    """Tokens per second of one round of requests."""
     from greenlight.serving.engines.base import Request
 
     for number in range(CONCURRENCY):

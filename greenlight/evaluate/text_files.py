@@ -1,5 +1,5 @@
-"""Texts in a file, local or in a bucket: JSONL with a document's `text` a line, or Parquet with a
-column `text`.
+"""Texts in a file, local or in a bucket: JSONL with one document's `text` per line, or Parquet with
+a column `text`.
 """
 
 import hashlib
@@ -92,7 +92,7 @@ def read_rows(
         else _lines(data, given, field)
     )
     if not rows:
-        raise InputError(field, given, f"holds no documents; write {example} a line")
+        raise InputError(field, given, f"holds no documents; write one {example} per line")
     return rows
 
 

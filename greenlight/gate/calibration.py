@@ -287,7 +287,7 @@ def calibrate(
 
 
 def _requests(samples: Samples, gate: Gate) -> int | None:
-    """Of a color, that a run of the gate would send, at as many a pair as were measured."""
+    """Of a color, that a run of the gate would send, at as many per pair as were measured."""
     if samples.counts is None or samples.pairs is None:
         return None
     trials = sum(number for _, number in samples.counts.values()) / len(samples.counts)

@@ -63,7 +63,7 @@ class Calibration:
         return random.Random(SEED).sample(documents, min(self.samples, len(documents)))
 
     def digest(self) -> str:
-        """sha256 of all that decides what a method calibrates on. The name of the file does not."""
+        """sha256 of the content, number and length of the documents; the file's name is no part."""
         content = hashlib.sha256(storage.read_bytes(self.uri)).hexdigest()
         return hashlib.sha256(f"{content} {self.samples} {self.length} {SEED}".encode()).hexdigest()
 

@@ -153,7 +153,7 @@ def _workspace(output: Path, needed: int) -> Iterator[Path]:
     disk becomes a clear error.
 
     Args:
-        needed: bytes that the work writes at most.
+        needed: maximum number of bytes that the work writes.
     """
     workspace = output.parent / f".{output.name}.partial"
     shutil.rmtree(workspace, ignore_errors=True)

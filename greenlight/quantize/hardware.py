@@ -32,7 +32,7 @@ class Gpu:
     """An NVIDIA GPU that a method cannot do without.
 
     Attributes:
-        capability: compute capability at least.
+        capability: the lowest compute capability that the method runs on.
         why: for people, after a colon.
         instead: another method, which needs none.
     """
@@ -93,7 +93,7 @@ def check_accelerator(method: str, needs: Gpu | None, accelerator: str | None) -
 
 
 def _capability_here() -> float | None:
-    """Of the first GPU that the driver shows. None where there is no driver or no GPU."""
+    """Compute capability of the first GPU that the driver shows. None: no driver or no GPU."""
     if not os.path.exists("/dev/nvidiactl"):
         return None
     command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]

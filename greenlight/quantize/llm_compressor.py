@@ -209,7 +209,7 @@ def _source_dtype(model: Path) -> str:
 
 def weights_only(model: Any, bits: int, symmetric: bool = True) -> dict[str, Any]:
     """The scheme of integer weights and 16-bit activations: 4 bits in the largest usual group that
-    divides every layer's input, else a channel.
+    divides every layer's input, else per channel.
     """
     import torch
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme

@@ -19,9 +19,9 @@ REFERENCE_FOLDER = "reference"
 PATH_FILE = "path.json"
 
 GROUP_SIZES = (-1, 128, 64, 32)
-"""From the smallest artifact to the largest. -1: a scale a channel."""
+"""From the smallest artifact to the largest. -1: one scale per channel."""
 BUDGET = 10
-"""Trials that are scored. One that comes out larger than the best so far is not, and costs less."""
+"""Maximum number of scored trials. A trial that is larger than the best so far is not scored."""
 FINEST = 1 / 64
 """Share of the weights below which a difference is not looked for."""
 
@@ -35,7 +35,7 @@ class Scheme(NamedTuple):
     def __str__(self) -> str:
         return (
             f"{self.ratio:.1%} int4"
-            f" {'a channel' if self.group_size < 0 else f'in groups of {self.group_size}'}"
+            f" {'per channel' if self.group_size < 0 else f'in groups of {self.group_size}'}"
         )
 
 
@@ -50,7 +50,7 @@ def search(attempt: Callable[[Scheme], Trial], budget: int = BUDGET) -> list[Tri
     Args:
         attempt: makes an artifact, and says whether it passes: no, where it is not smaller than one
             that has passed before.
-        budget: scored trials at most, 5 or more.
+        budget: maximum number of scored trials, 5 or more.
 
     Returns:
         The path: every trial in its order. The last one that passed is the smallest.

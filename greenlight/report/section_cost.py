@@ -29,7 +29,7 @@ def cost_rows(run: RunRecords) -> list[Row]:
             )
     if run.reference is not None:
         memory = formats.size(run.reference.peak_memory_bytes)
-        note = f"what the baseline predicts for {run.reference.tokens:,} tokens, in 16 bits"
+        note = f"the baseline's predictions for {run.reference.tokens:,} tokens, in 16 bits"
         rows.append(
             Row(
                 "reference",

@@ -46,7 +46,7 @@ def provenance_of(run: RunRecords) -> Iterator[Group]:
     if deployment := run.deployment or (run.decision.deployment if run.decision else None):
         for title, release in (
             ("Candidate", deployment.candidate),
-            ("Live, as measured against", deployment.live),
+            ("Live release it was measured against", deployment.live),
         ):
             yield Group(title, _release_facts(release))
     for title, model in (

@@ -85,13 +85,13 @@ def _verify_golden(
     if len(other) > GOLDEN_TOLERANCE * len(golden):
         raise DeployError(
             f"{instance.name} at {instance.url} does not serve what was evaluated: it answers"
-            f" {len(other)} of {len(golden)} golden prompts otherwise ({other[0]}). Is the engine,"
-            " its version or its settings another one? Read the log of the server, then run"
+            f" {len(other)} of {len(golden)} golden prompts differently ({other[0]}). Check whether"
+            " its engine, version or settings differ, read the log of the server, then run"
             " `greenlight run` again."
         )
     if other:
         log.warning(
-            "%s: %s answers %d of %d golden prompts otherwise: %s",
+            "%s: %s answers %d of %d golden prompts differently: %s",
             release.color,
             instance.name,
             len(other),

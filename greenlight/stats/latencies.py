@@ -7,7 +7,7 @@ in their difference. A failed request is infinitely slow, never missing.
 
 A bound is found by testing the limit, without resampling and without estimating a density:
 `below(limit, confidence)` holds when the upper bound at that confidence is at most the limit. 2,400
-pairs take a tenth of a millisecond a test. `make gate-study` shows that the error is kept.
+pairs take a tenth of a millisecond per test. `make gate-study` shows that the error is kept.
 """
 
 import math
@@ -267,7 +267,7 @@ class ShareDifference(_Blocked):
 
 
 def share_variance(more: float, less: float, limit: float) -> float:
-    """Tango's (1998) variance of a paired difference of shares, a pair, were the true difference
+    """Tango's (1998) variance of a paired difference of shares, per pair, were the true difference
     exactly `limit`.
 
     Args:
@@ -282,7 +282,7 @@ def latency(values: Floats, blocks: Ints, share: float | None) -> Measure:
     """A quantile of one color, or its mean.
 
     Args:
-        values: seconds, a value a request; infinite for a failed one.
+        values: seconds, one value per request; infinite for a failed one.
         blocks: the number of the block of each, from 0 without gaps, rising.
         share: 0.5 for the median and so on; None for the mean.
     """

@@ -3,7 +3,7 @@ scores an OpenVINO model in.
 
 By default OpenVINO computes in what the CPU is fastest in. Where the CPU multiplies bfloat16, that
 is bfloat16. Where it multiplies 8-bit integers, activations are quantized too. The kernels, hence
-the rounding, then depend on how many tokens a step decodes. docs/serving.md has what that changes
+the rounding, then depend on how many tokens one step decodes. docs/serving.md has what that changes
 and what it costs.
 """
 

@@ -108,7 +108,7 @@ class Transformers(Engine):
 
     def _sample(self, scores: torch.Tensor, output_ids: torch.Tensor) -> None:
         """Takes the place of the library's: fills `output_ids` (1, n) from `scores` (1, n,
-        vocabulary), one row a request that has a new token.
+        vocabulary), one row per request that has a new token.
         """
         batch = cast(ContinuousBatchingIOs, self._processor.inputs_and_outputs).requests_in_batch
         chosen = self._sampler.choose(

@@ -172,7 +172,7 @@ run "cluster_is_private" {
       google_container_node_pool.pool["gpu"].node_config[0].guest_accelerator[0].type == "nvidia-l4" && google_container_node_pool.pool["gpu"].node_config[0].guest_accelerator[0].count == 1 &&
       google_container_node_pool.pool["gpu"].node_config[0].spot
     )
-    error_message = "The GPU pool must start from 0 with gpu_count of gpu_type a node, on Spot where asked."
+    error_message = "The GPU pool must start from 0 with gpu_count of gpu_type per node, on Spot where asked."
   }
   assert {
     condition = (

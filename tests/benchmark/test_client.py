@@ -115,7 +115,7 @@ def test_a_connection_that_the_server_closed_is_made_anew() -> None:
     closed = threading.Event()
 
     def serve() -> None:
-        for _ in range(2):  # one request a connection, and nothing says that it will be closed
+        for _ in range(2):  # one request per connection, and nothing says that it will be closed
             connection, _ = listener.accept()
             connection.recv(65536)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)

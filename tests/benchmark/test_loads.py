@@ -224,7 +224,7 @@ benchmark: {pairs: 400, looks: [200, 400], users: 4, throughput_blocks: 0, max_t
 def test_saturation_finds_what_a_server_can_carry(
     start_stub: StartStub, prompts: str, tmp_path: Path
 ) -> None:
-    # two at a time, 50 ms each: 40 a second, less what chance piles up
+    # two at a time, 50 ms each: 40 per second, less what chance piles up
     stub = start_stub(ttft=0.05, itl=0.0001, slots=2)
     workload = Workload(
         prompts=prompts, arrivals="constant", rate=1, output_tokens=2, slo={"ttft": 0.15}

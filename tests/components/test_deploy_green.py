@@ -72,7 +72,7 @@ def test_a_server_that_answers_otherwise_than_the_candidate_did_is_not_left(
     assert done.returncode == 1
     failed = json.loads(done.stdout.splitlines()[-1])
     assert (
-        "does not serve what was evaluated: it answers 1 of 2 golden prompts otherwise (to 'Say"
+        "does not serve what was evaluated: it answers 1 of 2 golden prompts differently (to 'Say"
         " another.' it says 'word word " in failed["message"]
     )
     assert stage.target.running("green") == []

@@ -55,9 +55,9 @@ def test_engines_are_those_that_load_the_format() -> None:
     ("method", "bits", "field", "says"),
     [
         ("hqq", 4, "method", "use one of: awq, bnb, fp8, gptq, none, optimum, smallest, w8a8"),
-        ("awq", 8, "bits", "method awq does 4 bits"),
-        ("w8a8", 4, "bits", "method w8a8 does 8 bits"),
-        ("bnb", 3, "bits", "method bnb does 4 or 8 bits"),
+        ("awq", 8, "bits", "method awq supports 4 bits"),
+        ("w8a8", 4, "bits", "method w8a8 supports 8 bits"),
+        ("bnb", 3, "bits", "method bnb supports 4 or 8 bits"),
         ("", 8, "method", "use one of"),
         ("base", 8, "method", "use one of"),
     ],

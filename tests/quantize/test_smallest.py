@@ -15,7 +15,7 @@ from greenlight.quantize.candidate import quantize_model
 from tests.quantize.candidates import Candidates
 
 LIMIT = 0.03
-"""Of mean KL. Everything in 4 bits with a scale a channel keeps it, so the search ends with its
+"""Of mean KL. Everything in 4 bits with one scale per channel keeps it, so the search ends with its
 first trial.
 """
 
@@ -36,7 +36,7 @@ def test_beats_the_smallest_uniform_methods_at_the_same_limit(
     assert found == Model.load(tmp_path / "smallest")
     (trial,) = found.search
     assert (trial.passed, trial.ratio, set(trial.metrics)) == (True, 1.0, {"kl_mean"})
-    assert any("100.0% int4 a channel" in line for line in caplog.messages)
+    assert any("100.0% int4 per channel" in line for line in caplog.messages)
     assert found.reload_kl == 0.0
 
     # text that the search has not seen

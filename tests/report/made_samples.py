@@ -88,7 +88,7 @@ def trials() -> list[Trial]:
     )
     return [
         Trial(
-            scheme="100.0% int4 a channel",
+            scheme="100.0% int4 per channel",
             group_size=-1,
             ratio=1.0,
             bytes=2_480_000,
@@ -106,7 +106,7 @@ def trials() -> list[Trial]:
             reason="keeps the limits",
         ),
         Trial(
-            scheme="50.0% int4 a channel",
+            scheme="50.0% int4 per channel",
             group_size=-1,
             ratio=0.5,
             bytes=3_600_000,

@@ -59,10 +59,10 @@ def test_the_path_of_a_search(tmp_path: Path) -> None:
     )
     assert page.title == "Promoted: builtin:tiny, smallest, 4- and 8-bit"
     path = page.text[
-        page.text.index("The search for the smallest") : page.text.index("Size and time")
+        page.text.index("Search for the smallest artifact") : page.text.index("Size and time")
     ]
     assert (
-        path.index("1: 100.0% int4 a channel")
+        path.index("1: 100.0% int4 per channel")
         < path.index("✗ refused")
         < path.index("✓ passed")
         < path.index("too large")

@@ -261,7 +261,7 @@ NO_RECIPE = (
                 " smallest, w8a8"
             ),
         ),
-        ("bnb:4,gptq:5", "methods: 'bnb:4,gptq:5': gptq:5: method gptq does 4 or 8 bits"),
+        ("bnb:4,gptq:5", "methods: 'bnb:4,gptq:5': gptq:5: method gptq supports 4 or 8 bits"),
     ],
 )
 def test_what_cannot_be_swept_is_refused_before_anything_is_done(

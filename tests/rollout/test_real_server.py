@@ -81,7 +81,7 @@ def test_deploy_promote_rollback_down(real: Stage, monkeypatch: pytest.MonkeyPat
         assert {"blue", "green"} == {color for _, color in result["order"]}
     damaged = {path.name: path.read_bytes() for path in TINY.iterdir() if path.is_file()}
     damaged["model.safetensors"] = swapped_layers(damaged["model.safetensors"])
-    with pytest.raises(DeployError, match="of 8 golden prompts otherwise"):
+    with pytest.raises(DeployError, match="of 8 golden prompts differently"):
         real.deploy(
             make_model(real.folder / "damaged", "candidate", damaged),
             engine="auto",

@@ -12,9 +12,9 @@ TINY = _FOLDER / "tiny"
 """The checkpoint: a folder as `save_pretrained` writes it."""
 
 HELDOUT = _FOLDER / "heldout.jsonl"
-"""Text held out from training, `{"text": …}` a line, about 200 tokens each.
+"""Text held out from training, `{"text": …}` per line, about 200 tokens each.
 `language_reference.split` says how far it overlaps.
 """
 
 CALIBRATION = _FOLDER / "calibration.jsonl"
-"""Training text for methods that calibrate, `{"text": …}` a line."""
+"""Training text for methods that calibrate, `{"text": …}` per line."""

@@ -41,7 +41,7 @@ def check_method(method: str, bits: int) -> Method:
     """The method of this name, if it supports so many bits per weight.
 
     Raises:
-        InputError: there is no such method, or it does not do these bits.
+        InputError: there is no such method, or it does not support these bits.
     """
     chosen = methods().get(method)
     if chosen is None:
@@ -50,7 +50,7 @@ def check_method(method: str, bits: int) -> Method:
         raise InputError(
             "bits",
             bits,
-            f"method {method} does {' or '.join(str(able) for able in chosen.bits)} bits",
+            f"method {method} supports {' or '.join(str(able) for able in chosen.bits)} bits",
         )
     return chosen
 

@@ -102,7 +102,7 @@ class Method(ABC):
         """
 
     def list_trials(self, job: Job) -> list[Trial]:
-        """Of a method that searches: what it tried, once `quantize` is done."""
+        """Trials of a method that searches, once `quantize` is done."""
         return []
 
     def check_installed(self) -> None:

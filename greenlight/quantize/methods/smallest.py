@@ -18,8 +18,8 @@ from greenlight.quantize.search import FULL_FOLDER, PATH_FILE, REFERENCE_FOLDER
 
 DOCUMENTS = 64
 TOKENS = 128
-"""Of a document at most. 8,192 tokens in all: each trial reads them, and what the baseline predicts
-for them is kept, 2 GB with 128,000 words.
+"""Maximum number of tokens per document, 8,192 in all. Each trial reads them. The baseline's
+predictions for them are kept: 2 GB for a vocabulary of 128,000.
 """
 TEXTS_FILE = "texts.jsonl"
 

@@ -20,7 +20,7 @@ resource "google_compute_subnetwork" "nodes" {
   private_ip_google_access = true
   stack_type               = "IPV4_ONLY"
 
-  # 256 addresses a node: a /16 is enough for 256 nodes.
+  # 256 addresses per node: a /16 is enough for 256 nodes.
   secondary_ip_range {
     range_name    = "pods"
     ip_cidr_range = "10.20.0.0/16"
