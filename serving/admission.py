@@ -7,6 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from typing import Any
 
 import psutil
 
@@ -171,7 +172,7 @@ class Admission:
                 code="invalid_api_key",
             )
 
-    def chat_prompt(self, messages: list[dict[str, str]]) -> str:
+    def chat_prompt(self, messages: list[dict[str, Any]]) -> str:
         """The prompt for a conversation. Raises ApiError."""
         if not self.chat:
             raise ApiError(

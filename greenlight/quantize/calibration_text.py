@@ -10,8 +10,9 @@ from greenlight.benchmark.prompts import Chat, chat_problem
 from greenlight.core import storage
 from greenlight.core.errors import InputError
 from greenlight.evaluate.text_files import BUILTIN, Row, read_rows
-from greenlight.evaluate.windows import load_tokenizer
 from greenlight.models.builtin import CALIBRATION
+from greenlight.models.context import context_length
+from greenlight.models.tokenizer import load_tokenizer
 
 SEED = 1
 SAMPLES = 128
@@ -82,11 +83,10 @@ def tokenize_documents(calibration: Calibration, folder: Path) -> list[list[int]
         InputError: there are chats, and the model has no chat template, or one that refuses them.
     """
     config = json.loads((folder / "config.json").read_bytes())
-    context = (config.get("text_config") or config).get(
-        "max_position_embeddings", calibration.length
-    )
     tokenizer = load_tokenizer(folder)
-    tokenizer.enable_truncation(min(calibration.length, context))
+    tokenizer.enable_truncation(
+        min(calibration.length, context_length(config) or calibration.length)
+    )
     # A template writes special tokens itself.
     found = [
         tokenizer.encode(text, add_special_tokens=not rendered).ids

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from greenlight.core.errors import InputError
-from greenlight.evaluate.windows import load_tokenizer
 from greenlight.models.builtin import CALIBRATION, TINY
+from greenlight.models.tokenizer import load_tokenizer
 from greenlight.quantize.calibration_text import Calibration, check_calibration, tokenize_documents
 
 CHAT = [
