@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,8 +121,9 @@ def write_tokenizer(source: Path, target: Path) -> None:
         return
     check_tokenizer_files(str(source), files)
     built = _build(source)
-    written = (target / TOKENIZER).read_bytes() if TOKENIZER in files else b""
-    if not written or _text(str(source), written) != built.tokenizer.to_str():
+    if TOKENIZER not in files or not _same(
+        _unbounded(read_tokenizer_json(str(source), files[TOKENIZER])), built.tokenizer
+    ):
         built.tokenizer.save(str(target / TOKENIZER))
     config = read_object(str(source), files, TOKENIZER_CONFIG) | built.special
     config[SETTLED] = hashlib.sha256((target / TOKENIZER).read_bytes()).hexdigest()
@@ -132,7 +134,12 @@ def write_tokenizer(source: Path, target: Path) -> None:
         (target / TOKENIZER_CONFIG).write_text(
             json.dumps(config, indent=2, ensure_ascii=False) + "\n"
         )
-        if _same(_build(target), built) and _same(load_model_tokenizer(target), built):
+        if all(
+            _same(each.tokenizer, built.tokenizer)
+            and each.tokenizer.encode_special_tokens == built.tokenizer.encode_special_tokens
+            and each.special == built.special
+            for each in (_build(target), load_model_tokenizer(target))
+        ):
             return
     raise InputError(
         "model",
@@ -208,16 +215,20 @@ def _unbounded(tokenizer: "Tokenizer") -> "Tokenizer":
     return tokenizer
 
 
-def _text(model: str, data: bytes) -> str:
-    """What tokenizers itself would write of a tokenizer.json."""
-    return str(_unbounded(read_tokenizer_json(model, data)).to_str())
+def _same(one: "Tokenizer", other: "Tokenizer") -> bool:
+    """Whether two tokenizers read any text the same."""
+    mine, theirs = json.loads(one.to_str()), json.loads(other.to_str())
+    scores = [each["model"].pop("vocab") for each in (mine, theirs)]
+    return mine == theirs and _same_vocabulary(*scores)
 
 
-def _same(one: ModelTokenizer, other: ModelTokenizer) -> bool:
-    return (
-        one.tokenizer.to_str() == other.tokenizer.to_str()
-        and one.tokenizer.encode_special_tokens == other.tokenizer.encode_special_tokens
-        and one.special == other.special
+def _same_vocabulary(one: Any, other: Any) -> bool:
+    """Reading the scores of a Unigram model from JSON moves their last bit."""
+    if isinstance(one, dict) or isinstance(other, dict) or len(one) != len(other):
+        return bool(one == other)
+    return all(
+        piece == text and math.isclose(score, close, rel_tol=1e-12)
+        for (piece, score), (text, close) in zip(one, other, strict=True)
     )
 
 
