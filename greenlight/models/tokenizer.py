@@ -203,7 +203,9 @@ def _build(folder: Path) -> ModelTokenizer:
     tokenizer = getattr(found, "backend_tokenizer", None)
     if tokenizer is None:
         raise InputError(
-            "model", str(folder), f"its {type(found).__name__} has no fast form; {SAVE_AS_FAST}"
+            "model",
+            str(folder),
+            f"its {type(found).__name__} has no fast form; give a model with a tokenizer.json",
         )
     tokenizer.encode_special_tokens = found.split_special_tokens
     return ModelTokenizer(_unbounded(tokenizer), _special_tokens(found.special_tokens_map))

@@ -52,12 +52,7 @@ def check_tokenizer_files(model: str, files: Mapping[str, bytes]) -> None:
         InputError: none can be read; names the file and the fix.
     """
     for name in sorted(files.keys() & set(TOKENIZER_FILES)):
-        if files[name].startswith(LFS_POINTER):
-            raise InputError(
-                "model",
-                model,
-                f"its {name} is a pointer of git LFS, not the file; run git lfs pull there",
-            )
+        _check_no_pointer(model, name, files[name])
         if name.endswith(".json"):
             read_object(model, files, name)
     if TOKENIZER in files:
@@ -119,6 +114,7 @@ def read_object(model: str, files: Mapping[str, bytes], name: str) -> dict[str, 
     """
     if name not in files:
         return {}
+    _check_no_pointer(model, name, files[name])
     if files[name].startswith(BYTE_ORDER_MARK):
         raise InputError(
             "model",
@@ -137,6 +133,13 @@ def read_object(model: str, files: Mapping[str, bytes], name: str) -> dict[str, 
             "model", model, f"its {name} is not a JSON object; repair it or save the model again"
         )
     return found
+
+
+def _check_no_pointer(model: str, name: str, data: bytes) -> None:
+    if data.startswith(LFS_POINTER):
+        raise InputError(
+            "model", model, f"its {name} is a pointer of git LFS, not the file; run git lfs pull"
+        )
 
 
 def _check_sentencepiece(model: str, name: str, data: bytes) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from greenlight.benchmark.prompts import Chat, chat_problem
 from greenlight.core import storage
 from greenlight.core.errors import InputError
-from greenlight.evaluate.text_files import BUILTIN, Row, read_rows
+from greenlight.evaluate.text_files import BUILTIN, Row, read_rows, with_text
 from greenlight.models.builtin import CALIBRATION
 from greenlight.models.context import context_length
 from greenlight.models.tokenizer import load_tokenizer
@@ -53,10 +53,8 @@ class Calibration:
         ):
             if value < 1:
                 raise InputError(field, value, "use 1 or more")
-        return [
-            _document(self.data, row)
-            for row in read_rows(self.uri, self.data, "calibration", COLUMNS)
-        ]
+        rows = read_rows(self.uri, self.data, "calibration", COLUMNS)
+        return [_document(self.data, row) for row in with_text(rows, self.data, "calibration")]
 
     def sample_documents(self) -> list[str | Chat]:
         """The documents to calibrate on: the same ones for the same file and number."""
@@ -150,11 +148,10 @@ def _document(data: str, row: Row) -> str | Chat:
             for message in value["messages"]
         ]
     text = value.get("text")
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str):
         raise InputError(
             "calibration",
             data,
-            f'{row.where} is neither {{"text": "…"}} with some text in it nor {{"messages": […]}}:'
-            f" {row.shown!r}",
+            f'{row.where} is neither {{"text": "…"}} nor {{"messages": […]}}: {row.shown!r}',
         )
     return text
