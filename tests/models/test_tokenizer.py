@@ -227,7 +227,7 @@ def test_code_of_a_models_own_is_not_run(tmp_path: Path) -> None:
         load_tokenizer(folder)
 
 
-CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
+CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "unknown model": (
         lambda folder: cases.edit(folder / "tokenizer.json", model={"type": "BPE2"}),
         "model of type 'BPE2', where tokenizers",
