@@ -22,8 +22,8 @@ class Vocabulary:
     """
 
     def __init__(self, folder: Path, size: int) -> None:
-        """Read the tokenizer of a model folder. `size` is the model's vocabulary, which may be padded
-        beyond the tokenizer's; 0 stands for the tokenizer's.
+        """Read the tokenizer of a model folder. `size` is the model's vocabulary, which may be
+        padded beyond the tokenizer's; 0 stands for the tokenizer's.
         """
         self._tokenizer = load_tokenizer(folder)
         self.size = size or self._tokenizer.get_vocab_size(with_added_tokens=True)
