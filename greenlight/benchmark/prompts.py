@@ -3,14 +3,13 @@
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 from greenlight.core import storage
 from greenlight.core.errors import InputError
 from greenlight.core.json_lines import parse_line, split_lines
+from greenlight.models.builtin import PROMPTS
 
-BUILTIN = Path(__file__).parent / "builtin_prompts.jsonl"
 MAX_REPORTED = 60
 
 Chat = list[dict[str, str]]
@@ -27,7 +26,7 @@ def load_prompts(prompts: str) -> list[Prompt]:
     found = [
         _prompt(prompts, number, value)
         for number, value in read_objects(
-            "prompts", str(BUILTIN) if prompts == "builtin" else prompts, prompts
+            "prompts", str(PROMPTS) if prompts == "builtin" else prompts, prompts
         )
     ]
     if not found:
