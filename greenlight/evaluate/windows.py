@@ -10,7 +10,7 @@ from typing import Any
 from greenlight.core.errors import GreenlightError, IntegrityError
 from greenlight.models.checkpoint import Checkpoint
 from greenlight.models.context import context_length, text_config
-from greenlight.models.tokenizer import load_tokenizer
+from greenlight.models.tokenizer import check_ids, load_tokenizer
 
 log = logging.getLogger("greenlight.evaluate")
 
@@ -39,20 +39,22 @@ class Reader:
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        config = checkpoint.config()
+        self._config = config = checkpoint.config()
         self._tokenizer = load_tokenizer(checkpoint.folder)
         self.context = context_length(config) or WINDOW
         self.window = min(WINDOW, self.context)
         self.start = self._first_token({**config, **text_config(config)})
 
     def read(self, text: str) -> Document:
-        return Document(
-            self._tokenizer.encode(text, add_special_tokens=False).ids, len(text.encode())
-        )
+        return Document(self.encode(text, special=False), len(text.encode()))
 
     def encode(self, text: str, special: bool = True) -> list[int]:
-        """With special tokens, as a prompt is read."""
-        return self._tokenizer.encode(text, add_special_tokens=special).ids
+        """With special tokens, as a prompt is read. Raises GreenlightError when the model has no
+        weights for one of them.
+        """
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special).ids
+        check_ids(self._tokenizer, ids, self._config)
+        return ids
 
     def decode(self, ids: list[int]) -> str:
         """With special tokens as text."""

@@ -13,12 +13,13 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenlight.core.errors import GreenlightError, InputError
+from greenlight.models.context import text_config
 from greenlight.models.tokenizer_checks import (
     ADDED_TOKENS,
     SAVE_AS_FAST,
@@ -92,6 +93,19 @@ def load_model_tokenizer(folder: Path) -> ModelTokenizer:
     config = read_object(str(folder), files, TOKENIZER_CONFIG)
     tokenizer.encode_special_tokens = bool(config.get("split_special_tokens"))
     return ModelTokenizer(_unbounded(tokenizer), _named_tokens(str(folder), files))
+
+
+def check_ids(tokenizer: "Tokenizer", ids: Sequence[int], config: Mapping[str, Any]) -> None:
+    """Raises GreenlightError when a text has a token that the model has no weights for: one that
+    was added to the tokenizer alone.
+    """
+    size = text_config(config).get("vocab_size")
+    if ids and isinstance(size, int) and (highest := max(ids)) >= size:
+        raise GreenlightError(
+            f"A text has the token {tokenizer.id_to_token(highest)!r} (id {highest}), and the model"
+            f" has weights for {size} tokens. Leave out that text, or give a model whose embeddings"
+            " were resized to its tokenizer (resize_token_embeddings, save_pretrained)."
+        )
 
 
 def load_special_tokens(folder: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ from greenlight.core.errors import InputError
 from greenlight.evaluate.text_files import BUILTIN, Row, read_rows, with_text
 from greenlight.models.builtin import CALIBRATION
 from greenlight.models.context import context_length
-from greenlight.models.tokenizer import load_tokenizer
+from greenlight.models.tokenizer import check_ids, load_tokenizer
 
 SEED = 1
 SAMPLES = 128
@@ -90,6 +90,8 @@ def tokenize_documents(calibration: Calibration, folder: Path) -> list[list[int]
         tokenizer.encode(text, add_special_tokens=not rendered).ids
         for text, rendered in _render_documents(calibration, folder)
     ]
+    for ids in found:
+        check_ids(tokenizer, ids, config)
     return [ids for ids in found if ids]
 
 
