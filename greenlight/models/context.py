@@ -14,7 +14,7 @@ NAMES = (
     "seq_length",
     "seq_len",
 )
-MOST = 10**9
+MOST = 10**15
 """Larger numbers stand for "no limit" (transformers writes 10**30)."""
 UNSAID_CONTEXT = 2048
 """Tokens for the families of UNSAID, where a config.json names no length: what BLOOM, Falcon and

@@ -1,6 +1,8 @@
 """Prompts are, letter for letter, what transformers makes of the same chat."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 
 from greenlight.serving.chat import ChatTemplate
 from tests.models.cases import cases_tokens as cases
+from tests.serving.server_process import Server
 
 USER = {"role": "user", "content": 'Hi <b>é</b> & "you"\n'}
 CHATS: list[list[dict[str, Any]]] = [
@@ -199,3 +202,16 @@ def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
     config = {"chat_template": "{{ bos_token }}{{ eos_token }}", "bos_token": {"content": "<s>"}}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     assert ChatTemplate(tmp_path).render([USER]) == "<s>"
+
+
+def test_a_prompt_with_a_token_without_weights_is_refused(
+    start: Callable[..., Server], openvino_model: Path, tmp_path: Path
+) -> None:
+    """It was added to the tokenizer alone; the engine would read beyond its embeddings."""
+    folder = Path(shutil.copytree(openvino_model, tmp_path / "model"))
+    cases.edit(folder / cases.CONFIG, extra_special_tokens=["<|im_start|>", "<tool>"])
+    server = start(model_id=folder)
+    answer = server.post({"prompt": "a <tool> b", "max_length": 4})
+    assert answer.status == 400
+    assert "for which the model has no weights" in answer.json["error"]["message"]
+    assert server.post({"prompt": "a b", "max_length": 4}).status == 200
