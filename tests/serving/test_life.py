@@ -47,7 +47,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path
     ):
         folder = root / name
         folder.mkdir()
-        shutil.copy(TINY / "tokenizer.json", folder)
+        for file in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(TINY / file, folder)
         context = 10**12 if name == "huge" else 1024
         (folder / "config.json").write_text(
             json.dumps(
