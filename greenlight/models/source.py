@@ -59,3 +59,13 @@ class Source(ABC):
         """Make `partial` whole, going on from the bytes that it already holds. The caller verifies
         them.
         """
+
+    @abstractmethod
+    def list_names(self, commit: str) -> dict[str, int]:
+        """Sizes in bytes of everything at this commit, by path: also of what is not taken."""
+
+    @abstractmethod
+    def read(self, name: str, commit: str, start: int = 0, length: int | None = None) -> bytes:
+        """Bytes of one file at this commit, from `start`; to its end without `length`. Fewer come
+        where the file ends earlier.
+        """
