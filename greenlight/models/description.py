@@ -83,12 +83,14 @@ def describe_source(source: Source, commit: str) -> Description:
 def describe_folder(folder: Path, name: str = "") -> Description:
     """As `describe_source`, of a local folder. `name`: as the user gave it, for errors."""
 
-    def read(file: str, start: int = 0, length: int | None = None) -> bytes:
-        with open(folder / file, "rb") as data:
+    model = name or str(folder)
+
+    def read(name: str, start: int = 0, length: int | None = None) -> bytes:
+        with open(folder / name, "rb") as data:
             data.seek(start)
             return data.read(length)
 
-    return _describe(name or str(folder), list_folder(folder), read)
+    return _describe(model, list_folder(folder), read)
 
 
 def check_description(description: Description, quantized_too: bool = False) -> tuple[str, ...]:

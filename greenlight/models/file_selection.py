@@ -7,7 +7,7 @@ from pathlib import Path
 
 from greenlight.core.errors import InputError
 from greenlight.models.json_files import json_object
-from greenlight.models.not_a_model import why_no_config, why_no_weights
+from greenlight.models.not_a_model import other_weights, why_no_config, why_no_weights
 
 CONFIG = "config.json"
 SINGLE = "model.safetensors"
@@ -141,7 +141,8 @@ def _weights(
             raise InputError(
                 "model",
                 model,
-                f"it lacks {len(missing)} of {len(wanted)} weight files that {index} names, first"
+                (not singles and other_weights(top, read))
+                or f"it lacks {len(missing)} of {len(wanted)} weight files that {index} names, first"
                 f" {missing[0]}; complete it",
             )
         left = sorted(set(singles) - wanted)

@@ -57,8 +57,9 @@ class HubSource(Source):
         return info.sha
 
     def list_files(self, commit: str) -> list[SourceFile]:
+        names = self.list_names(commit)
         chosen = choose_files(
-            self.name, self.list_names(commit), lambda name: self.read(name, commit)
+            self.name, names, lambda name: self.read(name, commit, 0, names[name])
         ).files
         files = []
         for entry in self._listing(commit).siblings or []:

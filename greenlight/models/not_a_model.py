@@ -4,7 +4,9 @@ import json
 import re
 from collections.abc import Callable, Collection, Sequence
 
-PICKLE = re.compile(r".*\.(bin|pt|pth|ckpt|pkl|pickle)")
+PICKLE = re.compile(
+    r"(?!training_args|optimizer|scheduler|scaler|rng_state).*\.(bin|pt|pth|ckpt|pkl|pickle)"
+)
 OTHER_FORMAT = re.compile(r".*\.(ggml|onnx|h5|msgpack|tflite|mlmodel|npz|xml)")
 SNAPSHOT = re.compile(r"snapshots/([^/]+)/config\.json")
 AS_SAVED = "give a folder as save_pretrained writes it"
@@ -26,17 +28,19 @@ def why_no_config(names: Collection[str], read: Callable[[str], bytes]) -> str:
         return "it is a diffusers pipeline, which makes images; give a causal language model"
     if "adapter_config.json" in top or any(name.startswith("adapter_model.") for name in top):
         return _adapter(read)
-    if gguf := [name for name in top if name.endswith(".gguf")]:
-        return GGUF.format(name=gguf[0])
+    others = [name for name in top if name.endswith((".gguf", ".safetensors"))]
+    if others and all(name.endswith(".gguf") for name in others):
+        return GGUF.format(name=others[0])
     if snapshots := sorted(match[1] for name in names if (match := SNAPSHOT.fullmatch(name))):
         return (
             "it is the root of a hub cache, which keeps each commit in a folder of its own; give"
             f" snapshots/{_cached_main(read, snapshots)} in it"
         )
-    if "params.json" in top or any(name.startswith("consolidated.") for name in top):
+    original = [name for name in top if name.startswith("consolidated")]
+    if original and not [name for name in others if name not in original]:
         return (
-            "it is in the original format of its makers (params.json, consolidated weights); give"
-            " the version for transformers, which has a config.json"
+            f"it is in the original format of its makers ({original[0]}); give the version for"
+            " transformers, which has a config.json"
         )
     below = sorted(
         (name.removesuffix("/config.json") for name in names if name.endswith("/config.json")),
@@ -62,23 +66,31 @@ def why_no_weights(
             f"which of its {len(weights)} weight files make the model is not said:"
             " model.safetensors.index.json is missing; complete it"
         )
+    return (
+        other_weights(top, read)
+        or f"it holds no model.safetensors, nor an index of other files; {AS_SAVED}"
+    )
+
+
+def other_weights(top: Collection[str], read: Callable[[str], bytes]) -> str:
+    """Which weights of another kind a place holds, and what to give instead. Empty: none."""
     if any(name.startswith("adapter_model.") for name in top):
         return _adapter(read)
-    if any(name.startswith("consolidated") for name in top):
-        return (
-            "it holds only the weights in the original format of its makers (consolidated); give"
-            " the version for transformers, which has a model.safetensors or its index"
-        )
-    if gguf := sorted(name for name in top if name.endswith(".gguf")):
-        return GGUF.format(name=gguf[0])
     if pickles := sorted(name for name in top if PICKLE.fullmatch(name)):
         return (
             f"its weights are pickled ({pickles[0]}), and loading a pickle runs code; convert them"
             " to safetensors with save_pretrained"
         )
+    if gguf := sorted(name for name in top if name.endswith(".gguf")):
+        return GGUF.format(name=gguf[0])
     if others := sorted(name for name in top if OTHER_FORMAT.fullmatch(name)):
         return f"its weights are in another format ({others[0]}); give the model as safetensors"
-    return f"it holds no model.safetensors, nor an index of other files; {AS_SAVED}"
+    if original := sorted(name for name in top if name.startswith("consolidated")):
+        return (
+            f"it holds only the weights in the original format of its makers ({original[0]}); give"
+            " the version for transformers, which has a model.safetensors or an index"
+        )
+    return ""
 
 
 def _adapter(read: Callable[[str], bytes]) -> str:
