@@ -97,5 +97,4 @@ def _tied(config: dict[str, Any]) -> bool | None:
         if isinstance(tied := part.get("tie_word_embeddings"), bool):
             return tied
     known = known_types()
-    tied = known.config_default(config["model_type"], "tie_word_embeddings") if known else None
-    return tied if isinstance(tied, bool) else None
+    return known.config_flag(config["model_type"], "tie_word_embeddings") if known else None
