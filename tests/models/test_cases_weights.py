@@ -143,9 +143,14 @@ def test_a_folder_used_where_it_lies_must_have_the_names_of_transformers(
 @pytest.mark.parametrize("name", ["missing_lm_head", "custom_code", "gguf_only", "adapter_only"])
 def test_the_command_ends_with_2_and_one_line(name: str, tmp_path: Path) -> None:
     folder = make(CASES[name], tmp_path / "case")
-    command = [Path(sys.executable).parent / "greenlight", "download", "--model-id", folder]
+    command = [
+        str(Path(sys.executable).parent / "greenlight"),
+        "download",
+        "--model-id",
+        str(folder),
+    ]
     ended = subprocess.run(
-        [*command, "--output-path", tmp_path / "output"],
+        [*command, "--output-path", str(tmp_path / "output")],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
