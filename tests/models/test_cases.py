@@ -18,7 +18,9 @@ from greenlight.models.download import download_model
 from greenlight.models.integrity import verify_model
 from greenlight.models.open_source import check_source, parse_source
 from tests.gcs import bucket, gcs_server  # noqa: F401  fixtures
-from tests.models.cases.cases_weights import CASES, FOLDERS_ONLY, Case, read_tensors
+from tests.models.cases import cases_weights  # noqa: F401  adds its cases
+from tests.models.cases.case import CASES, Case, read_tensors
+from tests.models.cases.cases_kinds import FOLDERS_ONLY
 from tests.models.hub_server import HubServer
 
 TAKEN = sorted(name for name, case in CASES.items() if not case.says)
@@ -97,7 +99,7 @@ def test_in_a_bucket(
     name: str,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
-    bucket,  # noqa: F811
+    bucket,
 ) -> None:
     for path, data in files_of(make(CASES[name], tmp_path / "case")).items():
         bucket.blob(f"case/{path}").upload_from_string(data)
