@@ -10,6 +10,7 @@ PICKLE = re.compile(
 )
 OTHER_FORMAT = re.compile(r".*\.(ggml|onnx|h5|msgpack|tflite|mlmodel|npz|xml)")
 SNAPSHOT = re.compile(r"snapshots/([^/]+)/config\.json")
+PIPELINE = "model_index.json"
 AS_SAVED = "give a folder as save_pretrained writes it"
 GGUF = (
     "its weights are GGUF ({name}), and safetensors are needed; give the model that it was made"
@@ -25,7 +26,7 @@ def why_no_config(names: Collection[str], read: Callable[[str], bytes]) -> str:
         read: gives the content of a small file.
     """
     top = sorted(name for name in names if "/" not in name)
-    if "model_index.json" in top:
+    if PIPELINE in top:
         return "it is a diffusers pipeline, which makes images; give a causal language model"
     if "adapter_config.json" in top or any(name.startswith("adapter_model.") for name in top):
         return _adapter(top, read)
