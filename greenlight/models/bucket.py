@@ -18,8 +18,9 @@ from pydantic import ValidationError
 
 from greenlight.core.errors import GreenlightError, InputError, IntegrityError
 from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, Model
-from greenlight.models.checkpoint_checks import shards_in
-from greenlight.models.file_selection import CONFIG, INDEX, choose_files
+from greenlight.models.description import check_at
+from greenlight.models.file_selection import CONFIG, choose_files
+from greenlight.models.not_a_model import PIPELINE
 from greenlight.models.source import Source, SourceFile
 
 if TYPE_CHECKING:
@@ -84,9 +85,10 @@ class BucketSource(Source):
         self.bucket, _, prefix = name.removeprefix("gs://").partition("/")
         self.prefix = prefix.rstrip("/") + "/" if prefix else ""
         self.place = self.prefix  # of the checkpoint that is fetched
+        self._objects: dict[str, Blob] = {}  # directly below `place`
 
     def check(self) -> None:
-        self._newest(lambda *_: None)
+        check_at(self, self._newest(lambda *_: None).commit)
 
     def resolve(self) -> str:
         checkpoint = self._newest(log.warning)
@@ -101,16 +103,26 @@ class BucketSource(Source):
             with contextlib.suppress(InputError):
                 checkpoint = self._choose(listing)
                 if checkpoint.commit == commit:
-                    self.place = checkpoint.prefix
+                    self._take(listing)
                     return checkpoint.files
         raise IntegrityError(
             f"{self.name} has changed since it was resolved to {commit[:12]}. Run again to take it"
             " as it is now."
         )
 
+    def list_names(self, commit: str) -> dict[str, int]:
+        if not self._objects:
+            self.list_files(commit)
+        return {name: blob.size for name, blob in self._objects.items()}
+
+    def read(self, name: str, commit: str, start: int = 0, length: int | None = None) -> bytes:
+        if not self._objects:
+            self.list_files(commit)
+        return self._read(self.place, self._objects, name, start, length)
+
     def fetch(self, file: SourceFile, commit: str, partial: Path) -> None:
         blob = self._client.bucket(self.bucket).blob(
-            self.place + file.path, generation=int(file.version)
+            self.place + file.name, generation=int(file.version)
         )
         with self._errors(), open(partial, "ab") as out:
             while (offset := out.tell()) < file.size:
@@ -128,12 +140,13 @@ class BucketSource(Source):
         """
         candidates = self._candidates()
         if candidates[0].prefix == self.prefix:
+            self._take(candidates[0])
             return self._choose(candidates[0])
         problems = []
         for listing in candidates:
             try:
                 checkpoint = self._choose(listing)
-                self._check_index(listing, checkpoint)
+                self._take(listing)
                 return checkpoint
             except InputError as error:
                 problems.append(
@@ -154,9 +167,11 @@ class BucketSource(Source):
         )
 
     def _candidates(self) -> list[Listing]:
-        """The prefix itself, when it is a checkpoint; else those below it, the newest first."""
+        """The prefix itself, when it is a checkpoint or a pipeline of several models; else those
+        below it, the newest first.
+        """
         listing = self._listing(self.prefix)
-        if CONFIG in listing.blobs or not listing.below:
+        if listing.blobs.keys() & {CONFIG, PIPELINE} or not listing.below:
             return [listing]
         if len(listing.below) > MOST_CHECKPOINTS:
             raise InputError(
@@ -179,39 +194,49 @@ class BucketSource(Source):
                 "there is no object directly below this prefix; give the one that holds"
                 " config.json",
             )
-        return Checkpoint(
-            listing.prefix,
-            [
-                SourceFile(
-                    name,
-                    blob.size,
-                    "crc32c",
-                    base64.b64decode(blob.crc32c).hex(),
-                    str(blob.generation),
-                )
-                for name, blob in (
-                    (name, listing.blobs[name]) for name in choose_files(self.name, listing.blobs)
-                )
-            ],
+        chosen = choose_files(
+            self.name,
+            listing.blobs,
+            lambda name: self._read(listing.prefix, listing.blobs, name),
         )
+        files = [
+            SourceFile(
+                path,
+                (blob := listing.blobs[name]).size,
+                "crc32c",
+                base64.b64decode(blob.crc32c).hex(),
+                str(blob.generation),
+                name,
+            )
+            for name, path in chosen.files.items()
+        ]
+        return Checkpoint(listing.prefix, files)
 
-    def _check_index(self, listing: Listing, checkpoint: Checkpoint) -> None:
-        """Raises InputError when weights that the index names are not there."""
-        for file in checkpoint.files:
-            if file.path == INDEX:
-                with self._errors():
-                    data = (
-                        self._client.bucket(self.bucket)
-                        .blob(checkpoint.prefix + INDEX, generation=int(file.version))
-                        .download_as_bytes()
-                    )
-                if missing := sorted(shards_in(self.name, data) - listing.blobs.keys()):
-                    raise InputError(
-                        "model",
-                        self.name,
-                        f"it lacks {len(missing)} weight files that its index names, first"
-                        f" {missing[0]}; complete it",
-                    )
+    def _take(self, listing: Listing) -> None:
+        """From now on this checkpoint is read."""
+        self.place, self._objects = listing.prefix, listing.blobs
+
+    def _read(
+        self,
+        prefix: str,
+        blobs: dict[str, "Blob"],
+        name: str,
+        start: int = 0,
+        length: int | None = None,
+    ) -> bytes:
+        if length == 0 or blobs[name].size == 0:
+            return b""
+        with self._errors():
+            blob = self._client.bucket(self.bucket).blob(
+                prefix + name, generation=blobs[name].generation
+            )
+            found: bytes = blob.download_as_bytes(
+                start=start,
+                end=None if length is None else start + length - 1,
+                raw_download=True,
+                checksum=None,
+            )
+            return found
 
     def _listing(self, prefix: str) -> Listing:
         with self._errors():

@@ -10,7 +10,7 @@ from typing import Any
 from greenlight.core.errors import InputError
 from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, Model
 from greenlight.models.checkpoint_checks import check_checkpoint, weight_bits
-from greenlight.models.file_selection import choose_files
+from greenlight.models.file_selection import names_in_folder
 from greenlight.models.integrity import content_digest, describe_file, verify_model
 from greenlight.models.tokenizer_checks import check_tokenizer_files, read_tokenizer_files
 
@@ -57,10 +57,7 @@ def open_checkpoint(field: str, folder: Path) -> Checkpoint:
 
 def _plain(folder: Path) -> Checkpoint:
     check_checkpoint(str(folder), folder)
-    files = {
-        name: describe_file(folder / name)
-        for name in choose_files(str(folder), (path.name for path in folder.iterdir()))
-    }
+    files = {name: describe_file(folder / name) for name in names_in_folder(str(folder), folder)}
     digest = content_digest(files)
     record = Model(
         role="baseline",

@@ -14,12 +14,14 @@ from typing import Any
 
 from greenlight.core.errors import GreenlightError, IntegrityError
 from greenlight.core.files import move_file
-from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, FileEntry, Model
+from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, FileEntry, Format, Model
 from greenlight.models.bucket import ArtifactSource
-from greenlight.models.checkpoint_checks import check_checkpoint, check_config, weight_bits
+from greenlight.models.checkpoint_checks import check_checkpoint, weight_bits
+from greenlight.models.config_checks import check_config
 from greenlight.models.download_progress import Progress
 from greenlight.models.file_selection import CONFIG
 from greenlight.models.integrity import content_digest, verify_model
+from greenlight.models.json_files import json_object
 from greenlight.models.source import Source, SourceFile
 
 log = logging.getLogger("greenlight.download")
@@ -57,21 +59,20 @@ def download_model(
     if (finished := _find_finished(source, commit, folder)) is not None:
         return finished
     target = folder / MODEL_FOLDER
+
+    def check() -> Format:
+        config = json_object(source.name, CONFIG, (target / CONFIG).read_bytes())
+        return check_config(source.name, config, quantized_too)
+
     # The config is checked before gigabytes are fetched for it.
-    entries = _fetch(
-        source,
-        commit,
-        folder,
-        source.list_files(commit),
-        lambda: check_config(source.name, target, quantized_too),
-    )
+    entries = _fetch(source, commit, folder, source.list_files(commit), check)
     check_checkpoint(source.name, target, quantized_too)
     total = sum(entry.size for entry in entries.values())
     return Model(
         role="baseline",
         source=source.name,
         commit=commit,
-        format=check_config(source.name, target, quantized_too),
+        format=check(),
         bits=weight_bits(folder / MODEL_FOLDER),
         digest=content_digest(entries),
         files=entries,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from greenlight.core.errors import InputError, IntegrityError
 from greenlight.core.records import FileEntry
-from greenlight.models.checkpoint_checks import check_checkpoint
+from greenlight.models.description import check_at
 from greenlight.models.digest_cache import remembered_digests
-from greenlight.models.file_selection import choose_files
+from greenlight.models.file_selection import choose_files, list_folder
 from greenlight.models.integrity import content_digest
 from greenlight.models.source import Source, SourceFile
 
@@ -36,14 +36,15 @@ class FolderSource(Source):
                 " tokenizer",
             )
         if not self.folder.is_dir():
+            gguf = f", or `--from-gguf {self.name}` to convert it"
             raise InputError(
                 "model",
                 self.name,
                 "it is a file; give the folder that holds config.json, *.safetensors and a"
-                " tokenizer",
+                f" tokenizer{gguf if self.folder.suffix == '.gguf' else ''}",
             )
         try:
-            check_checkpoint(self.name, self.folder)
+            check_at(self, "")
         except OSError as error:
             raise InputError(
                 "model",
@@ -53,22 +54,31 @@ class FolderSource(Source):
 
     def resolve(self) -> str:
         self.check()
-        return content_digest(self._describe())
+        return content_digest(self._describe()[0])
 
     def list_files(self, commit: str) -> list[SourceFile]:
         self.check()
-        files = self._describe()
+        files, origins = self._describe()
         if content_digest(files) != commit:
             raise IntegrityError(
                 f"{self.name} has changed since it was resolved to {commit[:12]}. Run again to take"
                 " it as it is now."
             )
         return [
-            SourceFile(path, entry.size, "sha256", entry.sha256) for path, entry in files.items()
+            SourceFile(path, entry.size, "sha256", entry.sha256, origin=origins[path])
+            for path, entry in files.items()
         ]
 
+    def list_names(self, commit: str) -> dict[str, int]:
+        return list_folder(self.folder)
+
+    def read(self, name: str, commit: str, start: int = 0, length: int | None = None) -> bytes:
+        with open(self.folder / name, "rb") as file:
+            file.seek(start)
+            return file.read(length)
+
     def fetch(self, file: SourceFile, commit: str, partial: Path) -> None:
-        with open(self.folder / file.path, "rb") as source, open(partial, "ab") as target:
+        with open(self.folder / file.name, "rb") as source, open(partial, "ab") as target:
             offset = target.tell()
             source.seek(offset)
             while offset < file.size:
@@ -77,11 +87,14 @@ class FolderSource(Source):
                     return  # it is shorter than it was; the caller sees that the bytes are wrong
                 offset += written
 
-    def _describe(self) -> dict[str, FileEntry]:
-        names = choose_files(
-            self.name, (path.name for path in self.folder.iterdir() if path.is_file())
-        )
-        return remembered_digests([self.folder / name for name in names])
+    def _describe(self) -> tuple[dict[str, FileEntry], dict[str, str]]:
+        """The files of the Model that would be made, and the name of each here."""
+        chosen = choose_files(
+            self.name, list_folder(self.folder), lambda name: self.read(name, "")
+        ).files
+        found = remembered_digests([self.folder / name for name in chosen])
+        entries = {path: found[name] for name, path in chosen.items()}
+        return dict(sorted(entries.items())), {path: name for name, path in chosen.items()}
 
 
 def _copy(source: int, target: int, offset: int) -> int:

@@ -5,10 +5,12 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from greenlight.core.errors import GreenlightError, InputError
+from greenlight.models.description import check_at
 from greenlight.models.file_selection import choose_files
 from greenlight.models.source import Source, SourceFile
 
@@ -30,16 +32,10 @@ class HubSource(Source):
 
     def __init__(self, name: str, revision: str = "") -> None:
         self.name, self.revision = name, revision
+        self._commits: dict[str, ModelInfo] = {}  # listings by their commit, which never change
 
     def check(self) -> None:
         info = self._info(self.revision)
-        choose_files(self.name, _names(info))
-        if (getattr(info, "config", None) or {}).get("quantization_config"):
-            raise InputError(
-                "model",
-                self.name,
-                "it is already quantized; give the full-precision model that it was made from",
-            )
         if info.gated and not _token():
             raise InputError(
                 "model",
@@ -47,28 +43,34 @@ class HubSource(Source):
                 "it is gated; accept its terms on its page and set HF_TOKEN to a token of that"
                 " account",
             )
+        check_at(self, self._commit(info))
 
     def resolve(self) -> str:
-        sha = self._info(self.revision).sha
-        if not sha:
+        return self._commit(self._info(self.revision))
+
+    def _commit(self, info: "ModelInfo") -> str:
+        if not info.sha:
             raise GreenlightError(
                 f"The hub names no commit for {self.name}. Give one as the revision."
             )
-        return sha
+        self._commits[info.sha] = info
+        return info.sha
 
     def list_files(self, commit: str) -> list[SourceFile]:
-        info = self._info(commit)
-        chosen = set(choose_files(self.name, _names(info)))
+        names = self.list_names(commit)
+        chosen = choose_files(
+            self.name, names, lambda name: self.read(name, commit, 0, names[name])
+        ).files
         files = []
-        for entry in info.siblings or []:
-            if entry.rfilename not in chosen:
+        for entry in self._listing(commit).siblings or []:
+            if (path := chosen.get(origin := entry.rfilename)) is None:
                 continue
             if entry.lfs:
                 files.append(
-                    SourceFile(entry.rfilename, entry.lfs.size, "sha256", entry.lfs.sha256)
+                    SourceFile(path, entry.lfs.size, "sha256", entry.lfs.sha256, origin=origin)
                 )
             elif entry.size is not None and entry.blob_id:
-                files.append(SourceFile(entry.rfilename, entry.size, "git-sha1", entry.blob_id))
+                files.append(SourceFile(path, entry.size, "git-sha1", entry.blob_id, origin=origin))
             else:
                 raise GreenlightError(
                     f"The hub gives no size and hash for {entry.rfilename} of {self.name}, so it"
@@ -76,21 +78,45 @@ class HubSource(Source):
                 )
         return files
 
+    def list_names(self, commit: str) -> dict[str, int]:
+        return {entry.rfilename: entry.size or 0 for entry in self._listing(commit).siblings or []}
+
+    def read(self, name: str, commit: str, start: int = 0, length: int | None = None) -> bytes:
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]
+            hf_raise_for_status,
+            http_stream_backoff,
+        )
+
+        if length == 0:
+            return b""
+        url, headers = self._request(name, commit)
+        if start or length is not None:
+            end = "" if length is None else start + length - 1
+            headers["Range"] = f"bytes={start}-{end}"
+        with (
+            self._errors(commit),
+            http_stream_backoff("GET", url, headers=headers, follow_redirects=True) as response,
+        ):
+            hf_raise_for_status(response)
+            skipped = 0 if response.status_code == HTTPStatus.PARTIAL_CONTENT else start
+            wanted = None if length is None else skipped + length
+            found = bytearray()
+            for piece in response.iter_raw():  # no further than needed, whatever is sent
+                found += piece
+                if wanted is not None and len(found) >= wanted:
+                    break
+            return bytes(found[skipped:wanted])
+
     def fetch(self, file: SourceFile, commit: str, partial: Path) -> None:
         # hf_hub_download would be the usual way, but since 1.x it starts anew in a killed process;
         # its http_get underneath goes on.
         import httpx
-        from huggingface_hub import hf_hub_url
         from huggingface_hub.errors import HfHubHTTPError
         from huggingface_hub.file_download import http_get
-        from huggingface_hub.utils import (  # type: ignore[attr-defined]
-            build_hf_headers,
-            disable_progress_bars,
-        )
+        from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
         disable_progress_bars()
-        url = hf_hub_url(self.name, file.path, revision=commit, endpoint=_endpoint())
-        headers = {**build_hf_headers(token=_token() or False), "Accept-Encoding": "identity"}
+        url, headers = self._request(file.name, commit)
         failures = 0
         with self._errors(commit), open(partial, "ab") as out:
             while (offset := out.tell()) < file.size:
@@ -128,6 +154,22 @@ class HubSource(Source):
                         type(error).__name__,
                     )
                     time.sleep(failures)
+
+    def _request(self, name: str, commit: str) -> tuple[str, dict[str, str]]:
+        """Address and headers of a request for one file."""
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+        headers = build_hf_headers(token=_token() or False)
+        return (
+            hf_hub_url(self.name, name, revision=commit, endpoint=_endpoint()),
+            {**headers, "Accept-Encoding": "identity"},
+        )
+
+    def _listing(self, commit: str) -> "ModelInfo":
+        if commit not in self._commits:
+            self._commits[commit] = self._info(commit)
+        return self._commits[commit]
 
     def _info(self, revision: str) -> "ModelInfo":
         from huggingface_hub import HfApi
@@ -176,10 +218,6 @@ class HubSource(Source):
                 f"The hub did not give {self.name}: {reason}. Check the network and HF_ENDPOINT,"
                 " and run again: it goes on where it stopped."
             ) from error
-
-
-def _names(info: "ModelInfo") -> list[str]:
-    return [entry.rfilename for entry in info.siblings or []]
 
 
 def _endpoint() -> str | None:

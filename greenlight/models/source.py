@@ -5,7 +5,7 @@ one small interface.
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,18 @@ class SourceFile:
     algorithm: Literal["sha256", "git-sha1", "crc32c"]
     checksum: str  # hexadecimal
     version: str = ""  # generation of a bucket's object
+    origin: str = ""  # its name in the source, where that is another
+
+    @property
+    def name(self) -> str:
+        """Its name in the source."""
+        return self.origin or self.path
+
+
+class FileReader(Protocol):
+    """Reads bytes of one file of a model: from `start`, to its end without `length`."""
+
+    def __call__(self, name: str, start: int = 0, length: int | None = None) -> bytes: ...
 
 
 class Source(ABC):
@@ -58,4 +70,14 @@ class Source(ABC):
     def fetch(self, file: SourceFile, commit: str, partial: Path) -> None:
         """Make `partial` whole, going on from the bytes that it already holds. The caller verifies
         them.
+        """
+
+    @abstractmethod
+    def list_names(self, commit: str) -> dict[str, int]:
+        """Sizes in bytes of everything at this commit, by path: also of what is not taken."""
+
+    @abstractmethod
+    def read(self, name: str, commit: str, start: int = 0, length: int | None = None) -> bytes:
+        """Bytes of one file at this commit, from `start`; to its end without `length`. Fewer come
+        where the file ends earlier.
         """

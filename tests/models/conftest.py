@@ -22,12 +22,24 @@ def safetensors(values: dict[str, int], dtype: str = "BF16") -> bytes:
     for name, size in values.items():
         header[name] = {
             "dtype": dtype,
-            "shape": [size // 2],
+            "shape": [size // (4 if dtype == "F32" else 2)],
             "data_offsets": [offset, offset + size],
         }
         offset += size
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + bytes(offset)
+
+
+def tokenizer(word: str = "a") -> bytes:
+    """A tokenizer.json that knows one word, of one letter, so that all are of one size."""
+    return json.dumps(
+        {
+            "version": "1.0",
+            "added_tokens": [],
+            "pre_tokenizer": {"type": "Whitespace"},
+            "model": {"type": "WordLevel", "vocab": {word: 0}, "unk_token": word},
+        }
+    ).encode()
 
 
 @pytest.fixture
@@ -41,10 +53,14 @@ def sharded() -> dict[str, bytes]:
     return {
         **shards,
         "config.json": json.dumps(
-            {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+            {
+                "model_type": "llama",
+                "architectures": ["LlamaForCausalLM"],
+                "max_position_embeddings": 256,
+            }
         ).encode(),
         "model.safetensors.index.json": json.dumps({"metadata": {}, "weight_map": places}).encode(),
-        "tokenizer.json": b"{}",
+        "tokenizer.json": tokenizer(),
         "chat_template.jinja": b"{{ messages }}",
         "LICENSE": b"Apache-2.0",
         "pytorch_model.bin": b"pickle",

@@ -35,6 +35,7 @@ class HubServer:
     bytes_per_second: float = 0  # of each answer; 0: as fast as it goes
     ignore_ranges: bool = False
     asked: list[Asked] = field(default_factory=list)
+    looked_at: list[tuple[str, str]] = field(default_factory=list)  # parts, with their ranges
 
     def __enter__(self) -> "HubServer":
         hub = self
@@ -63,8 +64,17 @@ class HubServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
+    @property
+    def fetched(self) -> list[Asked]:
+        """Requests for files to their end: not for parts that are only looked at."""
+        return [
+            asked
+            for asked in self.asked
+            if "/resolve/" in asked.path and not re.fullmatch(r"bytes=\d+-\d+", asked.range)
+        ]
+
     def downloads(self, name: str) -> list[Asked]:
-        return [asked for asked in self.asked if asked.path.endswith(f"/{name}")]
+        return [asked for asked in self.fetched if asked.path.endswith(f"/{name}")]
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         path = unquote(urlsplit(request.path).path)
@@ -109,14 +119,20 @@ class HubServer:
         }
 
     def _send_file(self, request: BaseHTTPRequestHandler, name: str) -> None:
+        if name not in self.files:
+            return _fail(request, 404, "EntryNotFound")
         data = self.files[name]
+        wanted = request.headers.get("Range", "")
+        if match := re.fullmatch(r"bytes=(\d+)-(\d+)", wanted):  # a look at a part of it
+            self.looked_at.append((name, wanted))
+            if self.ignore_ranges:
+                return _send(request, data)
+            return _send(request, data, int(match[1]), end=int(match[2]) + 1)
         if self.spoil.get(name, 0) > 0:
             self.spoil[name] -= 1
             data = data[:-1] + bytes([data[-1] ^ 1])
         start = 0
-        if (
-            match := re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
-        ) and not self.ignore_ranges:
+        if (match := re.fullmatch(r"bytes=(\d+)-", wanted)) and not self.ignore_ranges:
             start = int(match[1])
         cuts = self.cut_after.get(name, [])
         _send(request, data, start, cuts.pop(0) if cuts else None, self.bytes_per_second)
@@ -128,12 +144,14 @@ def _send(
     start: int = 0,
     cut: int | None = None,
     bytes_per_second: float = 0,
+    end: int | None = None,
 ) -> None:
-    body = data[start:]
-    request.send_response(206 if start else 200)
+    body = data[start:end]
+    partial = bool(start) or end is not None
+    request.send_response(206 if partial else 200)
     request.send_header("Content-Length", str(len(body)))
-    if start:
-        request.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+    if partial:
+        request.send_header("Content-Range", f"bytes {start}-{start + len(body) - 1}/{len(data)}")
     request.end_headers()
     for offset in range(0, len(body) if cut is None else cut, PIECE):
         request.wfile.write(body[offset : min(offset + PIECE, len(body) if cut is None else cut)])

@@ -16,7 +16,7 @@ from greenlight.models.download import download_model
 from greenlight.models.integrity import verify_model
 from greenlight.models.open_source import check_source, parse_source
 from tests.gcs import bucket, gcs_server  # noqa: F401  fixtures
-from tests.models.conftest import TAKEN
+from tests.models.conftest import TAKEN, tokenizer
 from tests.models.hub_server import folder_files
 
 ROOT = Path(__file__).parents[3]
@@ -54,7 +54,7 @@ def test_the_commit_is_that_of_the_files_that_would_be_taken(model: str, bucket)
     assert len(commit) == 64
     bucket.blob("models/tiny/notes.txt").upload_from_string("not part of the model")
     assert parse_source(model).resolve() == commit
-    bucket.blob("models/tiny/tokenizer.json").upload_from_string("[]")
+    bucket.blob("models/tiny/tokenizer.json").upload_from_string(tokenizer("b"))
     assert parse_source(model).resolve() != commit
 
 
@@ -63,7 +63,7 @@ def test_a_change_since_the_model_was_resolved_is_refused(
 ) -> None:
     source = parse_source(model)
     commit = source.resolve()
-    bucket.blob("models/tiny/tokenizer.json").upload_from_string("[]")
+    bucket.blob("models/tiny/tokenizer.json").upload_from_string(tokenizer("b"))
     with pytest.raises(IntegrityError, match="has changed since"):
         download_model(source, commit, tmp_path)
 
@@ -209,7 +209,10 @@ def test_a_checkpoint_that_is_being_written_is_skipped(
 def test_a_checkpoint_without_a_shard_that_its_index_names_is_skipped(training: Training) -> None:
     complete = training.write("step-100")
     index = {"weight_map": {"layer.1": SHARD, "layer.2": "model-extra.safetensors"}}
-    training.write("step-200", changed={"model.safetensors.index.json": json.dumps(index).encode()})
+    with pytest.raises(InputError, match=r"lacks 1 of 2 .* first model-extra\.safetensors"):
+        training.write(
+            "step-200", changed={"model.safetensors.index.json": json.dumps(index).encode()}
+        )
     assert parse_source(training.name).resolve() == complete
 
 

@@ -18,7 +18,7 @@ from greenlight.models.folder import FolderSource
 from greenlight.models.hub import HubSource
 from greenlight.models.integrity import content_digest, describe_files
 from greenlight.models.open_source import check_source, parse_source
-from tests.models.conftest import TAKEN, safetensors
+from tests.models.conftest import TAKEN, safetensors, tokenizer
 from tests.models.hub_server import COMMIT, HubServer
 
 
@@ -99,7 +99,7 @@ DAMAGES = {
         "config.json is not JSON",
     ),
     "config is not text": (
-        lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe\x00"),
+        lambda folder: (folder / "config.json").write_bytes(b"\xfe\x00"),
         "config.json is not JSON",
     ),
     "config is a list": (
@@ -228,7 +228,7 @@ def test_an_edit_that_keeps_size_and_time_is_seen(folder: Path) -> None:
     )
     assert str(path.resolve()) in memory
     before = path.stat()
-    path.write_bytes(b"[]")
+    path.write_bytes(tokenizer("b"))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert path.stat().st_size == before.st_size
     assert parse_source(str(folder)).resolve() != first

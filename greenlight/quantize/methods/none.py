@@ -4,7 +4,7 @@ one model be compared with itself.
 
 import shutil
 
-from greenlight.models.file_selection import choose_files
+from greenlight.models.file_selection import names_in_folder
 from greenlight.quantize.methods.base import Job, Method
 
 
@@ -19,7 +19,7 @@ class Unchanged(Method):
     tolerance = None
 
     def quantize(self, job: Job) -> int:
-        for name in choose_files(str(job.model), (path.name for path in job.model.iterdir())):
+        for name in names_in_folder(str(job.model), job.model):
             shutil.copyfile(job.model / name, job.output / name)
         return 0
 
