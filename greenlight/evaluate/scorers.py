@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from greenlight.core.errors import GreenlightError, IntegrityError
+from greenlight.core.errors import GreenlightError
 from greenlight.models.checkpoint import Checkpoint
-from greenlight.models.model_class import find_model_class
+from greenlight.models.model_class import load_model
 from greenlight.serving.engines.precision import FULL_ARITHMETIC
 
 if TYPE_CHECKING:
@@ -92,10 +92,7 @@ class TorchScorer:
         self._device = "cuda:0" if on_gpu else "cpu"
         torch.set_num_threads(threads)
         with contextlib.redirect_stderr(io.StringIO()):  # progress bars
-            model, report = find_model_class(config).from_pretrained(
-                checkpoint.folder, local_files_only=True, output_loading_info=True, **options
-            )
-            _check_keys(checkpoint.folder, report)
+            model = load_model(checkpoint.folder, **options)
             if offload and not on_gpu and checkpoint.record.format == "compressed-tensors":
                 _keep_on_disk(model, offload)
             self._model = model.eval()
@@ -174,13 +171,3 @@ def _keep_on_disk(model: Any, folder: Path) -> None:
     for module in model.modules():
         offload_module(module, "cpu", "disk", offload_dir=str(folder))
 
-
-def _check_keys(folder: Path, report: dict[str, Any]) -> None:
-    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        keys = sorted(map(str, report[problem]))
-        if keys:
-            raise IntegrityError(
-                f"{folder} loads with {len(keys)} {problem.replace('_', ' ')}"
-                f" ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''}): its weights are not"
-                " those of its config. Make it again."
-            )

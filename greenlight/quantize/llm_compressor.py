@@ -4,7 +4,9 @@ recipe.
 
 import contextlib
 import json
+import re
 import shutil
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 from greenlight.core.child_process import run_module
 from greenlight.models.file_selection import CONFIG, INDEX
-from greenlight.models.model_class import find_model_class
+from greenlight.models.model_class import checked_loading, find_model_class, weights_dtype
 from greenlight.quantize.calibration_text import tokenize_documents
 from greenlight.quantize.methods.base import Job, Method
 from greenlight.quantize.reload_check import save_predictions
@@ -84,7 +86,7 @@ def work(name: str, model: str, output: str, bits: str, scratch: str, shard_byte
     with (
         _as_saved_on_gpu(loaded)
         if on_gpu
-        else _as_saved_from_disk(loaded, _source_dtype(Path(model)))
+        else _as_saved_from_disk(loaded, weights_dtype(Path(model)))
     ):
         # asking costs reading the embeddings where they are on disk
         device = loaded.device if on_gpu else "cpu"
@@ -112,14 +114,27 @@ def _load(model: Path, offload: Path | None) -> Any:
     read when it is its turn. What quantizing changes is kept in the folder.
     """
     import torch
-    from compressed_tensors.offload import load_offloaded_model
+    from llmcompressor.utils import load_context
 
     kind = find_model_class(json.loads((model / CONFIG).read_bytes()))
-    if not offload:
-        return kind.from_pretrained(model, dtype="auto", local_files_only=True)
-    place: dict[str, Any] = {"device_map": {"": "disk"}, "offload_folder": str(offload)}
-    with load_offloaded_model(kind):
-        return kind.from_pretrained(model, dtype=torch.float32, local_files_only=True, **place)
+    options: dict[str, Any] = {"dtype": getattr(torch, weights_dtype(model))}
+    if offload:
+        options = {"dtype": torch.float32, "device_map": {"": "disk"}}
+        options["offload_folder"] = str(offload)
+    _forget_image_modules()
+    # experts of a mixture as layers of their own, which are calibrated and quantized like others
+    with checked_loading(kind), load_context(kind):
+        return kind.from_pretrained(model, local_files_only=True, **options)
+
+
+def _forget_image_modules() -> None:
+    """Where llm-compressor lets transformers 5.17 replace a class, that looks into every module of
+    its own, and so imports all that stand for image processors under an older name; these need
+    torchvision.
+    """
+    for name in list(sys.modules):
+        if re.fullmatch(r"transformers\..*image_processing_\w+_fast", name):
+            del sys.modules[name]
 
 
 @contextlib.contextmanager
@@ -200,13 +215,6 @@ def _as_saved_on_gpu(model: Any) -> Iterator[None]:
         module.quantization_scheme = scheme
 
 
-def _source_dtype(model: Path) -> str:
-    """torch's name of the type that a checkpoint is saved in."""
-    source = json.loads((model / "config.json").read_bytes())
-    # torch_dtype: before transformers 4.56
-    return source.get("dtype") or source.get("torch_dtype") or "float32"
-
-
 def weights_only(model: Any, bits: int, symmetric: bool = True) -> dict[str, Any]:
     """The scheme of integer weights and 16-bit activations: 4 bits in the largest usual group that
     divides every layer's input, else a channel.
@@ -236,7 +244,7 @@ def _restore_dtype(model: Path, output: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 
-    dtype = _source_dtype(model)
+    dtype = weights_dtype(model)
     config = json.loads((output / "config.json").read_bytes())
     (output / "config.json").write_text(json.dumps(config | {"dtype": dtype}, indent=2) + "\n")
     total = 0
