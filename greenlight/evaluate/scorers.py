@@ -93,6 +93,8 @@ class TorchScorer:
         torch.set_num_threads(threads)
         with contextlib.redirect_stderr(io.StringIO()):  # progress bars
             model = load_model(checkpoint.folder, **options)
+            if dtype:
+                _widen(model, options["dtype"])
             if offload and not on_gpu and checkpoint.record.format == "compressed-tensors":
                 _keep_on_disk(model, offload)
             self._model = model.eval()
@@ -159,6 +161,15 @@ class OpenVINOScorer:
             if unwanted < len(chunk):
                 chunks.append(self._request.get_tensor("logits").data[0][unwanted:].copy())
         return torch.from_numpy(np.concatenate(chunks))
+
+
+def _widen(model: Any, dtype: "torch.dtype") -> None:
+    """What transformers has unpacked in the type of the checkpoint, whatever type it was asked for:
+    the experts of a mixture.
+    """
+    for parameter in model.parameters():
+        if parameter.is_floating_point() and parameter.element_size() == 2:
+            parameter.data = parameter.data.to(dtype)
 
 
 def _keep_on_disk(model: Any, folder: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from greenlight.core.errors import IntegrityError
 from greenlight.core.records import Format
@@ -21,6 +22,8 @@ from greenlight.models.file_selection import CONFIG
 from greenlight.models.safetensors_header import DTYPE_BITS, Tensor
 
 IN_A_LAYER = re.compile(r"\.\d+\.")
+# Families that keep their matrices as (inputs, outputs).
+TRANSPOSED = ("gpt2", "imagegpt", "openai-gpt")
 # Constants of OpenVINO that belong to a quantized weight.
 SCALES = ("/scale", "/zero_point")
 OPENVINO_BITS = {
@@ -77,6 +80,17 @@ def is_linear(name: str, shape: tuple[int, ...]) -> bool:
         return name.endswith("weight")
     # a stack of experts, and no kernel of a convolution
     return len(shape) == 3 and shape[1] > 1
+
+
+def layer_widths(config: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[int, int]:
+    """Outputs and inputs of the layer that has a linear weight of this shape."""
+    outputs, inputs = shape[-2:]
+    return (inputs, outputs) if config.get("model_type") in TRANSPOSED else (outputs, inputs)
+
+
+def is_expert(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether a linear weight is an expert of a mixture, or a stack of them."""
+    return len(shape) == 3 or re.search(r"\.experts\.\d+\.", name) is not None
 
 
 def measure_coverage(

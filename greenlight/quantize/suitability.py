@@ -31,12 +31,9 @@ def check_method_takes(
     chosen = check_method(method, bits)
     if not (reason := chosen.refuses(bits, config, tensors)):
         return
-    able = [name for name in _alternatives(bits, config, tensors)][:SHOWN]
-    raise InputError(
-        "method",
-        recipe_name(method, bits),
-        f"{reason}; use {' or '.join(able) if able else 'none, which leaves the weights as they are'}",
-    )
+    able = list(_alternatives(bits, config, tensors))[:SHOWN]
+    instead = " or ".join(able) or "none, which leaves the weights as they are"
+    raise InputError("method", recipe_name(method, bits), f"{reason}; use {instead}")
 
 
 def _alternatives(

@@ -7,7 +7,7 @@ block.
 
 from typing import Any
 
-from greenlight.quantize.llm_compressor import FULL_PRECISION_LAYERS, Compressor, weights_only
+from greenlight.quantize.llm_compressor import Compressor, full_precision_layers, weights_only
 
 
 class Awq(Compressor):
@@ -29,7 +29,7 @@ class Awq(Compressor):
             AWQModifier(),
             QuantizationModifier(
                 config_groups=weights_only(model, bits, symmetric=False),
-                ignore=FULL_PRECISION_LAYERS,
+                ignore=full_precision_layers(model),
             ),
         ]
 

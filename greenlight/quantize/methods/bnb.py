@@ -4,7 +4,6 @@ Needs no calibration.
 Embeddings and the output layer stay in full precision.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from greenlight.core.child_process import run_module
 from greenlight.models.description import describe_folder
 from greenlight.models.model_class import load_model, weights_dtype
 from greenlight.models.safetensors_header import Tensor
-from greenlight.quantize.coverage import IN_A_LAYER, linear_weights
+from greenlight.quantize.coverage import IN_A_LAYER, is_expert, layer_widths, linear_weights
 from greenlight.quantize.methods.base import Job, Method
 from greenlight.quantize.reload_check import save_predictions
 
@@ -26,8 +25,6 @@ made once and served anywhere.
 # time steps of Mamba; and one that gets a tensor of 4 dimensions, which LLM.int8() does not take.
 LEFT_ALONE = {4: ("dt_proj",), 8: ("dt_proj", "kv_b_proj")}
 OUTPUT_LAYERS = ("lm_head", "embed_out")
-TRANSPOSED = ("gpt2", "imagegpt", "openai-gpt")
-"""Families that keep their matrices as (inputs, outputs)."""
 OWN_LAYERS = {"falcon": "FalconLinear"}
 """Families whose layers are of a class of their own, which transformers does not hand to
 bitsandbytes.
@@ -59,7 +56,7 @@ class BitsAndBytes(Method):
         left = list_left_alone(bits, config, tensors)
         if sum(linear[name].bytes for name in left) > (1 - self.least_share) * whole:
             name = max(left, key=lambda each: linear[each].bytes)
-            outputs, inputs = _widths(config, linear[name].shape)
+            outputs, inputs = layer_widths(config, linear[name].shape)
             return (
                 f"bitsandbytes computes in {bits} bits with layers of a multiple of {ROWS} outputs"
                 f" and of {COLUMNS} inputs, and {name} has {outputs} and {inputs}"
@@ -81,28 +78,17 @@ class BitsAndBytes(Method):
         )
 
 
-def is_expert(name: str, shape: tuple[int, ...]) -> bool:
-    """Whether a linear weight is an expert of a mixture, or a stack of them."""
-    return len(shape) == 3 or re.search(r"\.experts\.\d+\.", name) is not None
-
-
 def list_left_alone(
     bits: int, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> list[str]:
     """Names of the linear weights of a dense model that stay in full precision."""
     left = []
     for name, tensor in linear_weights(tensors).items():
-        outputs, inputs = _widths(config, tensor.shape)
+        outputs, inputs = layer_widths(config, tensor.shape)
         odd = bits == 4 and (outputs % ROWS or inputs % COLUMNS)
         if odd or name.removesuffix(".weight").endswith(LEFT_ALONE[bits]):
             left.append(name)
     return left
-
-
-def _widths(config: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[int, int]:
-    """Outputs and inputs of a layer."""
-    outputs, inputs = shape[-2:]
-    return (inputs, outputs) if config.get("model_type") in TRANSPOSED else (outputs, inputs)
 
 
 def work(model: str, output: str, bits: str, scratch: str, shard_bytes: str) -> None:

@@ -7,7 +7,7 @@ with the same rounding in floating point.
 
 from typing import Any
 
-from greenlight.quantize.llm_compressor import FULL_PRECISION_LAYERS, Compressor
+from greenlight.quantize.llm_compressor import Compressor, full_precision_layers
 
 SMOOTHING = 0.8
 """How much of the activations' outliers moves into the weights: alpha of the paper, as
@@ -26,7 +26,7 @@ class W8A8(Compressor):
 
         return [
             SmoothQuantModifier(smoothing_strength=SMOOTHING),
-            GPTQModifier(targets="Linear", scheme="W8A8", ignore=FULL_PRECISION_LAYERS),
+            GPTQModifier(targets="Linear", scheme="W8A8", ignore=full_precision_layers(model)),
         ]
 
 
