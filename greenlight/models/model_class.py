@@ -86,6 +86,20 @@ def _load_checked(load: Callable[..., Any], folder: Any, **options: Any) -> Any:
     return model
 
 
+def save_weights(model: Any, output: Path, **options: Any) -> None:
+    """Save config and weights of a loaded model. Not its settings for generation, which transformers
+    may find odd and then saves nothing: the source's are copied as they are.
+
+    Args:
+        options: of transformers' `save_pretrained`.
+    """
+    from transformers import GenerationConfig
+
+    model.generation_config = GenerationConfig()
+    model.save_pretrained(output, **options)
+    (output / "generation_config.json").unlink(missing_ok=True)
+
+
 def weights_dtype(folder: Path) -> str:
     """torch's name of the type that most of a checkpoint's weights have in its files. What its
     config says may be missing, nested or another: that is what they were trained or loaded in.

@@ -14,7 +14,12 @@ from typing import Any, ClassVar
 
 from greenlight.core.child_process import run_module
 from greenlight.models.file_selection import CONFIG, INDEX
-from greenlight.models.model_class import checked_loading, find_model_class, weights_dtype
+from greenlight.models.model_class import (
+    checked_loading,
+    find_model_class,
+    save_weights,
+    weights_dtype,
+)
 from greenlight.models.safetensors_header import Tensor
 from greenlight.quantize.calibration_text import tokenize_documents
 from greenlight.quantize.coverage import is_expert, linear_weights
@@ -33,10 +38,23 @@ REFUSED = {
     "gptj": "llm-compressor cannot keep its positions on disk",
 }
 # Families of mixtures whose experts transformers 5.17 unpacks from what llm-compressor saves.
-MIXTURES = ("qwen2_moe", "qwen3_moe", "olmoe", "mixtral")
+MIXTURES = (
+    "qwen2_moe",
+    "qwen3_moe",
+    "olmoe",
+    "mixtral",
+    "minimax",
+    "deepseek_v2",
+    "deepseek_v3",
+)
 # Mixtral's own names of the parts of an expert, which transformers and vLLM look for.
 EXPERT_PARTS = {"gate_proj": "w1", "down_proj": "w2", "up_proj": "w3"}
 NAMED_AS_MIXTRAL = ("mixtral", "minimax")
+# Layers that a method scales together with those before them, by name: all of a line, or none.
+SCALED = (
+    ("input_layernorm", "q_proj", "k_proj", "v_proj"),
+    ("post_attention_layernorm", "gate_proj", "up_proj"),
+)
 EXPERT = re.compile(r"(\.experts\.\d+\.)(gate_proj|up_proj|down_proj)\.")
 
 
@@ -58,6 +76,10 @@ class Compressor(Method):
 
     mixtures: ClassVar[bool] = False
     """Whether transformers loads the experts of a mixture that it quantized."""
+    scaled: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """Names of layers that it scales together; a model has all of a line, or none."""
+    layouts: ClassVar[tuple[str, ...]] = ()
+    """Families with other names, which llm-compressor knows too."""
 
     def refuses(self, bits: int, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
         family = config.get("model_type", "")
@@ -74,6 +96,14 @@ class Compressor(Method):
             return (
                 f"the model is a mixture, and transformers does not load experts{able} that"
                 f" llm-compressor has quantized with {self.name}"
+            )
+        layers = {name.removesuffix(".weight").rpartition(".")[2] for name in tensors}
+        for line in () if family in self.layouts else self.scaled:
+            if layers.isdisjoint(line) or layers.issuperset(line):
+                continue
+            return (
+                f"it scales {', '.join(line)} together, and {family} has no"
+                f" {' and no '.join(name for name in line if name not in layers)}"
             )
         return ""
 
@@ -131,7 +161,7 @@ def work(name: str, model: str, output: str, bits: str, scratch: str, shard_byte
             Path(scratch),
             "" if on_gpu else "float32",
         )
-    loaded.save_pretrained(output, save_compressed=True, max_shard_size=int(shard_bytes))
+    save_weights(loaded, Path(output), save_compressed=True, max_shard_size=int(shard_bytes))
     family = json.loads((Path(model) / CONFIG).read_bytes()).get("model_type")
     if not on_gpu or family in NAMED_AS_MIXTRAL:
         _finish_files(

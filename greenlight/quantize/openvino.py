@@ -2,12 +2,15 @@
 artifact has one format. Each method says what to do there.
 """
 
+import json
 from collections.abc import Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from greenlight.core.child_process import run_python
 from greenlight.core.safe_path import PACKAGE_ROOT
+from greenlight.models.file_selection import CONFIG
 from greenlight.models.safetensors_header import Tensor
 from greenlight.quantize.export_environment import (
     check_export_python,
@@ -15,6 +18,8 @@ from greenlight.quantize.export_environment import (
 )
 from greenlight.quantize.methods.base import Job, Method
 
+SOURCE = "source"
+"""In the scratch folder."""
 EXPORT = ("export", "openvino", "--task", "text-generation-with-past", "--library", "transformers")
 """The beginning of optimum-cli's arguments."""
 # The causal language models that optimum-intel 2.2 exports with transformers 5.0, by model_type.
@@ -67,6 +72,26 @@ class OpenVINO(Method):
         """
         arguments = [str(PACKAGE_ROOT / "greenlight"), module, str(job.scratch), *arguments]
         return run_python(export_python(), START, arguments, job.scratch, self.library, PROGRESS)
+
+    def source(self, job: Job) -> Path:
+        """The model as the export reads it: its files, linked into the scratch folder.
+
+        Without its settings for generation, which transformers may find odd and then saves nothing,
+        and which are copied anyway. With the name that transformers 5.0 knows the number of experts
+        by: newer ones save another.
+        """
+        folder = job.scratch / SOURCE
+        if folder.exists():
+            return folder
+        folder.mkdir()
+        for path in job.model.iterdir():
+            if path.name not in (CONFIG, "generation_config.json"):
+                (folder / path.name).symlink_to(path.resolve())
+        config = json.loads((job.model / CONFIG).read_bytes())
+        if "num_local_experts" in config and config.get("model_type") == "qwen3_moe":
+            config.setdefault("num_experts", config["num_local_experts"])
+        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+        return folder
 
     def check_installed(self) -> None:
         check_export_python()

@@ -10,7 +10,7 @@ from typing import Any
 
 from greenlight.core.child_process import run_module
 from greenlight.models.description import describe_folder
-from greenlight.models.model_class import load_model, weights_dtype
+from greenlight.models.model_class import load_model, save_weights, weights_dtype
 from greenlight.models.safetensors_header import Tensor
 from greenlight.quantize.coverage import IN_A_LAYER, is_expert, layer_widths, linear_weights
 from greenlight.quantize.methods.base import Job, Method
@@ -120,7 +120,7 @@ def work(model: str, output: str, bits: str, scratch: str, shard_bytes: str) -> 
     )
     # Saved first: on a CPU with AVX512-BF16 the first prediction packs the weights anew, and
     # release 0.50 saves something else after that.
-    loaded.save_pretrained(output, max_shard_size=int(shard_bytes))
+    save_weights(loaded, Path(output), max_shard_size=int(shard_bytes))
     save_predictions(
         lambda ids: loaded(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0],
         Path(scratch),

@@ -57,7 +57,7 @@ class Optimum(OpenVINO):
     def quantize(self, job: Job) -> int:
         peak_memory = self.run(
             "greenlight.quantize.openvino_export",
-            [*EXPORT, "--model", str(job.model), *WEIGHTS[job.bits], str(job.output)],
+            [*EXPORT, "--model", str(self.source(job)), *WEIGHTS[job.bits], str(job.output)],
             job,
         )
         _forget_paths(job.output / "openvino_config.json")
