@@ -15,17 +15,24 @@ from greenlight.core.files import flush_to_disk
 from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, Model, recipe_name
 from greenlight.gate.quality_limits import gate_of
 from greenlight.models.checkpoint import Checkpoint, open_checkpoint
+from greenlight.models.description import describe_folder
 from greenlight.models.file_selection import COMPANION
 from greenlight.models.integrity import content_digest, describe_files
+from greenlight.models.safetensors_header import Tensor
 from greenlight.models.tokenizer import write_tokenizer
 from greenlight.models.tokenizer_checks import TOKENIZER, TOKENIZER_CONFIG
 from greenlight.quantize.calibration_text import Calibration
+from greenlight.quantize.coverage import check_coverage, measure_coverage
 from greenlight.quantize.methods import check_machine, check_method
-from greenlight.quantize.methods.base import SHARD_BYTES, Job
+from greenlight.quantize.methods.base import SHARD_BYTES, Job, Method
 from greenlight.quantize.reload_check import check_reload, write_probe
+from greenlight.quantize.suitability import check_method_takes
 
 log = logging.getLogger("greenlight.quantize")
 
+SEARCHED_BITS = 8
+"""Most bits that a weight has in what a method without a choice of bits makes."""
+OPENVINO_WEIGHTS = "openvino_model.bin"
 # How a full disk reads in what a library prints: Python and Rust; OpenVINO, whose writes into our
 # own folder fail for no other reason.
 NO_SPACE_LEFT = ("No space left on device", "iostream error")
@@ -75,6 +82,9 @@ def quantize_model(
             f"is already quantized ({baseline.record.format}); start from the full-precision model",
         )
 
+    source = describe_folder(baseline.folder).tensors
+    check_method_takes(method, bits, baseline.config(), source)
+
     with _workspace(Path(output_folder), int(chosen.disk * baseline.record.bytes)) as workspace:
         log.info(
             "quantizing %s with %s: %s",
@@ -99,6 +109,9 @@ def quantize_model(
         _copy_companions(baseline, job.output)
         write_tokenizer(baseline.folder, job.output)
         _make_durable(job.output)
+        share = None
+        if chosen.tolerance is not None:
+            share = _check_result(chosen, job, source)
         tried = chosen.list_trials(job)
         for trial in tried:
             log.info("tried %s, %.1f MB: %s", trial.scheme, trial.bytes / 1e6, trial.reason)
@@ -115,6 +128,7 @@ def quantize_model(
             bytes=sum(entry.size for entry in files.values()),
             libraries=chosen.versions(),
             search=tried,
+            quantized_share=share,
         )
         record.save(workspace)
         if chosen.tolerance is None:
@@ -148,6 +162,41 @@ def quantize_model(
         "quantized in %.1f s", record.seconds, extra={"figure": f"{record.bytes / 1e6:.1f} MB"}
     )
     return record
+
+
+def _check_result(chosen: Method, job: Job, source: dict[str, Tensor]) -> float:
+    """Whether the artifact is what was asked for, whatever the library printed: enough weights in
+    so many bits, and smaller than before.
+
+    Returns:
+        The share of the linear weights that have these bits.
+
+    Raises:
+        IntegrityError: it is not.
+    """
+    bits = job.bits if chosen.bits else SEARCHED_BITS
+    coverage = measure_coverage(source, job.output, chosen.format, bits)
+    check_coverage(coverage, chosen.least_share, bits, chosen.library)
+    left = f"; left in more: {coverage.name_left()}" if coverage.left else ""
+    log.info(
+        "quantized to %d bits%s",
+        bits,
+        left,
+        extra={"figure": f"{coverage.share:.1%} of the linear weights"},
+    )
+    before = sum(tensor.bytes for tensor in source.values())
+    after = sum(
+        path.stat().st_size
+        for path in job.output.iterdir()
+        if path.suffix == ".safetensors" or path.name == OPENVINO_WEIGHTS
+    )
+    if after >= before:
+        raise IntegrityError(
+            f"{chosen.library} made weights of {after / 1e6:.1f} MB from {before / 1e6:.1f} MB:"
+            f" {recipe_name(chosen.name, job.bits)} makes this model no smaller. Nothing was kept."
+            " Use fewer bits or another method."
+        )
+    return coverage.share
 
 
 @contextlib.contextmanager

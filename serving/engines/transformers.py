@@ -20,7 +20,7 @@ from transformers.generation.continuous_batching.continuous_api import (
 from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingIOs
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
-from greenlight.models.model_class import find_model_class
+from greenlight.models import model_class
 from greenlight.serving.engines.base import Engine, EngineConfig, Request, Update
 
 BLOCK_TOKENS = 32
@@ -192,7 +192,7 @@ def load_model(folder: Path, four_bit: bool = False) -> Any:
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
         )
-    return find_model_class(config).from_pretrained(folder, local_files_only=True, **options).eval()
+    return model_class.load_model(folder, **options).eval()
 
 
 engine = Transformers

@@ -184,6 +184,14 @@ class Model(Record):
             " a fresh process."
         ),
     )
+    quantized_share: float | None = Field(
+        None,
+        description=(
+            "Of a candidate: share of the linear weights, by their bytes in the baseline, that have"
+            " the bits that were asked for. Embeddings and output layer are left out. None: nothing"
+            " is quantized, or an older record."
+        ),
+    )
 
 
 class Failure(Record):

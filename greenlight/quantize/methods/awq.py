@@ -7,13 +7,20 @@ block.
 
 from typing import Any
 
-from greenlight.quantize.llm_compressor import FULL_PRECISION_LAYERS, Compressor, weights_only
+from greenlight.quantize.llm_compressor import (
+    SCALED,
+    Compressor,
+    full_precision_layers,
+    weights_only,
+)
 
 
 class Awq(Compressor):
     name = "awq"
     bits = (4,)
     calibrates = True
+    scaled = (*SCALED, ("v_proj", "o_proj"), ("up_proj", "down_proj"))
+    layouts = ("cohere", "cohere2", "phi3")
 
     def recipe(self, model: Any, bits: int) -> list[Any]:
         import torch
@@ -29,7 +36,7 @@ class Awq(Compressor):
             AWQModifier(),
             QuantizationModifier(
                 config_groups=weights_only(model, bits, symmetric=False),
-                ignore=FULL_PRECISION_LAYERS,
+                ignore=full_precision_layers(model),
             ),
         ]
 

@@ -1,13 +1,15 @@
 """What every method says about itself, and the one thing it does."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from greenlight.core.extras import require
 from greenlight.core.records import Format, Trial
+from greenlight.models.safetensors_header import Tensor
 from greenlight.quantize.calibration_text import Calibration
 from greenlight.quantize.hardware import Gpu
 
@@ -74,6 +76,9 @@ class Method(ABC):
             reloaded that rounding explains; docs/quantization.md has
             what was measured. None: nothing is computed, the files are the baseline's.
         disk: most bytes that it writes at any time, as a share of the baseline's.
+        least_share: of the linear weights, by bytes, that it must have quantized to count as done.
+            Embeddings and output layer, which it leaves in more bits, do not count. Below 1 there
+            is room for small layers that it cannot take, such as the routers of a mixture.
     """
 
     name: ClassVar[str]
@@ -88,6 +93,7 @@ class Method(ABC):
     searches: ClassVar[bool] = False
     stored_bits: ClassVar[int | None] = None
     gpu: ClassVar[Gpu | None] = None
+    least_share: ClassVar[float] = 0.9
 
     @abstractmethod
     def quantize(self, job: Job) -> int:
@@ -100,6 +106,16 @@ class Method(ABC):
         Raises:
             GreenlightError: it did not work. Holds the end of what the library printed.
         """
+
+    def refuses(self, bits: int, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+        """Why it cannot quantize a model, known from the model's small files; empty when it can.
+        Takes milliseconds.
+
+        Args:
+            config: the model's config.json.
+            tensors: from the headers of its weights.
+        """
+        return ""
 
     def list_trials(self, job: Job) -> list[Trial]:
         """Trials of a method that searches, once `quantize` is done."""

@@ -5,7 +5,7 @@ of 8 bits per token, scaled as they come. No calibration.
 from typing import Any
 
 from greenlight.quantize.hardware import Gpu
-from greenlight.quantize.llm_compressor import FULL_PRECISION_LAYERS, Compressor
+from greenlight.quantize.llm_compressor import Compressor, full_precision_layers
 
 
 class Fp8(Compressor):
@@ -23,7 +23,7 @@ class Fp8(Compressor):
 
         return [
             QuantizationModifier(
-                targets="Linear", scheme="FP8_DYNAMIC", ignore=FULL_PRECISION_LAYERS
+                targets="Linear", scheme="FP8_DYNAMIC", ignore=full_precision_layers(model)
             )
         ]
 

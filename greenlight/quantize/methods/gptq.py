@@ -8,18 +8,23 @@ silently corrupt; compressed-tensors checkpoints load in transformers and vLLM.
 
 from typing import Any
 
-from greenlight.quantize.llm_compressor import FULL_PRECISION_LAYERS, Compressor, weights_only
+from greenlight.quantize.llm_compressor import Compressor, full_precision_layers, weights_only
 
 
 class Gptq(Compressor):
     name = "gptq"
     bits = (4, 8)
     calibrates = True
+    mixtures = True
 
     def recipe(self, model: Any, bits: int) -> list[Any]:
         from llmcompressor.modifiers.gptq import GPTQModifier
 
-        return [GPTQModifier(config_groups=weights_only(model, bits), ignore=FULL_PRECISION_LAYERS)]
+        return [
+            GPTQModifier(
+                config_groups=weights_only(model, bits), ignore=full_precision_layers(model)
+            )
+        ]
 
 
 method = Gptq()

@@ -3,8 +3,12 @@ or int8 everywhere. Needs no calibration.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from greenlight.models.safetensors_header import Tensor
+from greenlight.quantize.coverage import layer_widths, linear_weights
 from greenlight.quantize.methods.base import Job
 from greenlight.quantize.openvino import EXPORT, OpenVINO
 
@@ -23,16 +27,37 @@ WEIGHTS = {
     ],
     8: ["--weight-format", "int8"],
 }
+SMALLEST_GROUP = 32
+"""Of weights that share a scale, as NNCF makes groups smaller where a width asks for it."""
 
 
 class Optimum(OpenVINO):
     name = "optimum"
     bits = (4, 8)
 
+    def refuses(self, bits: int, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+        reason = super().refuses(bits, config, tensors)
+        if reason or bits == 8:
+            return reason
+        linear = linear_weights(tensors)
+        odd = [
+            name
+            for name, each in linear.items()
+            if layer_widths(config, each.shape)[1] % SMALLEST_GROUP
+        ]
+        left = sum(linear[name].bytes for name in odd)
+        if left > (1 - self.least_share) * sum(each.bytes for each in linear.values()):
+            name = max(odd, key=lambda each: linear[each].bytes)
+            return (
+                f"int4 comes in groups of {SMALLEST_GROUP} inputs or a multiple, and {name} has"
+                f" {layer_widths(config, linear[name].shape)[1]}"
+            )
+        return ""
+
     def quantize(self, job: Job) -> int:
         peak_memory = self.run(
             "greenlight.quantize.openvino_export",
-            [*EXPORT, "--model", str(job.model), *WEIGHTS[job.bits], str(job.output)],
+            [*EXPORT, "--model", str(self.source(job)), *WEIGHTS[job.bits], str(job.output)],
             job,
         )
         _forget_paths(job.output / "openvino_config.json")

@@ -53,7 +53,7 @@ class Smallest(OpenVINO):
         exporting = [
             *EXPORT,
             "--model",
-            str(job.model),
+            str(self.source(job)),
             "--weight-format",
             "fp32",
             str(job.scratch / FULL_FOLDER),

@@ -7,7 +7,7 @@ with the same rounding in floating point.
 
 from typing import Any
 
-from greenlight.quantize.llm_compressor import FULL_PRECISION_LAYERS, Compressor
+from greenlight.quantize.llm_compressor import SCALED, Compressor, full_precision_layers
 
 SMOOTHING = 0.8
 """How much of the activations' outliers moves into the weights: alpha of the paper, as
@@ -19,6 +19,8 @@ class W8A8(Compressor):
     name = "w8a8"
     bits = (8,)
     calibrates = True
+    scaled = SCALED
+    layouts = ("bloom", "cohere", "cohere2", "phi3")
 
     def recipe(self, model: Any, bits: int) -> list[Any]:
         from llmcompressor.modifiers.gptq import GPTQModifier
@@ -26,7 +28,7 @@ class W8A8(Compressor):
 
         return [
             SmoothQuantModifier(smoothing_strength=SMOOTHING),
-            GPTQModifier(targets="Linear", scheme="W8A8", ignore=FULL_PRECISION_LAYERS),
+            GPTQModifier(targets="Linear", scheme="W8A8", ignore=full_precision_layers(model)),
         ]
 
 
