@@ -87,8 +87,8 @@ def _load_checked(load: Callable[..., Any], folder: Any, **options: Any) -> Any:
 
 
 def save_weights(model: Any, output: Path, **options: Any) -> None:
-    """Save config and weights of a loaded model. Not its settings for generation, which transformers
-    may find odd and then saves nothing: the source's are copied as they are.
+    """Save config and weights of a loaded model. Not its settings for generation, which
+    transformers may find odd and then saves nothing: the source's are copied as they are.
 
     Args:
         options: of transformers' `save_pretrained`.
