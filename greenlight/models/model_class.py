@@ -74,6 +74,8 @@ def _load_checked(load: Callable[..., Any], folder: Any, **options: Any) -> Any:
     """Tied weights, and those whose absence or presence a class expects, do not count: transformers
     leaves them out of its report.
     """
+    # so that what does not fit is named below, and not only in what transformers prints
+    options["ignore_mismatched_sizes"] = True
     model, report = load(folder, output_loading_info=True, **options)
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         keys = sorted(map(str, report.get(problem) or ()))

@@ -31,9 +31,9 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma3_text": ("Gemma3", SIZE),
     "qwen2_moe": ("Qwen2Moe", MIXTURE),
     "qwen3_moe": ("Qwen3Moe", MIXTURE),
-    "mixtral": ("Mixtral", MIXTURE | {"sliding_window": None}),
-    "gpt_oss": ("GptOss", MIXTURE),
-    "granitemoe": ("GraniteMoe", MIXTURE),
+    "mixtral": ("Mixtral", EVEN | EXPERTS | {"sliding_window": None}),
+    "gpt_oss": ("GptOss", EVEN | EXPERTS),
+    "granitemoe": ("GraniteMoe", EVEN | EXPERTS),
     "deepseek_v3": (
         "DeepseekV3",
         MIXTURE
@@ -41,10 +41,18 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         | {"kv_lora_rank": 32, "q_lora_rank": 64, "qk_rope_head_dim": 16, "qk_nope_head_dim": 32}
         | {"v_head_dim": 32, "first_k_dense_replace": 1, "head_dim": 16},
     ),
-    "falcon": ("Falcon", EVEN | {"bias": False, "alibi": False, "multi_query": True}),
+    "falcon": (
+        "Falcon",
+        {"vocab_size": 2048, "hidden_size": 128, "num_hidden_layers": 2}
+        | {"num_attention_heads": 4, "max_position_embeddings": 512},
+    ),
     "gpt_neox": ("GPTNeoX", EVEN),
     "glm4": ("Glm4", EVEN),
-    "mamba": ("Mamba", {"vocab_size": 2048, "hidden_size": 256, "num_hidden_layers": 2}),
+    "mamba": (
+        "Mamba",
+        {"vocab_size": 2048, "hidden_size": 256, "num_hidden_layers": 2}
+        | {"max_position_embeddings": 512},
+    ),
     "gpt2": (
         "GPT2",
         {"vocab_size": 2048, "n_embd": 128, "n_layer": 2, "n_head": 4, "n_positions": 512},

@@ -45,7 +45,7 @@ def test_four_bits_of_bitsandbytes(tmp_path: Path) -> None:
     """Half of the layers; the others are as they were."""
     packed = [name for name in SOURCE if name.endswith(("q_proj.weight", "k_proj.weight"))]
     packed += [name for name in SOURCE if name.endswith("v_proj.weight")]
-    change = dict.fromkeys(packed, ("U8", (128 * 128 // 2, 1)))
+    change: Arrays = dict.fromkeys(packed, ("U8", (128 * 128 // 2, 1)))
     change |= {f"{name}.absmax": ("U8", (256,)) for name in packed}
     artifact = save(tmp_path, {}, **layers(change))
     coverage = measure_coverage(SOURCE, artifact, "bitsandbytes", 4)
