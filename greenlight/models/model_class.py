@@ -74,6 +74,8 @@ def _load_checked(load: Callable[..., Any], folder: Any, **options: Any) -> Any:
     """Tied weights, and those whose absence or presence a class expects, do not count: transformers
     leaves them out of its report.
     """
+    # so that what does not fit is named below, and not only in what transformers prints
+    options["ignore_mismatched_sizes"] = True
     model, report = load(folder, output_loading_info=True, **options)
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         keys = sorted(map(str, report.get(problem) or ()))
@@ -87,8 +89,8 @@ def _load_checked(load: Callable[..., Any], folder: Any, **options: Any) -> Any:
 
 
 def save_weights(model: Any, output: Path, **options: Any) -> None:
-    """Save config and weights of a loaded model. Not its settings for generation: transformers may
-    find them odd, and then saves nothing. The source's are copied as they are.
+    """Save config and weights of a loaded model. Not its settings for generation, which
+    transformers may find odd and then saves nothing: the source's are copied as they are.
 
     Args:
         options: of transformers' `save_pretrained`.
