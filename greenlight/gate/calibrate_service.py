@@ -12,7 +12,7 @@ from greenlight.core import storage
 from greenlight.core.errors import ConflictError, GreenlightError
 from greenlight.core.history import CALIBRATIONS, calibration_file
 from greenlight.core.records import BenchmarkResult, Calibration, Deployment, Release, utc_now
-from greenlight.gate.calibration import calibrate, judged_by
+from greenlight.gate.calibration import calibrate, keep_calibratable
 from greenlight.gate.evidence import read_pairs, read_rates
 from greenlight.gate.measurements import Samples
 from greenlight.gate.objectives import Gate
@@ -44,8 +44,8 @@ def calibrate_service(
         GreenlightError: nothing is live, live is not ready, or a measurement was cut short.
         ConflictError: somebody is rolling out, or began to meanwhile.
     """
-    judged_by(gate)  # a gate of which this says nothing is refused before an hour of load
-    live, newest = _undisturbed(target)
+    keep_calibratable(gate)  # a gate of which this says nothing is refused before an hour of load
+    live, newest = _require_undisturbed(target)
     # all of them: an early end would say less
     size = gate.benchmark.model_copy(update={"pairs": pairs or gate.benchmark.pairs, "looks": 1})
     itself, began = Deployment(candidate=live, live=live), f"{utc_now():%Y%m%d-%H%M%S}"
@@ -68,7 +68,7 @@ def calibrate_service(
                     f"the benchmark of live against itself is not complete: {result.reason}."
                     " Calibrate again when that is settled."
                 )
-            if _undisturbed(target)[1] != newest:
+            if _require_undisturbed(target)[1] != newest:
                 raise ConflictError(
                     f"somebody worked on service {target.service} while it was measured. Calibrate"
                     " again."
@@ -83,7 +83,7 @@ def calibrate_service(
     return record
 
 
-def _undisturbed(target: Target) -> tuple[Release, list[Event]]:
+def _require_undisturbed(target: Target) -> tuple[Release, list[Event]]:
     """Live, with the instances that serve it now, and the newest event of the service."""
     state, holder = target.read(), target.holder()
     if holder is not None:

@@ -12,11 +12,11 @@ from scipy import optimize, stats
 
 from greenlight.core.records import Evaluation, ObjectiveResult
 from greenlight.evaluate.answers import Answered, compared, write_both
-from greenlight.gate.calibration import judged_by
+from greenlight.gate.calibration import keep_calibratable
 from greenlight.gate.judge import judge, judge_quality
 from greenlight.gate.measurements import Samples
 from greenlight.gate.objectives import Gate, load_gate
-from greenlight.gate.power import planned
+from greenlight.gate.power import can_be_planned
 from greenlight.gate.sentences import explain
 from greenlight.gate.verdict import judge_samples
 from tests.gate.artifacts import DEPLOYMENT, World, lenient_gate, make_artifacts
@@ -167,15 +167,15 @@ def test_answers_that_are_not_those_of_the_record_are_no_evidence(tmp_path: Path
 
 def test_it_is_a_matter_of_quality() -> None:
     (objective,) = gate(0.01).objectives
-    assert not planned(objective)
+    assert not can_be_planned(objective)
     both = load_gate(
         "{name: both, confidence: 0.95, objectives: [{metric: task_accuracy_drop, max: 0.01},"
         " {metric: error_rate, scope: vs_live, max: 0.01}]}"
     )
-    assert [each.metric for each in judged_by(both).objectives] == ["error_rate"]
+    assert [each.metric for each in keep_calibratable(both).objectives] == ["error_rate"]
     (line,) = [line for line in explain(gate(0.01)) if line.startswith("drop in task accuracy:")]
     assert (
-        "passes when it is 95% sure that drop in task accuracy of the candidate is at most 1.00%"
+        "passes when, with 95% confidence, the candidate's drop in task accuracy is at most 1.00%"
         in line
     )
-    assert line.endswith("From the items of its tasks.")
+    assert line.endswith("Measured on the items of the evaluation's tasks.")
