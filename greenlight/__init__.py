@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from greenlight.core.history import RunRecords
     from greenlight.core.records import Decision, Deployment
     from greenlight.core.step import StepEvent
-    from greenlight.gate.backtest import Tried
+    from greenlight.gate.backtest import BacktestedRun
     from greenlight.gate.objectives import Gate, load_gate
     from greenlight.pipelines.outcome import Outcome
     from greenlight.pipelines.run_arguments import RunArguments
@@ -326,7 +326,7 @@ def replay(decision: Decision, gate: Gate | str = "") -> Decision:
 
 def backtest(
     gate: Gate | str, history: str | PathLike[str] = _HISTORY, *, service: str = ""
-) -> list[Tried]:
+) -> list[BacktestedRun]:
     """Judge every recorded run by another gate, newest first. Each result has the run's recorded
     verdict, the verdict by this gate (None: it could not be judged), and the reason.
 

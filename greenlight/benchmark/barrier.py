@@ -23,7 +23,7 @@ class Barrier:
     def __init__(self, place: str, worker: int, workers: int) -> None:
         self.place, self.worker, self.workers = place, worker, workers
 
-    def begin(self, name: str) -> float:
+    def wait(self, name: str) -> float:
         """Wait until all are there. Returns when all of them begin, in seconds since the epoch.
 
         Raises:

@@ -158,7 +158,7 @@ class Client:
         reply.ended = chunks[-1][0] if chunks else now
 
 
-def _events(chunks: list[tuple[float, bytes]]) -> Iterator[tuple[float, str]]:
+def _split_events(chunks: list[tuple[float, bytes]]) -> Iterator[tuple[float, str]]:
     """The data of each server-sent event, with the time at which it was whole."""
     rest = b""
     for stamp, data in chunks:
@@ -182,7 +182,7 @@ def _read_events(chunks: list[tuple[float, bytes]], reply: Reply, max_tokens: in
     usage: dict[str, Any] = {}
     finish, done, error, detail = "", False, "", ""
     try:
-        for stamp, data in _events(chunks):
+        for stamp, data in _split_events(chunks):
             if data == "[DONE]":
                 done = True
             elif data:

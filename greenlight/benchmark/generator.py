@@ -20,7 +20,7 @@ from greenlight.benchmark.samples import (
     REQUEST_LINES,
     STOP,
     Block,
-    Collected,
+    CollectedRequests,
     LineFile,
 )
 from greenlight.benchmark.workload import Workload
@@ -84,7 +84,7 @@ class _Process:
                 cwd=job.folder,  # where no locust.conf or pyproject.toml of others is read
             )
 
-    def find_last_error(self) -> str:
+    def last_error_line(self) -> str:
         """The last line of its log that names an error, or else the last line."""
         lines = [
             line.strip()
@@ -101,7 +101,7 @@ class Generators:
     """Running generators. `requests` and `blocks` grow with each `read`."""
 
     def __init__(self, jobs: list[Job]) -> None:
-        self.requests = Collected(len(jobs[0].sides))
+        self.requests = CollectedRequests(len(jobs[0].sides))
         self.blocks: list[Block] = []
         self.processes = [_Process(job) for job in jobs]
 
@@ -134,7 +134,7 @@ class Generators:
         for each in self.processes:
             (each.folder / STOP).touch()
 
-    def loop_lags(self) -> "array.array[float]":
+    def read_loop_lags(self) -> "array.array[float]":
         """Of all together. Of one that was ended early there are none."""
         lags = array.array("f")
         for each in self.processes:
@@ -154,11 +154,11 @@ class Generators:
                 process.kill()
                 process.wait()
 
-    def find_last_error(self) -> str:
+    def last_error_line(self) -> str:
         failed = next(
             (each for each in self.processes if each.process.returncode), self.processes[0]
         )
-        return failed.find_last_error()
+        return failed.last_error_line()
 
-    def log(self) -> bytes:
+    def read_log(self) -> bytes:
         return b"".join((each.folder / LOG).read_bytes() for each in self.processes)

@@ -88,19 +88,19 @@ def add_options(parser: LocustArgumentParser, **_: object) -> None:
 
 
 class ColorUser(User):
-    """One user. What it sends next is the conductor's business."""
+    """One user. What it sends next is the scheduler's business."""
 
-    conductor: Scheduler
+    scheduler: Scheduler
 
     def on_start(self) -> None:
-        self.caller = Caller(self.conductor.plan.timeout)
+        self.caller = Caller(self.scheduler.plan.timeout)
 
     def on_stop(self) -> None:
         self.caller.close()
 
     @task
     def work(self) -> None:
-        self.conductor.work(self.caller)
+        self.scheduler.work(self.caller)
 
 
 @events.init.add_listener
@@ -123,7 +123,7 @@ def start(environment: Environment, **_: object) -> None:
     if options.job:
         job = Job.load(options.job)
         barrier = Barrier(job.barrier, job.worker, job.workers)
-        ColorUser.conductor = Scheduler(
+        ColorUser.scheduler = Scheduler(
             job.plan,
             job.workload,
             job.sides,
@@ -132,7 +132,7 @@ def start(environment: Environment, **_: object) -> None:
             Recorder(job.folder),
             barrier,
         )
-        gevent.spawn(_conduct, environment, ColorUser.conductor, job.parent)
+        gevent.spawn(_run_job, environment, ColorUser.scheduler, job.parent)
     else:
         urls = {"candidate": options.endpoint_a, "live": options.endpoint_b}
         sides = [
@@ -142,10 +142,10 @@ def start(environment: Environment, **_: object) -> None:
             PlannedRequest.of(prompt, options.max_length)
             for prompt in load_prompts(options.prompts)
         ]
-        ColorUser.conductor = Scheduler(
+        ColorUser.scheduler = Scheduler(
             ByHand(max_tokens=options.max_length), Workload(), sides, planned, _report(environment)
         )
-        gevent.spawn(ColorUser.conductor.run_pairs)
+        gevent.spawn(ColorUser.scheduler.run_pairs)
 
 
 def _report(environment: Environment) -> Callable[[Side, Reply], None]:
@@ -172,17 +172,17 @@ def _report(environment: Environment) -> Callable[[Side, Reply], None]:
     return report
 
 
-def _conduct(environment: Environment, conductor: Scheduler, parent: int) -> None:
+def _run_job(environment: Environment, scheduler: Scheduler, parent: int) -> None:
     """Conduct a benchmark and end Locust with exit code 0 when all of it was done. Ends early when
     the step that started it is gone.
     """
     environment.process_exit_code = 1
-    course = gevent.spawn(conductor.run)
-    while not course.ready():
-        course.join(timeout=0.5)
+    running = gevent.spawn(scheduler.run)
+    while not running.ready():
+        running.join(timeout=0.5)
         if os.getppid() != parent:
             os._exit(1)
-    if course.successful():
+    if running.successful():
         environment.process_exit_code = 0
     assert environment.runner
     environment.runner.quit()

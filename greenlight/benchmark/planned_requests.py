@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from greenlight.benchmark.plan import Plan
-from greenlight.benchmark.prompts import Chat, Prompt, chat_problem, load_prompts, read_objects
+from greenlight.benchmark.prompts import Chat, Prompt, find_chat_problem, load_prompts, read_objects
 from greenlight.benchmark.workload import Workload
 from greenlight.core import storage
 from greenlight.core.errors import InputError
@@ -96,7 +96,7 @@ class ServedModel:
         return text if len(offsets) <= tokens else text[: offsets[tokens - 1][1]]
 
 
-def prepare(workload: Workload, plan: Plan, model: ServedModel) -> list[PlannedRequest]:
+def plan_requests(workload: Workload, plan: Plan, model: ServedModel) -> list[PlannedRequest]:
     """Plan the requests of a benchmark. Pairs take them in turn, in a new order each time round;
     those of a trace as they come.
 
@@ -105,7 +105,7 @@ def prepare(workload: Workload, plan: Plan, model: ServedModel) -> list[PlannedR
     """
     prompts = load_prompts(workload.prompts)
     if workload.trace:
-        return _trace(workload, plan, prompts, model)
+        return _plan_trace(workload, plan, prompts, model)
     if workload.input_tokens is None and workload.output_tokens is None:
         return [PlannedRequest.of(prompt, plan.max_tokens) for prompt in prompts]
     source = random.Random(f"{workload.seed if workload.seed is not None else plan.seed} lengths")
@@ -134,11 +134,11 @@ def _plan_request(
         length = min(length, max(1, model.context - output - SPARE)) if length else length
     prompt = prompts[start]
     return PlannedRequest.of(
-        prompt if length is None else _of_length(prompts, start, length, model), output, at
+        prompt if length is None else _join_to_length(prompts, start, length, model), output, at
     )
 
 
-def _of_length(prompts: list[Prompt], start: int, tokens: int, model: ServedModel) -> Prompt:
+def _join_to_length(prompts: list[Prompt], start: int, tokens: int, model: ServedModel) -> Prompt:
     """Texts from number `start` on, joined until there are enough tokens and cut there. Of a chat,
     what was said last is made so long.
     """
@@ -155,7 +155,7 @@ def _of_length(prompts: list[Prompt], start: int, tokens: int, model: ServedMode
     )
 
 
-def _trace(
+def _plan_trace(
     workload: Workload, plan: Plan, prompts: list[Prompt], model: ServedModel
 ) -> list[PlannedRequest]:
     """What was sent once, sent again: when, and how long. Lines without a text or a chat get one of
@@ -164,17 +164,17 @@ def _trace(
     planned: list[PlannedRequest] = []
     for number, line in read_objects("trace", workload.trace, workload.trace):
         if not isinstance(line, dict):
-            raise _bad(
+            raise _bad_line(
                 workload,
                 number,
                 'is no object; write {"timestamp": 0.5, "input_tokens": 200, "output_tokens": 100}',
             )
-        at = _number(workload, number, line, "timestamp", 0, 0)
-        output = _number(workload, number, line, "output_tokens", 1, plan.max_tokens)
-        if "messages" in line and (problem := chat_problem(line["messages"])):
-            raise _bad(workload, number, problem)
+        at = _read_number(workload, number, line, "timestamp", 0, 0)
+        output = _read_number(workload, number, line, "output_tokens", 1, plan.max_tokens)
+        if "messages" in line and (problem := find_chat_problem(line["messages"])):
+            raise _bad_line(workload, number, problem)
         own = line.get("prompt") or line.get("messages")
-        length = None if own else int(_number(workload, number, line, "input_tokens", 1, None))
+        length = None if own else int(_read_number(workload, number, line, "input_tokens", 1, None))
         planned.append(
             _plan_request(
                 [own] if own else prompts,
@@ -200,7 +200,7 @@ def _trace(
     ]
 
 
-def _number(
+def _read_number(
     workload: Workload,
     number: int,
     line: dict[str, Any],
@@ -210,9 +210,11 @@ def _number(
 ) -> float:
     value = line.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < 1e15:
-        raise _bad(workload, number, f"{key} is {value!r} and must be a number of {least} or more")
+        raise _bad_line(
+            workload, number, f"{key} is {value!r} and must be a number of {least} or more"
+        )
     return value
 
 
-def _bad(workload: Workload, number: int, problem: str) -> InputError:
+def _bad_line(workload: Workload, number: int, problem: str) -> InputError:
     return InputError("trace", workload.trace, f"line {number}: {problem}")

@@ -89,7 +89,7 @@ def read_objects(field: str, uri: str, shown: str) -> list[tuple[int, Any]]:
 def _prompt(prompts: str, number: int, value: Any) -> Prompt:
     line = json.dumps(value)[:MAX_REPORTED]
     if isinstance(value, dict) and "messages" in value and "prompt" not in value:
-        if not chat_problem(value["messages"]):
+        if not find_chat_problem(value["messages"]):
             return [
                 {"role": message["role"], "content": message["content"]}
                 for message in value["messages"]
@@ -97,7 +97,7 @@ def _prompt(prompts: str, number: int, value: Any) -> Prompt:
         raise InputError(
             "prompts",
             prompts,
-            f'line {number}: {chat_problem(value["messages"])} ({line!r}); write {{"messages":'
+            f'line {number}: {find_chat_problem(value["messages"])} ({line!r}); write {{"messages":'
             ' [{"role": "user", "content": "…"}]}',
         )
     prompt = value.get("prompt") if isinstance(value, dict) else None
@@ -110,7 +110,7 @@ def _prompt(prompts: str, number: int, value: Any) -> Prompt:
     return prompt
 
 
-def chat_problem(messages: Any) -> str:
+def find_chat_problem(messages: Any) -> str:
     """What is wrong with a chat; empty when nothing is."""
     if not isinstance(messages, list) or not messages:
         return "messages is not a list of messages"

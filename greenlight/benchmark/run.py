@@ -17,26 +17,26 @@ from typing import TYPE_CHECKING, Any, Protocol
 from greenlight.benchmark.barrier import Barrier
 from greenlight.benchmark.generator import LOG, Generators, Job
 from greenlight.benchmark.plan import Plan, Role, Side
-from greenlight.benchmark.planned_requests import PlannedRequest, ServedModel, prepare
+from greenlight.benchmark.planned_requests import PlannedRequest, ServedModel, plan_requests
 from greenlight.benchmark.samples import (
     BLOCKS,
     REQUESTS,
     Block,
-    Collected,
+    CollectedRequests,
     blocks_table,
     count_blocks,
     file_digest,
 )
 from greenlight.benchmark.summary import (
-    bottleneck,
-    generator_health,
+    find_bottleneck,
+    find_token_mismatch,
+    measure_generator,
     summarize_color,
-    token_mismatch,
 )
 from greenlight.benchmark.versions import (
-    describe_change,
-    describe_unreachable,
-    mismatch,
+    find_change,
+    find_mismatch,
+    find_unreachable,
     read_versions,
 )
 from greenlight.benchmark.workload import Workload, users_needed, workers_used
@@ -63,7 +63,7 @@ class StoppingRule(Protocol):
 
     stopped_at: int
 
-    def decided(self, requests: Collected, blocks: Sequence[Block]) -> bool:
+    def should_stop(self, requests: CollectedRequests, blocks: Sequence[Block]) -> bool:
         """Whether what was measured until now is enough."""
 
 
@@ -102,35 +102,36 @@ def run_benchmark(
             missing or does not answer.
     """
     started = time.monotonic()
-    sides = sides_of(deployment, endpoints_a, endpoints_b)
+    sides = make_sides(deployment, endpoints_a, endpoints_b)
     releases: dict[str, Release] = (
         {"candidate": deployment.candidate, "live": deployment.live} if deployment else {}
     )
     models = {side.role: ServedModel(releases.get(side.role)) for side in sides}
-    planned = prepare(workload, plan, models["candidate"]) if planned is None else planned
-    folder = _empty(Path(output_folder).absolute())
+    planned = plan_requests(workload, plan, models["candidate"]) if planned is None else planned
+    folder = _clear_folder(Path(output_folder).absolute())
 
     before = read_versions(sides)
-    if deployment is None and (silent := describe_unreachable(before)):
+    if deployment is None and (silent := find_unreachable(before)):
         raise InputError(
             "endpoint",
             silent.split(" ", 1)[0].removesuffix("/version"),
             f"{silent.split(' ', 1)[1]}; give the URL of a running server",
         )
-    reason = _mismatch(sides, releases, before)
-    requests, blocks, loop_lags = Collected(len(sides)), list[Block](), array.array("f")
+    reason = _find_mismatch(sides, releases, before)
+    requests, blocks, loop_lags = CollectedRequests(len(sides)), list[Block](), array.array("f")
     if not reason:
         generator_folder = folder / GENERATOR_FOLDER
-        jobs = _jobs(plan, workload, sides, planned, generator_folder, share)
+        jobs = _make_jobs(plan, workload, sides, planned, generator_folder, share)
         requests, blocks, loop_lags, log_text, reason = _generate(jobs, looks)
         (folder / LOG).write_bytes(log_text)
         shutil.rmtree(generator_folder)
         after = read_versions(sides)
-        reason = reason or describe_change(before, after) or _mismatch(sides, releases, after)
+        reason = reason or find_change(before, after) or _find_mismatch(sides, releases, after)
     table = requests.table()
     reason = reason or next(
         filter(
-            None, (token_mismatch(side.role, models[side.role], planned, table) for side in sides)
+            None,
+            (find_token_mismatch(side.role, models[side.role], planned, table) for side in sides),
         ),
         "",
     )
@@ -172,8 +173,8 @@ def assemble(
     counted = count_blocks(blocks, requests)
     pq.write_table(requests, folder / REQUESTS)
     pq.write_table(blocks_table(counted), folder / BLOCKS)
-    health = generator_health(requests, np.asarray(loop_lags), workload, workload.workers)
-    reason = reason or bottleneck(health)
+    health = measure_generator(requests, np.asarray(loop_lags), workload, workload.workers)
+    reason = reason or find_bottleneck(health)
     if reason:
         log.warning("the benchmark is not complete: %s", reason)
     summaries = {
@@ -187,7 +188,7 @@ def assemble(
         reason=reason,
         candidate=summaries["candidate"],
         live=summaries.get("live"),
-        pairs=_full_pairs(requests, len(sides)),
+        pairs=_count_whole_pairs(requests, len(sides)),
         concurrency=plan.concurrency,
         max_tokens=workload.output_tokens.largest if workload.output_tokens else plan.max_tokens,
         block_tokens=plan.block_tokens,
@@ -202,7 +203,7 @@ def assemble(
     )
 
 
-def _jobs(
+def _make_jobs(
     plan: Plan,
     workload: Workload,
     sides: list[Side],
@@ -234,7 +235,7 @@ def _jobs(
     ]
 
 
-def sides_of(
+def make_sides(
     deployment: Deployment | None, endpoints_a: Sequence[str], endpoints_b: Sequence[str]
 ) -> list[Side]:
     urls = {"candidate": tuple(endpoints_a), "live": tuple(endpoints_b)}
@@ -266,7 +267,7 @@ def sides_of(
     ]
 
 
-def _empty(folder: Path) -> Path:
+def _clear_folder(folder: Path) -> Path:
     """The output folder without anything that an attempt before this one left."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in (RECORD_FILE, REQUESTS, BLOCKS, LOG):
@@ -275,11 +276,11 @@ def _empty(folder: Path) -> Path:
     return folder
 
 
-def _mismatch(
+def _find_mismatch(
     sides: Sequence[Side], releases: dict[str, Release], versions: dict[str, dict[str, Any] | str]
 ) -> str:
     problems = (
-        mismatch(side.endpoints, releases[side.role], versions)
+        find_mismatch(side.endpoints, releases[side.role], versions)
         for side in sides
         if side.role in releases
     )
@@ -288,12 +289,12 @@ def _mismatch(
 
 def _generate(
     jobs: list[Job], looks: StoppingRule | None
-) -> tuple[Collected, list[Block], "array.array[float]", bytes, str]:
+) -> tuple[CollectedRequests, list[Block], "array.array[float]", bytes, str]:
     """Run the generators to their end. Returns requests, blocks, loop lags, their logs, and why it
     is not all that was planned.
     """
     plan, sides, reason = jobs[0].plan, len(jobs[0].sides), ""
-    with _sigterm() as asked_to_end, contextlib.closing(Generators(jobs)) as running:
+    with _catch_sigterm() as asked_to_end, contextlib.closing(Generators(jobs)) as running:
         deadline = time.monotonic() + plan.time_limit
         due = time.monotonic()
         while (code := running.wait(POLL_SECONDS)) is None:
@@ -304,12 +305,12 @@ def _generate(
                 if (
                     looks
                     and not looks.stopped_at
-                    and looks.decided(running.requests, running.blocks)
+                    and looks.should_stop(running.requests, running.blocks)
                 ):
                     running.end_pairs()
             if asked_to_end.is_set():
                 reason = "it was asked to end (SIGTERM)"
-            elif gone := running.requests.gone(GONE_AFTER):
+            elif gone := running.requests.find_gone_endpoint(GONE_AFTER):
                 # waiting for a thousand more of them would show nothing
                 reason = f"{gone} does not accept connections any more, {GONE_AFTER} times in a row"
             elif time.monotonic() > deadline:
@@ -319,17 +320,17 @@ def _generate(
         running.close()
         running.read()
         if not reason and code:
-            reason = f"the load generator ended with exit code {code}: {running.find_last_error()}"
+            reason = f"the load generator ended with exit code {code}: {running.last_error_line()}"
         return (
             running.requests,
             running.blocks,
-            running.loop_lags(),
-            running.log(),
-            reason or _shortfall(jobs, running, looks),
+            running.read_loop_lags(),
+            running.read_log(),
+            reason or _describe_shortfall(jobs, running, looks),
         )
 
 
-def _shortfall(jobs: list[Job], running: Generators, looks: StoppingRule | None) -> str:
+def _describe_shortfall(jobs: list[Job], running: Generators, looks: StoppingRule | None) -> str:
     """What of the plan was not run, though nothing went wrong that is known of; empty when nothing
     is missing.
     """
@@ -349,7 +350,7 @@ def _shortfall(jobs: list[Job], running: Generators, looks: StoppingRule | None)
 
 
 @contextlib.contextmanager
-def _sigterm() -> Iterator[threading.Event]:
+def _catch_sigterm() -> Iterator[threading.Event]:
     """Inside this, SIGTERM sets the event instead of ending the process: what was measured is still
     to be written.
     """
@@ -382,7 +383,7 @@ def _log_progress(running: Generators, plan: Plan, sides: int) -> None:
     )
 
 
-def _full_pairs(requests: "pa.Table", sides: int) -> int:
+def _count_whole_pairs(requests: "pa.Table", sides: int) -> int:
     import numpy as np
     import pyarrow.compute as pc
 

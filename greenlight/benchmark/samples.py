@@ -121,7 +121,7 @@ class LineFile:
         return [json.loads(line) for line in whole.splitlines()]
 
 
-class Collected:
+class CollectedRequests:
     """The requests until now, in columns: a million with 32 gaps each take some 350 MB. What
     progress needs to know of them is counted as they come.
 
@@ -174,7 +174,7 @@ class Collected:
 
         return pa.Table.from_batches(self._batches, schema_of(Request))
 
-    def gone(self, times: int) -> str:
+    def find_gone_endpoint(self, times: int) -> str:
         """An endpoint that its latest requests could not connect to, so many times in a row; empty
         when there is none.
         """

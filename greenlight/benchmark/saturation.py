@@ -119,7 +119,7 @@ def _probe(endpoints: Sequence[str], workload: Workload, rate: float, seconds: f
     plan = Plan(pairs=pairs, throughput_blocks=0, time_limit=max(60.0, 4 * pairs / rate + 120))
     with tempfile.TemporaryDirectory() as folder:
         result = run_benchmark(None, list(endpoints), [], folder, plan, workload.having(rate=rate))
-    probe = _make_probe(result, rate)
+    probe = _summarize_probe(result, rate)
     found = ", ".join(
         f"p95 of {name} {1000 * value:.0f} ms"
         for name in workload.slo.limits
@@ -130,7 +130,7 @@ def _probe(endpoints: Sequence[str], workload: Workload, rate: float, seconds: f
     return probe
 
 
-def _make_probe(result: BenchmarkResult, rate: float) -> Probe:
+def _summarize_probe(result: BenchmarkResult, rate: float) -> Probe:
     side = result.candidate
     p95 = {
         f"{name}_p95": latency.p95 if (latency := getattr(side, name)) else None
@@ -147,8 +147,8 @@ def _make_probe(result: BenchmarkResult, rate: float) -> Probe:
     )
 
 
-def table(found: dict[str, Saturation], slo: Slo) -> Table:
-    """For people: one line per probe, and what was found below each color."""
+def saturation_table(found: dict[str, Saturation], slo: Slo) -> Table:
+    """For people: a line a probe, and what was found below each color."""
     limits = ", ".join(f"{name} {1000 * limit:g} ms" for name, limit in slo.limits.items())
     shown = Table(title=f"{100 * SHARE:.0f}% of requests within {limits}")
     for column in (

@@ -73,13 +73,13 @@ class Recorder:
         self.requests = open(folder / REQUEST_LINES, "w", buffering=1)  # noqa: SIM115
         self.blocks = open(folder / BLOCK_LINES, "w", buffering=1)  # noqa: SIM115
 
-    def request(self, row: Request) -> None:
+    def write_request(self, row: Request) -> None:
         self.requests.write(json.dumps(asdict(row)) + "\n")
 
-    def block(self, row: Block) -> None:
+    def write_block(self, row: Block) -> None:
         self.blocks.write(json.dumps(asdict(row)) + "\n")
 
-    def loop_lags(self, lags: "array.array[float]") -> None:
+    def write_loop_lags(self, lags: "array.array[float]") -> None:
         (self.folder / LOOP_LAGS).write_bytes(lags.tobytes())
 
     @property
@@ -118,7 +118,7 @@ class Scheduler:
         self.seeds = itertools.count(1 + self.barrier.worker * 10**9)
         self.endpoints = {side.role: itertools.cycle(side.endpoints) for side in sides}
         self.loop_lags = array.array("f")
-        self._looked, self._stopped = 0.0, False
+        self._checked_at, self._stopped = 0.0, False
 
     def work(self, caller: Caller) -> None:
         """Do one job; waits for it."""
@@ -136,32 +136,34 @@ class Scheduler:
         self.run_pairs()
         watch.kill()
         if self.recorder:
-            self.recorder.loop_lags(self.loop_lags)
+            self.recorder.write_loop_lags(self.loop_lags)
 
     def warm_up(self) -> None:
         """Load each color as the phases will, uncounted: engines compile, allocate and fill their
         caches on first use.
         """
-        count = self._share(
+        count = self._own_share(
             self.plan.concurrency if self.workload.warm_up is None else self.workload.warm_up
         )
         for side in self.sides:
             send = functools.partial(self._send, side, request=0, seed=0)
-            self._all(count, functools.partial(send, max_tokens=self.plan.block_tokens))
+            self._run_on_users(count, functools.partial(send, max_tokens=self.plan.block_tokens))
             for _ in range(2):
-                self._all(1, functools.partial(send, max_tokens=self.planned[0].output_tokens))
+                self._run_on_users(
+                    1, functools.partial(send, max_tokens=self.planned[0].output_tokens)
+                )
 
     def run_blocks(self) -> None:
         numbers = itertools.count()
         for pair in range(self.plan.throughput_blocks):
-            for order, side in enumerate(self._shuffled()):
+            for order, side in enumerate(self._shuffle_sides()):
                 self._run_block(next(numbers), pair, order, side)
 
     def run_pairs(self) -> None:
         """All pairs of the plan, or as many as there is time for, or until the file STOP says that
         what there is decides.
         """
-        begin = self._begin("pairs")
+        begin = self._wait_to_begin("pairs")
         pairs = self._plan_pairs(begin)
         if self.workload.open_loop:
             self._send_when_due(pairs)
@@ -169,13 +171,13 @@ class Scheduler:
         stages = self.workload.stages
         for number, stage in enumerate(stages, 1):
             end = time.perf_counter() + stage.seconds if number < len(stages) else float("inf")
-            self._all(
-                self._share(stage.users or 1),
+            self._run_on_users(
+                self._own_share(stage.users or 1),
                 lambda caller, end=end: self._send_pairs(caller, pairs, end),  # type: ignore[misc]
             )
         if not stages:
-            self._all(
-                self._share(self.workload.users or self.plan.users),
+            self._run_on_users(
+                self._own_share(self.workload.users or self.plan.users),
                 lambda caller: self._send_pairs(caller, pairs, float("inf")),
             )
 
@@ -196,7 +198,9 @@ class Scheduler:
             if not left:
                 in_order = list(range(count))[::-1]
                 left = in_order if is_trace else self.random.sample(range(count), count)
-            pair = Pair(number, left.pop(), self._shuffled(), None if at is None else begin + at)
+            pair = Pair(
+                number, left.pop(), self._shuffle_sides(), None if at is None else begin + at
+            )
             if (pair.due or time.perf_counter()) > last or self._stop_requested():
                 return
             if number % self.barrier.workers == self.barrier.worker:
@@ -206,12 +210,12 @@ class Scheduler:
         if (
             self.recorder
             and not self._stopped
-            and (now := time.perf_counter()) > self._looked + STOP_CHECK
+            and (now := time.perf_counter()) > self._checked_at + STOP_CHECK
         ):
-            self._looked, self._stopped = now, self.recorder.stop_requested
+            self._checked_at, self._stopped = now, self.recorder.stop_requested
         return self._stopped
 
-    def _shuffled(self) -> list[Side]:
+    def _shuffle_sides(self) -> list[Side]:
         return self.random.sample(self.sides, len(self.sides))
 
     def _send_pairs(self, caller: Caller, pairs: Iterator[Pair], end: float) -> None:
@@ -246,7 +250,7 @@ class Scheduler:
         self._measure(caller, side, pair.request, seed, tokens, pair.due, **place)
 
     def _run_block(self, number: int, pair: int, order: int, side: Side) -> None:
-        start = self._begin(f"block-{number}") + self.plan.settle_seconds
+        start = self._wait_to_begin(f"block-{number}") + self.plan.settle_seconds
         end = start + self.plan.block_seconds
         place = {"phase": "throughput", "pair": pair, "block": number, "order": order}
         tokens = self.plan.block_tokens
@@ -257,24 +261,24 @@ class Scheduler:
                 self._measure(caller, side, request, seed, tokens, None, **place)
 
         # Streams in flight at the end are read to their end; the counted seconds leave them out.
-        self._all(self._share(self.plan.concurrency), load)
+        self._run_on_users(self._own_share(self.plan.concurrency), load)
         if self.recorder:
             at = {"start": EPOCH + start, "seconds": self.plan.block_seconds}
-            self.recorder.block(Block(number, pair, order, side.role, side.color, **at))
+            self.recorder.write_block(Block(number, pair, order, side.role, side.color, **at))
 
-    def _begin(self, name: str) -> float:
+    def _wait_to_begin(self, name: str) -> float:
         """When a phase begins, on the clock of perf_counter: now, or when all workers are there."""
         if self.barrier.workers == 1:
             return time.perf_counter()
-        begin = self.barrier.begin(name) - EPOCH
+        begin = self.barrier.wait(name) - EPOCH
         gevent.sleep(max(0.0, begin - time.perf_counter()))
         return begin
 
-    def _share(self, total: int) -> int:
+    def _own_share(self, total: int) -> int:
         """This worker's part of the users."""
         return total // self.barrier.workers + (self.barrier.worker < total % self.barrier.workers)
 
-    def _all(self, users: int, job: Job) -> None:
+    def _run_on_users(self, users: int, job: Job) -> None:
         """Have `users` users do the job at the same time, and wait until all have."""
         for _ in range(users):
             self.jobs.put(job)
@@ -308,15 +312,15 @@ class Scheduler:
         ready = time.perf_counter()
         endpoint, reply = self._send(side, caller, request, seed, max_tokens)
         if self.recorder:
-            self.recorder.request(
-                _row(side, endpoint, request, max_tokens, ready, due, reply, **place)
+            self.recorder.write_request(
+                _make_row(side, endpoint, request, max_tokens, ready, due, reply, **place)
             )
         self.on_reply(side, reply)
         if reply.error and due is None:
             gevent.sleep(PAUSE_AFTER_ERROR)
 
 
-def _row(
+def _make_row(
     side: Side,
     endpoint: str,
     request: int,

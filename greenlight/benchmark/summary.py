@@ -55,9 +55,9 @@ def summarize_color(
         tpot = np.where(
             after_first > 0, (latencies["e2e"] - latencies["ttft"]) / after_first, np.nan
         )
-    stretches = requests["block"].to_numpy()[good]
-    kept = int(_keeps(workload.slo, latencies).sum())
-    seconds = _span(requests, pairs)
+    block_numbers = requests["block"].to_numpy()[good]
+    kept = int(_keeps_slo(workload.slo, latencies).sum())
+    seconds = _span_seconds(requests, pairs)
     rates = [block.tokens_per_second for block in blocks if block.role == role]
     rate = float(np.median(rates)) if rates else 0.0
     price = getattr(workload.price_per_hour, role) * servers if workload.price_per_hour else None
@@ -73,7 +73,7 @@ def summarize_color(
         output_tokens=int(tokens_out[own].sum()),
         output_tokens_per_second=rate,
         **{
-            name: percentiles(values, stretches)
+            name: percentiles(values, block_numbers)
             for name, values in (latencies | {"tpot": tpot}).items()
         },
         gap=percentiles(gaps[np.repeat(good, np.diff(offsets))]),
@@ -86,7 +86,7 @@ def summarize_color(
 
 
 def percentiles(
-    values: "np.ndarray", stretches: "np.ndarray | None" = None
+    values: "np.ndarray", block_numbers: "np.ndarray | None" = None
 ) -> LatencySummary | None:
     """Percentiles in seconds, of what is finite; None when nothing is.
 
@@ -95,13 +95,13 @@ def percentiles(
     share drift and bursts.
 
     Args:
-        stretches: number of the block of each value. Without them there are no intervals.
+        block_numbers: number of the block of each value. Without them there are no intervals.
     """
     import numpy as np
 
     finite = np.isfinite(values)
-    if stretches is not None:
-        stretches = stretches[finite]
+    if block_numbers is not None:
+        block_numbers = block_numbers[finite]
     values = values[finite]
     if not len(values):
         return None
@@ -113,9 +113,9 @@ def percentiles(
         )
     )
     intervals = {}
-    if stretches is not None:
+    if block_numbers is not None:
         ordered = np.sort(values)
-        blocks = np.unique(stretches, return_inverse=True)[1]
+        blocks = np.unique(block_numbers, return_inverse=True)[1]
         intervals = {
             name: _interval(ordered, values <= points[name], blocks, share)
             for name, share in PERCENTILES.items()
@@ -137,7 +137,7 @@ def _interval(
     return float(ordered[max(0, low)]), float(ordered[high]) if high < count else math.inf
 
 
-def _keeps(slo: Slo, latencies: "dict[str, np.ndarray]") -> "np.ndarray":
+def _keeps_slo(slo: Slo, latencies: "dict[str, np.ndarray]") -> "np.ndarray":
     import numpy as np
 
     kept = np.ones(len(latencies["e2e"]), dtype=bool)
@@ -146,7 +146,7 @@ def _keeps(slo: Slo, latencies: "dict[str, np.ndarray]") -> "np.ndarray":
     return kept
 
 
-def _span(requests: "pa.Table", pairs: "np.ndarray") -> float:
+def _span_seconds(requests: "pa.Table", pairs: "np.ndarray") -> float:
     """Seconds from the first that was due to the last that ended."""
     if not pairs.any():
         return 0.0
@@ -154,7 +154,7 @@ def _span(requests: "pa.Table", pairs: "np.ndarray") -> float:
     return float((sent + e2e).max() - due.min())
 
 
-def generator_health(
+def measure_generator(
     requests: "pa.Table", loop_lags: "np.ndarray", workload: Workload, workers: int
 ) -> GeneratorHealth:
     import numpy as np
@@ -185,7 +185,7 @@ def generator_health(
     return GeneratorHealth(workers=workers, **figures)
 
 
-def bottleneck(health: GeneratorHealth) -> str:
+def find_bottleneck(health: GeneratorHealth) -> str:
     """Why the generator, not the servers, set the pace; empty when it did not."""
     said, fix = (
         "the load generator was the bottleneck",
@@ -208,7 +208,7 @@ def bottleneck(health: GeneratorHealth) -> str:
     return ""
 
 
-def token_mismatch(
+def find_token_mismatch(
     role: Role, model: ServedModel, planned: Sequence[PlannedRequest], requests: "pa.Table"
 ) -> str:
     """The first prompt of which the server counts other tokens than the model's own tokenizer;

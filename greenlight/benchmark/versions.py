@@ -13,15 +13,15 @@ TIMEOUT = 5.0  # seconds; the server answers /version without its engine
 
 def read_versions(sides: Iterable[Side]) -> dict[str, dict[str, Any] | str]:
     """What GET /version says, by endpoint; a sentence where it says nothing."""
-    return {endpoint: _version(endpoint) for side in sides for endpoint in side.endpoints}
+    return {endpoint: _read_version(endpoint) for side in sides for endpoint in side.endpoints}
 
 
-def describe_unreachable(versions: dict[str, dict[str, Any] | str]) -> str:
+def find_unreachable(versions: dict[str, dict[str, Any] | str]) -> str:
     """The first endpoint that does not answer, as a sentence; empty when all do."""
     return next((version for version in versions.values() if isinstance(version, str)), "")
 
 
-def mismatch(
+def find_mismatch(
     endpoints: Iterable[str], release: Release, versions: dict[str, dict[str, Any] | str]
 ) -> str:
     """The first endpoint that serves another release or other bytes, as a sentence; empty when all
@@ -40,7 +40,7 @@ def mismatch(
     return ""
 
 
-def describe_change(
+def find_change(
     before: dict[str, dict[str, Any] | str], after: dict[str, dict[str, Any] | str]
 ) -> str:
     """The first endpoint that answers otherwise than before, as a sentence: its process died or was
@@ -55,7 +55,7 @@ def describe_change(
     return ""
 
 
-def _version(endpoint: str) -> dict[str, Any] | str:
+def _read_version(endpoint: str) -> dict[str, Any] | str:
     url = endpoint.rstrip("/") + "/version"
     try:
         answer = call("GET", url, TIMEOUT)

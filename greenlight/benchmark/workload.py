@@ -28,7 +28,7 @@ class Lengths(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _number(cls, value: Any) -> Any:
+    def _expand_number(cls, value: Any) -> Any:
         return (
             {"mean": value}
             if isinstance(value, int | float) and not isinstance(value, bool)
@@ -36,7 +36,7 @@ class Lengths(BaseModel):
         )
 
     @model_validator(mode="after")
-    def _possible(self) -> Self:
+    def _check_bounds(self) -> Self:
         if self.min > self.max:
             raise ValueError(
                 f"min is {self.min} and max is {self.max}; min must be the smaller one"
@@ -118,15 +118,17 @@ class Prices(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _number(cls, value: Any) -> Any:
+    def _expand_number(cls, value: Any) -> Any:
         if isinstance(value, int | float | str) and not isinstance(value, bool):
             value = {"candidate": value, "live": value}
         return (
-            {role: _hour(one) for role, one in value.items()} if isinstance(value, dict) else value
+            {role: _price_of_hour(one) for role, one in value.items()}
+            if isinstance(value, dict)
+            else value
         )
 
 
-def _hour(price: Any) -> Any:
+def _price_of_hour(price: Any) -> Any:
     if not isinstance(price, str):
         return price
     from greenlight.core.prices import load_prices
@@ -272,7 +274,7 @@ class Workload(BaseModel):
         return check("workload", self.name, values, Workload)
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_keys(self) -> Self:
         if self.arrivals in ("poisson", "constant"):
             if (self.rate is None) == (not self.stages):
                 raise ValueError(

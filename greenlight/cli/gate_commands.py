@@ -76,11 +76,11 @@ def replay(
     """
     from greenlight.cli.gate_tables import objectives_table
     from greenlight.gate.objectives import load_gate
-    from greenlight.gate.replay import differences, load_decision, replay
+    from greenlight.gate.replay import find_differences, load_decision, replay
 
     recorded = load_decision(decision)
     again = replay(recorded, load_gate(gate) if gate else None)
-    changed = differences(recorded, again)
+    changed = find_differences(recorded, again)
     if as_json:
         found = {
             "recorded": recorded.verdict,

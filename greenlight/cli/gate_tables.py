@@ -11,7 +11,7 @@ from rich.text import Text
 from greenlight.core.records import Calibration, Decision
 
 if TYPE_CHECKING:
-    from greenlight.gate.backtest import Tried
+    from greenlight.gate.backtest import BacktestedRun
 
 STATUS_STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 RUN_STYLES = {"same": "", "changed": "bold", "skipped": "dim"}
@@ -60,7 +60,7 @@ def calibration_table(record: Calibration) -> Table:
     return table
 
 
-def backtest_table(tried: "list[Tried]", gate: str) -> Table:
+def backtest_table(tried: "list[BacktestedRun]", gate: str) -> Table:
     """One row per run: the verdict that was recorded, and that of another gate."""
     table = _table(f"Runs by the gate {gate}")
     for heading in ("run", "when", "recorded", "verdict", "reason"):

@@ -132,14 +132,14 @@ def quantize(
 ) -> None:
     """Quantize a model, and compare the saved checkpoint with what was quantized."""
     from greenlight.gate.objectives import load_gate
-    from greenlight.gate.quality_limits import quality_limits
+    from greenlight.gate.quality_limits import write_quality_limits
     from greenlight.quantize.calibration_text import Calibration
     from greenlight.quantize.candidate import quantize_model
     from greenlight.quantize.methods import check_method
 
     require("local", "The command quantize", "torch", "transformers")
     log_to_terminal()
-    limits = quality_limits(load_gate(gate)) if check_method(method, bits).searches else ""
+    limits = write_quality_limits(load_gate(gate)) if check_method(method, bits).searches else ""
     data = Calibration(calibration, calibration_samples, calibration_length)
     record = quantize_model(
         input_model, output_model, method=method, bits=bits, calibration=data, limits=limits
@@ -327,7 +327,7 @@ def saturate(
     The rate is doubled until the SLO breaks; then the highest rate that keeps it is found to within
     a tenth. Two colors are measured one after the other.
     """
-    from greenlight.benchmark.saturation import find_saturation, table
+    from greenlight.benchmark.saturation import find_saturation, saturation_table
     from greenlight.benchmark.workload import load_workload
 
     load = load_workload(workload, prompts).having(workers=workers)
@@ -343,4 +343,4 @@ def saturate(
         rates = {name: saturation.model_dump() for name, saturation in found.items()}
         print(json.dumps(rates, indent=2))
     else:
-        Console(highlight=False).print(table(found, load.slo))
+        Console(highlight=False).print(saturation_table(found, load.slo))

@@ -18,7 +18,7 @@ log = logging.getLogger("greenlight.gate")
 PROGRESS_SECONDS = 2.0
 
 
-class Tried(BaseModel):
+class BacktestedRun(BaseModel):
     """One run. `verdict` None: it could not be judged, and `reason` says why."""
 
     model_config = ConfigDict(frozen=True)
@@ -41,7 +41,7 @@ class Tried(BaseModel):
         )
 
 
-def backtest(history: str, gate: Gate, service: str) -> list[Tried]:
+def backtest(history: str, gate: Gate, service: str) -> list[BacktestedRun]:
     """Judge the runs of a service again from their artifacts, newest first. Says how far it is
     every two seconds.
 
@@ -64,11 +64,11 @@ def backtest(history: str, gate: Gate, service: str) -> list[Tried]:
     return tried
 
 
-def _try(run: runs.RunRecords, gate: Gate) -> Tried:
+def _try(run: runs.RunRecords, gate: Gate) -> BacktestedRun:
     decision, about = run.decision, {"run_id": run.run_id, "time": run.time}
     if decision is None:
         broken = next((each.reason for each in run.unreadable), "")
-        return Tried(
+        return BacktestedRun(
             **about,
             recorded=None,
             recorded_gate="",
@@ -79,5 +79,5 @@ def _try(run: runs.RunRecords, gate: Gate) -> Tried:
     try:
         again = replay(decision, gate)
     except GreenlightError as error:
-        return Tried(**about, **recorded, verdict=None, reason=str(error))
-    return Tried(**about, **recorded, verdict=again.verdict, reason=again.reason)
+        return BacktestedRun(**about, **recorded, verdict=None, reason=str(error))
+    return BacktestedRun(**about, **recorded, verdict=again.verdict, reason=again.reason)

@@ -52,14 +52,14 @@ def bootstrap(
             raise InputError("run", "", f"left no {name}; take one that came to a decision")
     judged = pairs[pairs["judged"]] if pairs["judged"].any() else pairs
     random = np.random.default_rng(seed)
-    of_pairs = _drawn(judged["block"], draws, random)
+    of_pairs = _draw_counts(judged["block"], draws, random)
     of_documents = random.multinomial(
         len(documents), np.full(len(documents), 1 / len(documents)), size=draws
     )
     rates = blocks.pivot(index="pair", columns="role", values="tokens_per_second").dropna()
     of_rates = random.multinomial(len(rates), np.full(len(rates), 1 / len(rates)), size=draws)
     asked = requests[(requests["phase"] != "pairs") | requests["pair"].isin(judged.index)]
-    of_requests = _drawn(asked["phase"] + asked["block"].astype(str), draws, random)
+    of_requests = _draw_counts(asked["phase"] + asked["block"].astype(str), draws, random)
     prices = {
         "candidate": benchmark.candidate.price_per_hour,
         "live": benchmark.live.price_per_hour,
@@ -80,7 +80,7 @@ def bootstrap(
     return pd.DataFrame(found)
 
 
-def _drawn(blocks: pd.Series, draws: int, random: np.random.Generator) -> np.ndarray:
+def _draw_counts(blocks: pd.Series, draws: int, random: np.random.Generator) -> np.ndarray:
     """How often each row is in each resample of whole blocks. Shape (draws, rows)."""
     codes, names = pd.factorize(blocks)
     return random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)[:, codes]

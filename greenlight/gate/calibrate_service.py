@@ -12,7 +12,7 @@ from greenlight.core import storage
 from greenlight.core.errors import ConflictError, GreenlightError
 from greenlight.core.history import CALIBRATIONS, calibration_file
 from greenlight.core.records import BenchmarkResult, Calibration, Deployment, Release, utc_now
-from greenlight.gate.calibration import calibrate, keep_comparable
+from greenlight.gate.calibration import calibrate, keep_calibratable
 from greenlight.gate.evidence import read_pairs, read_rates
 from greenlight.gate.measurements import Samples
 from greenlight.gate.objectives import Gate
@@ -44,7 +44,7 @@ def calibrate_service(
         GreenlightError: nothing is live, live is not ready, or a measurement was cut short.
         ConflictError: somebody is rolling out, or began to meanwhile.
     """
-    keep_comparable(gate)  # a gate of which this says nothing is refused before an hour of load
+    keep_calibratable(gate)  # a gate of which this says nothing is refused before an hour of load
     live, newest = _require_undisturbed(target)
     # all of them: an early end would say less
     size = gate.benchmark.model_copy(update={"pairs": pairs or gate.benchmark.pairs, "looks": 1})

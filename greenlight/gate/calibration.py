@@ -22,14 +22,14 @@ from greenlight.gate.estimators import measure_objective
 from greenlight.gate.evidence import NoEvidenceError, Pairs
 from greenlight.gate.measurements import Samples
 from greenlight.gate.objectives import Gate, Objective
-from greenlight.gate.power import MISSED, MOST, Need, can_be_planned, plan
-from greenlight.gate.sentences import shortfall
+from greenlight.gate.power import MISSED, MOST_PAIRS, Need, can_be_planned, plan
+from greenlight.gate.sentences import explain_shortfall
 from greenlight.gate.verdict import decide
 from greenlight.stats.latencies import Mean, QuantileRatio, ShareDifference
 
 log = logging.getLogger("greenlight.gate")
 
-JUDGED = 400
+EQUAL_MODELS = 400
 """Equal models that are made and judged: a share of 95% is known to about a point."""
 RESERVE = 0.02
 """Share that must be promoted beyond what is asked of a gate, because the calibration itself is
@@ -47,7 +47,7 @@ class EqualModelShares:
     pairs_used: float
 
 
-def keep_comparable(gate: Gate) -> Gate:
+def keep_calibratable(gate: Gate) -> Gate:
     """The gate without what live against itself says nothing of: quality, and objectives that ask
     for better than live.
 
@@ -67,7 +67,7 @@ def keep_comparable(gate: Gate) -> Gate:
     return gate.model_copy(update={"objectives": kept})
 
 
-def pool_samples(runs: Sequence[Samples]) -> Samples:
+def pool_runs(runs: Sequence[Samples]) -> Samples:
     """The samples of several runs as of one; a block stays within its run."""
     if len(runs) == 1:
         return runs[0]
@@ -104,18 +104,18 @@ def pool_samples(runs: Sequence[Samples]) -> Samples:
     )
 
 
-def noises(samples: Samples, gate: Gate) -> dict[str, float]:
+def measure_noises(samples: Samples, gate: Gate) -> dict[str, float]:
     """The noise of every objective that can be planned, by its phrase; see `greenlight.gate.power`.
     Infinite where there is no telling.
     """
     return {
-        objective.phrase: _noise(objective, samples)
+        objective.phrase: _measure_noise(objective, samples)
         for objective in gate.objectives
         if can_be_planned(objective)
     }
 
 
-def _noise(objective: Objective, samples: Samples) -> float:
+def _measure_noise(objective: Objective, samples: Samples) -> float:
     try:
         if objective.kind.source == "errors":
             counts = samples.need("errors", samples.counts)
@@ -143,11 +143,11 @@ def judge_equal_models(
     """Judge equal models made of the samples. Says how far it is every two seconds.
 
     Args:
-        gate: as `keep_comparable` leaves it.
+        gate: as `keep_calibratable` leaves it.
     """
     verdicts, used, said = {"promote": 0, "reject": 0, "inconclusive": 0}, 0, time.monotonic()
     for number in range(times):
-        decided = decide(_equal_model(samples, gate, random), gate)
+        decided = decide(_draw_equal_model(samples, gate, random), gate)
         verdicts[decided.verdict] += 1
         used += decided.looks[-1].pairs
         if time.monotonic() - said >= PROGRESS_SECONDS:
@@ -158,7 +158,7 @@ def judge_equal_models(
     )
 
 
-def _equal_model(samples: Samples, gate: Gate, random: np.random.Generator) -> Samples:
+def _draw_equal_model(samples: Samples, gate: Gate, random: np.random.Generator) -> Samples:
     """As many pairs and throughput windows as the gate measures, drawn by block, each with its
     colors changed or not.
     """
@@ -183,12 +183,12 @@ def _equal_model(samples: Samples, gate: Gate, random: np.random.Generator) -> S
     failed = {role: int(np.isinf(values).sum()) for role, values in latencies["e2e"].items()}
     return Samples(
         pairs=Pairs(latencies, blocks, failed),
-        counts=_equal_counts(samples, found, failed, len(rows), random),
-        rates=_equal_rates(samples, size.throughput_blocks, random),
+        counts=_draw_counts(samples, found, failed, len(rows), random),
+        rates=_draw_rates(samples, size.throughput_blocks, random),
     )
 
 
-def _equal_counts(
+def _draw_counts(
     samples: Samples, found: Pairs, failed: dict[str, int], pairs: int, random: np.random.Generator
 ) -> dict[str, tuple[int, int]]:
     """Failures of the drawn pairs, and of as many requests of throughput windows to a pair as were
@@ -204,7 +204,7 @@ def _equal_counts(
     }
 
 
-def _equal_rates(
+def _draw_rates(
     samples: Samples, blocks: int, random: np.random.Generator
 ) -> dict[str, np.ndarray] | None:
     if samples.rates is None or not len(samples.rates["live"]):
@@ -222,7 +222,7 @@ def calibrate(
     target: str,
     release_id: str,
     digest: str,
-    judged: int = JUDGED,
+    judged: int = EQUAL_MODELS,
     seed: int = 1,
 ) -> Calibration:
     """What live against itself says of a gate.
@@ -239,10 +239,12 @@ def calibrate(
         GreenlightError: the gate compares nothing with live.
         NoEvidenceError: there are no samples.
     """
-    asked, samples = keep_comparable(gate), pool_samples(runs)
-    found = noises(samples, asked)
+    asked, samples = keep_calibratable(gate), pool_runs(runs)
+    found = measure_noises(samples, asked)
     known = {phrase: noise for phrase, noise in found.items() if math.isfinite(noise)}
-    needs = {need.objective.title: need for need in plan(asked, known, _requests(samples, asked))}
+    needs = {
+        need.objective.title: need for need in plan(asked, known, _count_requests(samples, asked))
+    }
     objectives = [
         _calibrate_objective(each, found.get(each.phrase), needs.get(each.title))
         for each in asked.objectives
@@ -250,7 +252,7 @@ def calibrate(
     shares = judge_equal_models(samples, asked, judged, np.random.default_rng(seed))
     short = sorted(
         (each for each in objectives if not each.enough),
-        key=lambda each: (each.needed or MOST) / (each.budget or 1),
+        key=lambda each: (each.needed or MOST_PAIRS) / (each.budget or 1),
         reverse=True,
     )
     resolvable = shares.promoted >= 1 - MISSED + RESERVE
@@ -286,8 +288,8 @@ def calibrate(
     )
 
 
-def _requests(samples: Samples, gate: Gate) -> int | None:
-    """Of a color, that a run of the gate would send, at as many per pair as were measured."""
+def _count_requests(samples: Samples, gate: Gate) -> int | None:
+    """Of a color, that a run of the gate would send, at as many a pair as were measured."""
     if samples.counts is None or samples.pairs is None:
         return None
     trials = sum(number for _, number in samples.counts.values()) / len(samples.counts)
@@ -322,7 +324,7 @@ def _calibrate_objective(
         resolvable=need.resolvable,
         enough=need.enough,
         reason=(
-            shortfall(need)
+            explain_shortfall(need)
             if not need.enough
             else f"needs {need.needed:,} {need.unit} of {need.budget:,}"
         ),

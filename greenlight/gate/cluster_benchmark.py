@@ -23,8 +23,8 @@ from pydantic import BaseModel, ConfigDict
 
 from greenlight.benchmark.barrier import Barrier
 from greenlight.benchmark.generator import LOG
-from greenlight.benchmark.planned_requests import PlannedRequest, ServedModel, prepare
-from greenlight.benchmark.run import assemble, run_benchmark, sides_of
+from greenlight.benchmark.planned_requests import PlannedRequest, ServedModel, plan_requests
+from greenlight.benchmark.run import assemble, make_sides, run_benchmark
 from greenlight.benchmark.samples import BLOCKS, REQUESTS, Block
 from greenlight.benchmark.workload import Workload, workers_used
 from greenlight.core import storage
@@ -73,7 +73,7 @@ def run_in_cluster(
     Raises:
         DeployError: the Job failed. Holds the last lines of its log.
     """
-    planned = prepare(workload, gate.benchmark, ServedModel(deployment.candidate))
+    planned = plan_requests(workload, gate.benchmark, ServedModel(deployment.candidate))
     evaluated = (
         {path.name: path.read_bytes() for path in Path(evaluation).iterdir() if path.is_file()}
         if evaluation
@@ -146,7 +146,7 @@ def _merge(
     merged = assemble(
         folder,
         deployment,
-        sides_of(deployment, [], []),
+        make_sides(deployment, [], []),
         gate.benchmark,
         workload,
         requests,
@@ -174,7 +174,9 @@ def main(store: str, worker: int, pods: int, attempt: str) -> int:
             folder = Path(temporary) / "result"
             looks = (
                 Looks(
-                    order.gate, _evaluation(store, Path(temporary) / EVALUATION), order.deployment
+                    order.gate,
+                    _fetch_evaluation(store, Path(temporary) / EVALUATION),
+                    order.deployment,
                 )
                 if order.evaluated and not share
                 else None
@@ -211,7 +213,7 @@ def main(store: str, worker: int, pods: int, attempt: str) -> int:
     return 0
 
 
-def _evaluation(store: str, folder: Path) -> Path:
+def _fetch_evaluation(store: str, folder: Path) -> Path:
     folder.mkdir()
     for name in storage.list_names(storage.join(store, EVALUATION)):
         storage.download_file(storage.join(store, EVALUATION, name), folder / name)

@@ -116,8 +116,8 @@ def check_benchmark(result: BenchmarkResult, deployment: Deployment) -> None:
 
 
 def read_documents(folder: Path, evaluation: Evaluation) -> Documents:
-    table = _read(folder / DOCUMENTS, "")
-    columns: dict[str, Any] = {name: _floats(table, name) for name in DOCUMENT_COLUMNS}
+    table = _read_parquet(folder / DOCUMENTS, "")
+    columns: dict[str, Any] = {name: _read_floats(table, name) for name in DOCUMENT_COLUMNS}
     documents = Documents(
         recorded={name: metric.value for name, metric in evaluation.metrics.items()}, **columns
     )
@@ -137,15 +137,15 @@ def read_documents(folder: Path, evaluation: Evaluation) -> Documents:
         or (documents.top1_agree > documents.tokens).any()
     ):
         raise NoEvidenceError(f"{DOCUMENTS} holds counts that cannot be")
-    return _with_tokens(folder, documents)
+    return _add_tokens(folder, documents)
 
 
-def _with_tokens(folder: Path, documents: Documents) -> Documents:
+def _add_tokens(folder: Path, documents: Documents) -> Documents:
     """With the divergences of single tokens, which must be those that the sums are of."""
     if not (folder / TOKENS).is_file():
         return documents
-    table = _read(folder / TOKENS, "")
-    kl, document = _floats(table, "kl"), _floats(table, "document").astype(int)
+    table = _read_parquet(folder / TOKENS, "")
+    kl, document = _read_floats(table, "kl"), _read_floats(table, "document").astype(int)
     if len(kl) != documents.tokens.sum() or not np.isfinite(kl).all():
         raise NoEvidenceError(
             f"{TOKENS} holds {len(kl)} tokens, {DOCUMENTS} {documents.tokens.sum():.0f}, or values"
@@ -170,9 +170,9 @@ def read_flips(folder: Path, evaluation: Evaluation) -> Floats | None:
     """
     if not evaluation.tasks:
         return None
-    table = _read(folder / ANSWERS_FILE, "")
-    names = np.array(_columns(table, ["task"])["task"])
-    baseline, candidate = (_floats(table, role) for role in ("baseline", "candidate"))
+    table = _read_parquet(folder / ANSWERS_FILE, "")
+    names = np.array(_read_columns(table, ["task"])["task"])
+    baseline, candidate = (_read_floats(table, role) for role in ("baseline", "candidate"))
     if not (np.isin(baseline, (0, 1)).all() and np.isin(candidate, (0, 1)).all()):
         raise NoEvidenceError(f"{ANSWERS_FILE} holds answers that are neither right nor wrong")
     flips = baseline - candidate
@@ -196,8 +196,8 @@ def read_pairs(folder: Path, result: BenchmarkResult) -> tuple[Pairs, Counts]:
     """The paired requests, and the failed ones among all requests, those of the throughput windows
     included.
     """
-    pairs, counts = pairs_of(
-        _read(folder / REQUESTS, result.requests_digest), result.live is not None
+    pairs, counts = extract_pairs(
+        _read_parquet(folder / REQUESTS, result.requests_digest), result.live is not None
     )
     for role, summary in (("candidate", result.candidate), ("live", result.live)):
         if summary and counts.get(role, (0, 0)) != (summary.errors, summary.requests):
@@ -212,7 +212,7 @@ def read_pairs(folder: Path, result: BenchmarkResult) -> tuple[Pairs, Counts]:
     return pairs, counts
 
 
-def pairs_of(requests: pa.Table, against_live: bool) -> tuple[Pairs, Counts]:
+def extract_pairs(requests: pa.Table, against_live: bool) -> tuple[Pairs, Counts]:
     """The same from a table of requests."""
     names = [
         "phase",
@@ -229,7 +229,7 @@ def pairs_of(requests: pa.Table, against_live: bool) -> tuple[Pairs, Counts]:
         "tokens_out",
         "error",
     ]
-    rows = _columns(requests, names)
+    rows = _read_columns(requests, names)
     roles = ["candidate", "live"] if against_live else ["candidate"]
     counts: Counts = {}
     pairs: dict[int, dict[str, int]] = {}
@@ -266,7 +266,7 @@ def pairs_of(requests: pa.Table, against_live: bool) -> tuple[Pairs, Counts]:
             )
     latencies: dict[str, dict[str, Floats]] = {metric: {} for metric in LATENCIES}
     for role in roles:
-        values = np.array([_latencies(rows, pairs[pair][role]) for pair in full])
+        values = np.array([_read_latencies(rows, pairs[pair][role]) for pair in full])
         for metric, column in zip(LATENCIES, values.T, strict=True):
             latencies[metric][role] = column
     blocks = np.unique(
@@ -280,12 +280,14 @@ def read_rates(folder: Path, result: BenchmarkResult) -> dict[str, Floats]:
     """Output tokens per second of the throughput windows by role; element i of both is the i-th
     pair of windows.
     """
-    return rates_of(_read(folder / BLOCKS, result.blocks_digest), result.live is not None)
+    return extract_rates(
+        _read_parquet(folder / BLOCKS, result.blocks_digest), result.live is not None
+    )
 
 
-def rates_of(blocks: pa.Table, against_live: bool) -> dict[str, Floats]:
+def extract_rates(blocks: pa.Table, against_live: bool) -> dict[str, Floats]:
     """The same from a table of blocks."""
-    rows = _columns(blocks, ["pair", "role", "seconds", "output_tokens", "tokens_per_second"])
+    rows = _read_columns(blocks, ["pair", "role", "seconds", "output_tokens", "tokens_per_second"])
     found: dict[tuple[int, str], float] = {}
     for pair, role, seconds, tokens, rate in zip(*rows.values(), strict=True):
         if not (
@@ -306,7 +308,7 @@ def rates_of(blocks: pa.Table, against_live: bool) -> dict[str, Floats]:
     return {role: np.array([found[pair, role] for pair in whole]) for role in roles}
 
 
-def _latencies(rows: dict[str, list[Any]], index: int) -> Sequence[float]:
+def _read_latencies(rows: dict[str, list[Any]], index: int) -> Sequence[float]:
     """TTFT, mean gap, longest gap and E2E of one request. No gaps (a single token): NaN."""
     if rows["error"][index]:
         return [math.inf] * len(LATENCIES)
@@ -328,7 +330,7 @@ def _latencies(rows: dict[str, list[Any]], index: int) -> Sequence[float]:
     return ttft, sum(itls) / len(itls) if itls else math.nan, max(itls, default=math.nan), e2e
 
 
-def _read(path: Path, digest: str) -> pa.Table:
+def _read_parquet(path: Path, digest: str) -> pa.Table:
     try:
         if digest and file_digest(path) != digest:
             raise NoEvidenceError(
@@ -344,7 +346,7 @@ def _read(path: Path, digest: str) -> pa.Table:
         ) from None
 
 
-def _columns(table: pa.Table, names: Sequence[str]) -> dict[str, list[Any]]:
+def _read_columns(table: pa.Table, names: Sequence[str]) -> dict[str, list[Any]]:
     missing = [name for name in names if name not in table.column_names]
     if missing:
         raise NoEvidenceError(f"the column {missing[0]} is missing")
@@ -355,8 +357,8 @@ def _columns(table: pa.Table, names: Sequence[str]) -> dict[str, list[Any]]:
     return columns
 
 
-def _floats(table: pa.Table, name: str) -> Floats:
+def _read_floats(table: pa.Table, name: str) -> Floats:
     try:
-        return np.array(_columns(table, [name])[name], dtype=np.float64)
+        return np.array(_read_columns(table, [name])[name], dtype=np.float64)
     except (TypeError, ValueError):
         raise NoEvidenceError(f"the column {name} does not hold numbers") from None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from greenlight.benchmark.samples import Block, Collected, blocks_table, count_blocks
+from greenlight.benchmark.samples import Block, CollectedRequests, blocks_table, count_blocks
 
 if TYPE_CHECKING:
     from greenlight.core.records import Deployment
@@ -30,18 +30,18 @@ class Looks:
             Path(evaluation_folder),
             deployment,
         )
-        self.left = list(gate.benchmark.look_pairs[:-1])
+        self.remaining = list(gate.benchmark.look_pairs[:-1])
         self.stopped_at = 0
 
-    def decided(self, requests: Collected, blocks: Sequence[Block]) -> bool:
+    def should_stop(self, requests: CollectedRequests, blocks: Sequence[Block]) -> bool:
         """Put the looks for which there are pairs enough now. True when one has decided; nothing is
         asked after that.
         """
-        while self.left and not self.stopped_at and requests.first_pairs >= self.left[0]:
-            self._look(self.left.pop(0), requests, blocks)
+        while self.remaining and not self.stopped_at and requests.first_pairs >= self.remaining[0]:
+            self._judge_at(self.remaining.pop(0), requests, blocks)
         return bool(self.stopped_at)
 
-    def _look(self, pairs: int, requests: Collected, blocks: Sequence[Block]) -> None:
+    def _judge_at(self, pairs: int, requests: CollectedRequests, blocks: Sequence[Block]) -> None:
         import pyarrow.compute as pc
 
         from greenlight.gate.measurements import samples_so_far

@@ -22,8 +22,8 @@ from greenlight.gate.evidence import (
     Pairs,
     check_benchmark,
     check_evaluation,
-    pairs_of,
-    rates_of,
+    extract_pairs,
+    extract_rates,
     read_documents,
     read_flips,
     read_pairs,
@@ -74,7 +74,7 @@ class Samples:
             raise NoEvidenceError("there are no such samples")
         return value
 
-    def first(self, pairs: int) -> "Samples":
+    def take_first(self, pairs: int) -> "Samples":
         """The samples of a look: the whole blocks within the first `pairs` pairs, and what is not
         measured in pairs.
         """
@@ -104,26 +104,30 @@ def read_samples(
     reason.
     """
     missing: dict[str, NoEvidenceError] = {}
-    documents, flips = _quality(evaluation_folder, deployment, missing)
+    documents, flips = _read_evaluation(evaluation_folder, deployment, missing)
     pairs, counts, rates, prices, doubt, stopped_at = None, None, None, None, "", 0
-    with _source(missing, "requests", "errors", "blocks"):
+    with _note_missing(missing, "requests", "errors", "blocks"):
         result = BenchmarkResult.load(benchmark_folder)
         check_benchmark(result, deployment)
-        doubt, stopped_at, prices = _doubt(result, gate), result.stopped_at, _prices(result)
-        with _source(missing, "requests", "errors"):
+        doubt, stopped_at, prices = (
+            _find_doubt(result, gate),
+            result.stopped_at,
+            _read_prices(result),
+        )
+        with _note_missing(missing, "requests", "errors"):
             pairs, counts = read_pairs(benchmark_folder, result)
-        with _source(missing, "blocks"):
+        with _note_missing(missing, "blocks"):
             rates = read_rates(benchmark_folder, result)
-            doubt = doubt or _missing_blocks(len(rates["candidate"]), gate)
+            doubt = doubt or _explain_missing_blocks(len(rates["candidate"]), gate)
     samples = Samples(documents, pairs, counts, rates, prices, missing, doubt, flips)
     # pairs that were under way when a look had decided are not those of another look
-    return samples.first(stopped_at) if stopped_at else samples
+    return samples.take_first(stopped_at) if stopped_at else samples
 
 
 def read_quality(evaluation_folder: Path) -> Samples:
     """What an evaluation holds, before anything is deployed. Never raises."""
     missing: dict[str, NoEvidenceError] = {}
-    documents, flips = _quality(evaluation_folder, None, missing)
+    documents, flips = _read_evaluation(evaluation_folder, None, missing)
     return Samples(documents=documents, missing=missing, flips=flips)
 
 
@@ -138,33 +142,33 @@ def samples_so_far(
     raises.
     """
     missing: dict[str, NoEvidenceError] = {}
-    documents, flips = _quality(evaluation_folder, deployment, missing)
+    documents, flips = _read_evaluation(evaluation_folder, deployment, missing)
     pairs, counts, rates, doubt = None, None, None, ""
-    with _source(missing, "requests", "errors"):
-        pairs, counts = pairs_of(requests, True)
-    with _source(missing, "blocks"):
-        rates = rates_of(blocks, True)
-        doubt = _missing_blocks(len(rates["candidate"]), gate)
+    with _note_missing(missing, "requests", "errors"):
+        pairs, counts = extract_pairs(requests, True)
+    with _note_missing(missing, "blocks"):
+        rates = extract_rates(blocks, True)
+        doubt = _explain_missing_blocks(len(rates["candidate"]), gate)
     return Samples(documents, pairs, counts, rates, None, missing, doubt, flips)
 
 
-def _quality(
+def _read_evaluation(
     folder: Path, deployment: Deployment | None, missing: dict[str, NoEvidenceError]
 ) -> tuple[Documents | None, Floats | None]:
     documents, flips = None, None
-    with _source(missing, *QUALITY):
+    with _note_missing(missing, *QUALITY):
         evaluation = Evaluation.load(folder)
         if deployment:
             check_evaluation(evaluation, deployment)
-        with _source(missing, "documents"):
+        with _note_missing(missing, "documents"):
             documents = read_documents(folder, evaluation)
-        with _source(missing, "tasks"):
+        with _note_missing(missing, "tasks"):
             flips = read_flips(folder, evaluation)
     return documents, flips
 
 
 @contextlib.contextmanager
-def _source(missing: dict[str, NoEvidenceError], *names: str) -> Iterator[None]:
+def _note_missing(missing: dict[str, NoEvidenceError], *names: str) -> Iterator[None]:
     """What goes wrong inside is why these sources are missing, whatever it is: unforeseen damage to
     a file must not end in a promotion or a crash.
     """
@@ -179,7 +183,7 @@ def _source(missing: dict[str, NoEvidenceError], *names: str) -> Iterator[None]:
         missing |= {name: NoEvidenceError(reason) for name in names}
 
 
-def _doubt(result: BenchmarkResult, gate: Gate) -> str:
+def _find_doubt(result: BenchmarkResult, gate: Gate) -> str:
     plan = gate.benchmark
     if not result.complete:
         return f"the benchmark is not complete: {result.reason or 'it does not say why'}"
@@ -197,7 +201,7 @@ def _doubt(result: BenchmarkResult, gate: Gate) -> str:
             f"the benchmark ran at concurrency {result.concurrency}, the gate asks for"
             f" {plan.concurrency}"
         )
-    if result.max_tokens != plan.max_tokens and not _own_lengths(result):
+    if result.max_tokens != plan.max_tokens and not _sets_own_lengths(result):
         return (
             f"the benchmark ran with {result.max_tokens} tokens per request, the gate asks for"
             f" {plan.max_tokens}"
@@ -210,13 +214,13 @@ def _doubt(result: BenchmarkResult, gate: Gate) -> str:
     return ""
 
 
-def _own_lengths(result: BenchmarkResult) -> bool:
+def _sets_own_lengths(result: BenchmarkResult) -> bool:
     """Whether the workload says how long answers are, not the gate."""
     workload = json.loads(result.workload or "{}")
     return bool(workload.get("output_tokens") or workload.get("trace"))
 
 
-def _prices(result: BenchmarkResult) -> dict[str, float] | None:
+def _read_prices(result: BenchmarkResult) -> dict[str, float] | None:
     found = {"candidate": result.candidate.price_per_hour} | (
         {"live": result.live.price_per_hour} if result.live else {}
     )
@@ -228,7 +232,7 @@ def _prices(result: BenchmarkResult) -> dict[str, float] | None:
     return prices if len(prices) == len(found) else None
 
 
-def _missing_blocks(found: int, gate: Gate) -> str:
+def _explain_missing_blocks(found: int, gate: Gate) -> str:
     wanted = gate.benchmark.throughput_blocks
     return (
         f"the benchmark has {found} pairs of throughput windows, the gate asks for {wanted}"

@@ -117,13 +117,13 @@ class Objective(BaseModel):
 
     @field_validator("metric")
     @classmethod
-    def _known(cls, metric: str) -> str:
+    def _check_metric(cls, metric: str) -> str:
         if metric not in METRICS:
             raise ValueError(f"no such metric; {nearest(metric, METRICS)}")
         return metric
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_keys(self) -> Self:
         kind = self.kind
         if self.statistic and self.statistic not in kind.statistics:
             if self.statistic in ("p99", "p99.9", "p999") and kind.statistics:
@@ -245,7 +245,7 @@ class Bake(BaseModel):
 
     @field_validator("reference_pairs")
     @classmethod
-    def _enough(cls, pairs: int) -> int:
+    def _check_reference_pairs(cls, pairs: int) -> int:
         if 0 < pairs < MIN_REFERENCE_PAIRS:
             raise ValueError(
                 f"is too few for a bound; write {MIN_REFERENCE_PAIRS} or more, or 0 for a service"
@@ -311,7 +311,7 @@ class Gate(BaseModel):
         return values
 
     @model_validator(mode="after")
-    def _can_be_judged(self) -> Self:
+    def _check_can_be_judged(self) -> Self:
         """Refuse a benchmark that could never show what an objective asks for."""
         titles: set[str] = set()
         for objective in self.objectives:

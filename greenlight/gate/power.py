@@ -46,7 +46,7 @@ TYPICAL = {
 """Of requests that vary by a quarter, 2% of which take five times as long; four fifths of the rest
 comes from the prompt. The last three are assumed.
 """
-MOST = 1_000_000
+MOST_PAIRS = 1_000_000
 """Pairs that nobody will measure: what needs more is said to need these."""
 UNLIKELY = 1e-6
 """Tails of a distribution that are not counted."""
@@ -98,7 +98,7 @@ def can_be_planned(objective: Objective) -> bool:
 def plan(
     gate: Gate, noises: Mapping[str, float] | None = None, requests: int | None = None
 ) -> list[Need]:
-    """What each objective of a gate needs that `planned` says can be known.
+    """What each objective of a gate needs that `can_be_planned` says can be known.
 
     Args:
         noises: measured ones, by `Objective.phrase`. Others are typical.
@@ -155,7 +155,7 @@ def _z(error: float) -> float:
 
 
 def _pairs(needed: float) -> int:
-    return math.ceil(min(needed, MOST))
+    return math.ceil(min(needed, MOST_PAIRS))
 
 
 def _ratio(
@@ -195,20 +195,20 @@ def _errors(
     """
 
     def shown(limit: float, pairs: int) -> bool:
-        return _passing(failing, alpha, pairs, limit) >= 1 - missed
+        return _passing_probability(failing, alpha, pairs, limit) >= 1 - missed
 
     pairs = 8
-    while pairs < MOST and not shown(objective.limit, pairs):
+    while pairs < MOST_PAIRS and not shown(objective.limit, pairs):
         pairs *= 2
     low = pairs // 2
     # not quite monotone, as counts are whole: near enough
-    while pairs < MOST and pairs - low > max(1, pairs // 500):
+    while pairs < MOST_PAIRS and pairs - low > max(1, pairs // 500):
         middle = (low + pairs) // 2
         low, pairs = (low, middle) if shown(objective.limit, middle) else (middle, pairs)
-    return min(pairs, MOST), _smallest(lambda limit: shown(limit, budget))
+    return min(pairs, MOST_PAIRS), _smallest(lambda limit: shown(limit, budget))
 
 
-def _passing(failing: float, alpha: float, pairs: int, limit: float) -> float:
+def _passing_probability(failing: float, alpha: float, pairs: int, limit: float) -> float:
     """How often the upper bound of `estimates.proportion_difference` keeps the limit, when both
     colors fail in this share of requests.
     """
@@ -240,7 +240,7 @@ def _blocks(
 
     wanted = math.log(_margin(objective))
     needed = next(
-        (blocks for blocks in range(MIN_BLOCK_PAIRS, 10_001) if reach(blocks) <= wanted), MOST
+        (blocks for blocks in range(MIN_BLOCK_PAIRS, 10_001) if reach(blocks) <= wanted), MOST_PAIRS
     )
     return needed, _limit(objective, math.exp(min(reach(budget), 50.0)))
 

@@ -14,7 +14,7 @@ held-out one.
 """
 
 
-def quality_limits(gate: Gate) -> str:
+def write_quality_limits(gate: Gate) -> str:
     """`kl_mean max 0.05 at 0.95, top1_agreement min 0.9 at 0.95`: the figures after `at` are the
     one-sided confidence of the bound that keeps the limit.
 
@@ -35,8 +35,8 @@ def quality_limits(gate: Gate) -> str:
     )
 
 
-def gate_of(limits: str) -> Gate:
-    """A gate with nothing but the objectives that `quality_limits` has written.
+def parse_quality_limits(limits: str) -> Gate:
+    """A gate with nothing but the objectives that `write_quality_limits` has written.
 
     Raises:
         InputError: it is no such text.

@@ -11,7 +11,7 @@ from greenlight.gate.evidence import DOCUMENTS, record_digest
 from greenlight.gate.judge import judge
 from greenlight.gate.objectives import Gate, load_gate
 
-JUDGED = (
+REPEATED = (
     "verdict",
     "action",
     "reason",
@@ -66,10 +66,10 @@ def replay(decision: Decision, gate: Gate | None = None) -> Decision:
                 " an older version made it; name one with --gate."
             )
     with tempfile.TemporaryDirectory() as name:
-        evaluation = _local(
+        evaluation = _fetch_artifact(
             decision.evaluation_uri, Path(name) / "evaluation", (RECORD_FILE, DOCUMENTS)
         )
-        benchmark = _local(
+        benchmark = _fetch_artifact(
             decision.benchmark_uri, Path(name) / "benchmark", (RECORD_FILE, REQUESTS, BLOCKS)
         )
         for what, folder, wanted in (
@@ -94,13 +94,13 @@ def replay(decision: Decision, gate: Gate | None = None) -> Decision:
     )
 
 
-def differences(decision: Decision, again: Decision) -> list[str]:
+def find_differences(decision: Decision, again: Decision) -> list[str]:
     """The fields in which a replay is not bit for bit what was decided."""
     before, after = decision.model_dump(mode="json"), again.model_dump(mode="json")
-    return [name for name in JUDGED if before[name] != after[name]]
+    return [name for name in REPEATED if before[name] != after[name]]
 
 
-def _local(uri: str, folder: Path, names: tuple[str, ...]) -> Path:
+def _fetch_artifact(uri: str, folder: Path, names: tuple[str, ...]) -> Path:
     """The artifact's folder; fetched into `folder` when it lies in a bucket."""
     if not storage.is_remote(uri):
         return Path(uri)

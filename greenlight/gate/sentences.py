@@ -10,7 +10,7 @@ from greenlight.gate.objectives import Bake, Gate, Objective
 from greenlight.gate.power import Need, plan
 
 
-def show(objective: Objective, value: float) -> str:
+def format_value(objective: Objective, value: float) -> str:
     """A value with its unit."""
     if math.isinf(value):
         return "unbounded"
@@ -28,39 +28,36 @@ def show(objective: Objective, value: float) -> str:
     return f"{value:.4g} {unit}".replace(" x", "x").strip()
 
 
-def limit(objective: Objective) -> str:
-    return show(objective, objective.limit)
+def format_limit(objective: Objective) -> str:
+    return format_value(objective, objective.limit)
 
 
-def unit(objective: Objective) -> str:
+def unit_of_limit(objective: Objective) -> str:
     if objective.scope == "vs_live":
         return "x live" if objective.comparison == "ratio" else "points"
     return "" if objective.statistic == "over_slo" else objective.kind.unit
 
 
-def percent(objective: Objective) -> str:
+def _format_confidence(objective: Objective) -> str:
     return f"{100 * objective.confidence:.4g}%"
 
 
-def point(objective: Objective, value: float) -> str:
-    return f"{objective.phrase} is {show(objective, value)}"
-
-
-def measured(objective: Objective, value: float, bound: float, look: str) -> str:
+def describe_bound(objective: Objective, value: float, bound: float, look: str) -> str:
     """As in: p95 of E2E is 0.31x live; at 95% confidence at most 0.35x live; limit 1.1x live."""
     side = "at most" if objective.at_most else "at least"
     return (
-        f"{point(objective, value)}; at {percent(objective)} confidence{look} {side}"
-        f" {show(objective, bound)}; limit {limit(objective)}"
+        f"{_describe_estimate(objective, value)}; at {_format_confidence(objective)}"
+        f" confidence{look} {side} {format_value(objective, bound)};"
+        f" limit {format_limit(objective)}"
     )
 
 
-def broken(objective: Objective, value: float, opposite: float, look: str) -> str:
+def describe_breach(objective: Objective, value: float, opposite: float, look: str) -> str:
     side = "at least" if objective.at_most else "at most"
-    shown = show(objective, opposite)
     return (
-        f"{point(objective, value)}; at {percent(objective)} confidence{look} {side} {shown},"
-        f" beyond the limit {limit(objective)}"
+        f"{_describe_estimate(objective, value)}; at {_format_confidence(objective)}"
+        f" confidence{look} {side} {format_value(objective, opposite)},"
+        f" beyond the limit {format_limit(objective)}"
     )
 
 
@@ -90,46 +87,55 @@ def explain_verdict(verdict: Verdict, results: Sequence[ObjectiveResult], flaw: 
     )
 
 
+def _describe_estimate(objective: Objective, value: float) -> str:
+    return f"{objective.phrase} is {format_value(objective, value)}"
+
+
 SOURCES = {
     "requests": "the paired requests",
     "errors": "all requests of the benchmark",
     "blocks": "the throughput windows",
     "documents": "the documents of the evaluation",
-    "tasks": "the items of its tasks",
+    "tasks": "the items of the evaluation's tasks",
 }
+EQUAL_MODEL = "an equal model (one exactly as good as live)"
 
 
 def explain(gate: Gate) -> list[str]:
-    """What a gate means: a line for how it decides, one for each objective, and one for the watch
+    """What a gate means: a line for how it decides, one for each objective, and one for the bake
     after the switch.
     """
     plan, looks = gate.benchmark, gate.benchmark.look_pairs
+    pair = "a pair is the same request to the candidate and to live"
     when = (
-        f"at most {plan.pairs:,} pairs, with looks after"
-        f" {', '.join(f'{pairs:,}' for pairs in looks)}"
+        f"at most {plan.pairs:,} pairs ({pair}) and may decide early, after"
+        f" {', '.join(f'{pairs:,}' for pairs in looks[:-1])}"
         if len(looks) > 1
-        else f"{plan.pairs:,} pairs"
+        else f"{plan.pairs:,} pairs ({pair})"
     )
     lines = [
         f"The gate {gate.name} promotes when all {len(gate.objectives)} objectives pass, and"
-        f" rejects when one is shown to fail. It decides after {when}."
+        " rejects when at least one is shown to fail. Everything else is inconclusive. It"
+        f" measures {when}."
     ]
-    lines += [f"{objective.title}: {_meaning(objective)}" for objective in gate.objectives]
-    lines += cannot_see(gate)
+    lines += [
+        f"{objective.title}: {_explain_objective(objective)}" for objective in gate.objectives
+    ]
+    lines += explain_power(gate)
     bake = gate.bake
     if bake.seconds:
         lines.append(
-            f"After the switch the new color is watched for {bake.seconds:g} s. It is rolled"
-            f" back when more than {bake.max_errors} probes fail, {_slower(bake)}"
+            f"After the switch the bake watches the new color for {bake.seconds:g} s. It rolls back"
+            f" when more than {bake.max_errors} probes fail; {_explain_rollback(bake)}"
         )
     return lines
 
 
-def _slower(bake: Bake) -> str:
-    """The rest of the sentence on the watch."""
-    late = "plus 2 for each that only the old color fails."
+def _explain_rollback(bake: Bake) -> str:
+    """The rest of the line on the bake."""
+    late = "each probe that only the old color fails allows 2 more."
     if bake.max_seconds:
-        late += f" A probe that takes longer than {bake.max_seconds:g} s has failed."
+        late += f" A probe that takes longer than {bake.max_seconds:g} s counts as failed."
     if bake.max_slower is None:
         return f"{late} Latencies are not compared."
     load = (
@@ -137,38 +143,33 @@ def _slower(bake: Bake) -> str:
         if bake.reference_pairs
         else ""
     )
-    sure = (
-        f"it is {100 * bake.confidence:.4g}% sure that the new color takes more than"
-        f" {bake.max_slower:g} times as long as the old one{load}"
-    )
     return (
-        f"{late} {bake.probes_per_second:g} times per second both colors are asked the same"
-        f" prompt, and the new color is rolled back when {sure}."
+        f"{late} {bake.probes_per_second:g} times per second both colors get the same prompt; it"
+        f" also rolls back when, with {100 * bake.confidence:.4g}% confidence, the new color takes"
+        f" more than {bake.max_slower:g} times as long as the old one{load}."
     )
 
 
-def _meaning(objective: Objective) -> str:
+def _explain_objective(objective: Objective) -> str:
     side = "at most" if objective.at_most else "at least"
     if objective.scope == "absolute":
-        claim = f"{objective.phrase} of the candidate is {side} {limit(objective)}"
+        claim = f"{side} {format_limit(objective)}"
     elif objective.comparison == "difference":
-        claim = (
-            f"{objective.phrase} of the candidate is {side} {100 * objective.limit:g} points more"
-            " than live's"
-        )
+        claim = f"{side} {100 * objective.limit:g} percentage points more than that of live"
     else:
-        claim = f"{objective.phrase} of the candidate is {side} {objective.limit:g} times live's"
+        claim = f"{side} {objective.limit:g} times that of live"
     if objective.better_by is not None:
         claim += f", which is {100 * objective.better_by:g}% better"
     return (
-        f"passes when it is {percent(objective)} sure that {claim}. {objective.kind.description}"
-        f" From {SOURCES[objective.kind.source]}."
+        f"passes when, with {_format_confidence(objective)} confidence, the candidate's"
+        f" {objective.phrase} is {claim}. {objective.kind.description}"
+        f" Measured on {SOURCES[objective.kind.source]}."
     )
 
 
-def cannot_see(gate: Gate, noises: Mapping[str, float] | None = None) -> list[str]:
-    """Whether the gate's pairs can show that an equal model is one, in a line; none when nothing in
-    it can be planned.
+def explain_power(gate: Gate, noises: Mapping[str, float] | None = None) -> list[str]:
+    """Whether the gate's pairs are enough to promote an equal model, in one line; none when no
+    objective can be planned.
 
     Args:
         noises: measured ones by `Objective.phrase`; others are typical.
@@ -176,55 +177,56 @@ def cannot_see(gate: Gate, noises: Mapping[str, float] | None = None) -> list[st
     needs = plan(gate, noises)
     if not needs:
         return []
-    noise = "as calibrated" if any(need.measured for need in needs) else "at typical noise"
-    if not any(not need.enough for need in needs):
+    noise = "calibrated" if any(need.measured for need in needs) else "typical"
+    pairs = f"{gate.benchmark.pairs:,} pairs"
+    if all(need.enough for need in needs):
         return [
-            f"What it can detect: {noise}, its {gate.benchmark.pairs:,} pairs are enough to promote"
-            " a model that is just as good as live in 95% of runs or more."
+            f"What it can show: at {noise} noise, its {pairs} are enough to promote {EQUAL_MODEL}"
+            " in 95% of runs or more."
         ]
     return [
-        f"What it cannot detect: {noise}, its {gate.benchmark.pairs:,} pairs leave a model that"
-        f" is just as good as live inconclusive. They show {'; '.join(_groups(needs))}."
+        f"What it cannot show: at {noise} noise, its {pairs} are too few to promote {EQUAL_MODEL}"
+        " reliably: the verdict will mostly be inconclusive. The tightest limits that such a model"
+        f" passes reliably: {'; '.join(_group_shortfalls(needs))}."
     ]
 
 
-def _groups(needs: Sequence[Need]) -> list[str]:
+def _group_shortfalls(needs: Sequence[Need]) -> list[str]:
     """Objectives with the same shortfall in one part of a sentence."""
     groups: dict[str, list[str]] = {}
     for need in needs:
         if not need.enough:
-            groups.setdefault(_part(need), []).append(need.objective.phrase)
+            groups.setdefault(_describe_shortfall(need), []).append(need.objective.phrase)
     return [f"{', '.join(phrases)} {found}" for found, phrases in groups.items()]
 
 
-def _part(need: Need) -> str:
-    side = "at best to be at most" if need.objective.at_most else "at best to be at least"
-    found = f"{side} {_resolvable(need)}"
+def _describe_shortfall(need: Need) -> str:
+    side = "at most" if need.objective.at_most else "at least"
     return (
-        f"{found}, and {show(need.objective, need.objective.limit)} takes {need.needed:,}"
-        f" {need.unit}"
+        f"{side} {_format_resolvable(need)} ({format_limit(need.objective)} needs"
+        f" {need.needed:,} {need.unit})"
     )
 
 
-def _resolvable(need: Need) -> str:
+def _format_resolvable(need: Need) -> str:
     """The limit that the budget can show, rounded to the easier side."""
     digits = 2 if need.objective.comparison == "ratio" else 4
     rounded = (math.ceil if need.objective.at_most else math.floor)(
         need.resolvable * 10**digits
     ) / 10**digits
-    return show(need.objective, rounded)
+    return format_value(need.objective, rounded)
 
 
-def shortfall(need: Need) -> str:
-    """Of an objective that cannot show within the budget that an equal model is one: what it needs,
+def explain_shortfall(need: Need) -> str:
+    """Of an objective that an equal model will probably not pass within the budget: what it needs,
     and what to do.
     """
     key = "throughput_blocks" if need.objective.kind.source == "blocks" else "pairs"
-    noise = "with the noise of this service" if need.measured else "at typical noise"
+    noise = "the measured noise of this service" if need.measured else "typical noise"
     return (
-        f"{need.objective.title} cannot pass for a model that is just as good as live: {noise} that"
-        f" takes {need.needed:,} {need.unit}, and the gate measures {need.budget:,}. Raise"
-        f" benchmark.{key}, or allow {_resolvable(need)}"
+        f"{need.objective.title} will probably not pass, even for {EQUAL_MODEL}: at {noise} it"
+        f" needs {need.needed:,} {need.unit}, and the gate measures {need.budget:,}. Raise"
+        f" benchmark.{key}, or allow {_format_resolvable(need)}"
     )
 
 
@@ -253,7 +255,7 @@ def forecast(gate: Gate, calibration: Calibration | None) -> list[str]:
         else ""
     )
     hint = (
-        "A model that is clearly better passes all the same. `greenlight gate calibrate` measures"
-        " the noise of your own service."
+        "A model that is clearly better still passes. `greenlight gate calibrate` measures the"
+        " noise of your own service."
     )
-    return [f"{shortfall(short[0])}.{more}", *([] if measured else [hint])]
+    return [f"{explain_shortfall(short[0])}.{more}", *([] if measured else [hint])]

@@ -41,7 +41,7 @@ class Judgement:
 
 
 @dataclass
-class _Judged:
+class _ObjectiveAtLook:
     """One objective at one look. `problem`: why it cannot be judged."""
 
     objective: Objective
@@ -57,18 +57,18 @@ class _Judged:
 
 
 @dataclass(frozen=True)
-class Decided:
+class LooksOutcome:
     """Where the looks ended. `judged` holds every objective at every look, `part` the samples of
     the last.
     """
 
     verdict: Verdict
-    judged: list[list["_Judged"]]
+    judged: list[list["_ObjectiveAtLook"]]
     part: Samples
     looks: list[Look]
 
 
-def decide(samples: Samples, gate: Gate) -> Decided:
+def decide(samples: Samples, gate: Gate) -> LooksOutcome:
     """Judge at each planned look until one says promote or reject. Bad or missing samples are
     `inconclusive`, never an error.
 
@@ -89,12 +89,12 @@ def decide(samples: Samples, gate: Gate) -> Decided:
             sizes = (*sizes, max(have, 1))
         fractions = tuple(size / planned[-1] for size in sizes)
     looks: list[Look] = []
-    at_looks: list[list[_Judged]] = []
+    at_looks: list[list[_ObjectiveAtLook]] = []
     for number, size in enumerate(sizes):
-        part = samples.first(size)
+        part = samples.take_first(size)
         judged = [_judge(objective, part, fractions, number) for objective in gate.objectives]
         _name_failures(judged, fractions, number)
-        verdict = _verdict(judged, samples.flaw)
+        verdict = _combine(judged, samples.flaw)
         seen = len(part.pairs) if part.pairs is not None else 0
         passed, failed = sum(each.keeps for each in judged), sum(each.fails for each in judged)
         fraction = fractions[number]
@@ -104,16 +104,16 @@ def decide(samples: Samples, gate: Gate) -> Decided:
         at_looks.append(judged)
         if verdict != "inconclusive":
             break
-    return Decided(verdict, at_looks, part, looks)
+    return LooksOutcome(verdict, at_looks, part, looks)
 
 
 def judge_samples(samples: Samples, gate: Gate) -> Judgement:
     """The verdict with its numbers and reasons; see `decide`."""
     decided, planned = decide(samples, gate), len(gate.benchmark.look_pairs)
     where = f" (look {len(decided.looks)} of {planned})" if planned > 1 else ""
-    results = [_result(each, where) for each in decided.judged[-1]]
+    results = [_make_result(each, where) for each in decided.judged[-1]]
     looks = [
-        look.model_copy(update={"bounds": [_bound(each) for each in judged]})
+        look.model_copy(update={"bounds": [_judged_bound(each) for each in judged]})
         for look, judged in zip(decided.looks, decided.judged, strict=True)
     ]
     return Judgement(
@@ -124,7 +124,7 @@ def judge_samples(samples: Samples, gate: Gate) -> Judgement:
     )
 
 
-def _error(
+def _allowed_error(
     objective: Objective, fractions: tuple[float, ...], number: int, share: int = 1
 ) -> float:
     """The one-sided error of an objective at a look, when it has only `1 / share` of its own."""
@@ -138,18 +138,18 @@ def _error(
 
 def _judge(
     objective: Objective, samples: Samples, fractions: tuple[float, ...], number: int
-) -> _Judged:
+) -> _ObjectiveAtLook:
     alone = fractions == (1.0,) or objective.kind.source not in GROWING
-    confidence = objective.confidence if alone else 1 - _error(objective, fractions, number)
+    confidence = objective.confidence if alone else 1 - _allowed_error(objective, fractions, number)
     try:
         measure = measure_objective(objective, samples, confidence)
         if math.isnan(measure.value):
             raise NoEvidenceError("the samples give no number")
     except NoEvidenceError as problem:
-        return _Judged(objective, None, str(problem), False, confidence)
+        return _ObjectiveAtLook(objective, None, str(problem), False, confidence)
     keeps = _shows(measure, objective.limit, objective.at_most, confidence)
     doubted = keeps and samples.doubt and objective.kind.source not in QUALITY
-    return _Judged(
+    return _ObjectiveAtLook(
         objective,
         measure,
         f"that cannot count, because {samples.doubt}" if doubted else "",
@@ -158,7 +158,9 @@ def _judge(
     )
 
 
-def _name_failures(judged: list[_Judged], fractions: tuple[float, ...], number: int) -> None:
+def _name_failures(
+    judged: list[_ObjectiveAtLook], fractions: tuple[float, ...], number: int
+) -> None:
     """Mark those that are shown to break their limit, by Holm's (1979) steps: each has its error
     divided by those not named yet.
 
@@ -173,16 +175,17 @@ def _name_failures(judged: list[_Judged], fractions: tuple[float, ...], number: 
         named = [
             each
             for each in open_ones
-            if not each.fails and _breaks(each, 1 - _error(each.objective, fractions, number, left))
+            if not each.fails
+            and _breaks(each, 1 - _allowed_error(each.objective, fractions, number, left))
         ]
         if not named:
             return
         for each in named:
-            each.breaks_at = 1 - _error(each.objective, fractions, number, left)
+            each.breaks_at = 1 - _allowed_error(each.objective, fractions, number, left)
         left -= len(named)
 
 
-def _breaks(judged: _Judged, confidence: float) -> bool:
+def _breaks(judged: _ObjectiveAtLook, confidence: float) -> bool:
     assert judged.measure is not None
     return _shows(judged.measure, judged.objective.limit, not judged.objective.at_most, confidence)
 
@@ -196,13 +199,13 @@ def _shows(measure: Measure, limit: float, below: bool, confidence: float) -> bo
     return measure.value >= limit and measure.above(limit, confidence)
 
 
-def _verdict(judged: list[_Judged], flaw: str) -> Verdict:
+def _combine(judged: list[_ObjectiveAtLook], flaw: str) -> Verdict:
     if any(each.fails for each in judged):
         return "reject"
     return "promote" if all(each.keeps for each in judged) and not flaw else "inconclusive"
 
 
-def _bound(judged: _Judged) -> float | None:
+def _judged_bound(judged: _ObjectiveAtLook) -> float | None:
     """The confidence bound that is judged. None where there is nothing to judge."""
     if judged.measure is None:
         return None
@@ -211,32 +214,32 @@ def _bound(judged: _Judged) -> float | None:
     )
 
 
-def _result(judged: _Judged, look: str) -> ObjectiveResult:
-    objective, measure, bound = judged.objective, judged.measure, _bound(judged)
+def _make_result(judged: _ObjectiveAtLook, look: str) -> ObjectiveResult:
+    objective, measure, bound = judged.objective, judged.measure, _judged_bound(judged)
     status, value = "pass" if judged.keeps else "fail" if judged.fails else "inconclusive", None
     if measure is None:
         reason = f"{objective.phrase} cannot be judged: {judged.problem}"
     else:
         value = measure.value
         assert bound is not None
-        reason = sentences.measured(objective, value, bound, look)
+        reason = sentences.describe_bound(objective, value, bound, look)
         if judged.fails:
             opposite = (measure.low if objective.at_most else measure.high)(
                 judged.breaks_at, objective.limit
             )
-            reason = sentences.broken(objective, value, opposite, look)
+            reason = sentences.describe_breach(objective, value, opposite, look)
         elif not judged.keeps:
             reason += f"; {judged.problem}" if judged.problem else ": too uncertain to tell"
     return ObjectiveResult(
         name=objective.title,
         metric=objective.metric,
         scope=objective.scope,
-        comparison=f"{'<=' if objective.at_most else '>='} {sentences.limit(objective)}",
+        comparison=f"{'<=' if objective.at_most else '>='} {sentences.format_limit(objective)}",
         estimate=value,
         bound=bound,
         limit=objective.limit,
         confidence=objective.confidence,
-        unit=sentences.unit(objective),
+        unit=sentences.unit_of_limit(objective),
         status=status,
         reason=reason,
     )

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from greenlight.benchmark.prompts import Chat, chat_problem
+from greenlight.benchmark.prompts import Chat, find_chat_problem
 from greenlight.core import storage
 from greenlight.core.errors import InputError
 from greenlight.evaluate.text_files import BUILTIN, Row, read_rows, with_text
@@ -139,7 +139,7 @@ def _render_documents(calibration: Calibration, folder: Path) -> list[tuple[str,
 def _document(data: str, row: Row) -> str | Chat:
     value = row.value if isinstance(row.value, dict) else {}
     if "messages" in value and "text" not in value:
-        if problem := chat_problem(value["messages"]):
+        if problem := find_chat_problem(value["messages"]):
             fix = (
                 'write {"messages": [{"role": "user", "content": "…"}, {"role": "assistant",'
                 ' "content": "…"}]}'

@@ -13,7 +13,7 @@ from greenlight.core.child_process import ChildFailedError, own_peak_memory
 from greenlight.core.errors import GreenlightError, InputError, IntegrityError
 from greenlight.core.files import flush_to_disk
 from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, Model, recipe_name
-from greenlight.gate.quality_limits import gate_of
+from greenlight.gate.quality_limits import parse_quality_limits
 from greenlight.models.checkpoint import Checkpoint, open_checkpoint
 from greenlight.models.description import describe_folder
 from greenlight.models.file_selection import COMPANION
@@ -71,7 +71,7 @@ def quantize_model(
     check_machine(method)
     calibration = calibration or Calibration()
     if chosen.searches:
-        gate_of(limits)
+        parse_quality_limits(limits)
     if chosen.calibrates:
         calibration.read_documents()
     baseline = open_checkpoint("baseline", Path(baseline_folder))

@@ -15,7 +15,7 @@ from greenlight.evaluate.reference import OpenReference, open_reference
 from greenlight.evaluate.scorers import OpenVINOScorer
 from greenlight.gate.judge import judge_quality
 from greenlight.gate.objectives import Gate
-from greenlight.gate.quality_limits import gate_of
+from greenlight.gate.quality_limits import parse_quality_limits
 from greenlight.quantize.reload_check import save_predictions
 from greenlight.quantize.search import FULL_FOLDER, PATH_FILE, REFERENCE_FOLDER, Scheme, search
 
@@ -27,7 +27,7 @@ def work(scratch: str, output: str, limits: str) -> None:
     limits in `output`.
     """
     full = Path(scratch) / FULL_FOLDER
-    trials = Trials(Path(scratch), full, Path(output), gate_of(limits))
+    trials = Trials(Path(scratch), full, Path(output), parse_quality_limits(limits))
     path = search(trials.attempt)
     (Path(scratch) / PATH_FILE).write_text(json.dumps([each.model_dump() for each in path]))
     for file in full.iterdir():

@@ -278,7 +278,7 @@ class Parameters(BaseModel):
         from greenlight.evaluate.tasks import check_tasks
         from greenlight.evaluate.text_files import check_text
         from greenlight.gate.objectives import load_gate
-        from greenlight.gate.quality_limits import quality_limits
+        from greenlight.gate.quality_limits import write_quality_limits
         from greenlight.models.open_source import parse_source
         from greenlight.quantize.calibration_text import check_calibration
         from greenlight.quantize.methods import check_engine, check_method, methods
@@ -319,7 +319,7 @@ class Parameters(BaseModel):
                 )
         gate, load = load_gate(self.gate), load_workload(self.workload)
         if any(methods()[method].searches for method, _ in self.recipes):
-            quality_limits(gate)
+            write_quality_limits(gate)
         if gate.select.prefer == "cost" and len(self.recipes) > 1 and not load.price_per_hour:
             raise InputError(
                 "workload",

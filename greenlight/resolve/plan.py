@@ -14,7 +14,7 @@ from greenlight.core.step import last_failure
 from greenlight.evaluate.tasks import Tasks
 from greenlight.evaluate.text_files import text_digest
 from greenlight.gate.objectives import load_gate
-from greenlight.gate.quality_limits import quality_limits
+from greenlight.gate.quality_limits import write_quality_limits
 from greenlight.models.open_source import parse_source
 from greenlight.quantize.calibration_text import Calibration
 from greenlight.quantize.methods import methods
@@ -71,7 +71,7 @@ def search_limits(parameters: Parameters, method: str) -> str:
     """What a method that searches has to keep; empty for others, for which the gate does not
     matter. Raises InputError where the gate says nothing of it.
     """
-    return quality_limits(load_gate(parameters.gate)) if methods()[method].searches else ""
+    return write_quality_limits(load_gate(parameters.gate)) if methods()[method].searches else ""
 
 
 def source_build(commit: str) -> str:

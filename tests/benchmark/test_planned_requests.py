@@ -9,7 +9,7 @@ import pytest
 
 from greenlight.benchmark import planned_requests
 from greenlight.benchmark.plan import Plan
-from greenlight.benchmark.planned_requests import ServedModel, prepare
+from greenlight.benchmark.planned_requests import ServedModel, plan_requests
 from greenlight.benchmark.workload import Workload
 from greenlight.core.errors import InputError
 from greenlight.core.records import Release
@@ -31,7 +31,7 @@ def model(tmp_path: Path) -> ServedModel:
 
 
 def test_prompts_as_they_are(model: ServedModel) -> None:
-    prepared = prepare(Workload(), PLAN, model)
+    prepared = plan_requests(Workload(), PLAN, model)
     assert len(prepared) == 96
     assert {ask.output_tokens for ask in prepared} == {24}
 
@@ -42,7 +42,7 @@ def test_prompts_have_the_wanted_tokens(model: ServedModel) -> None:
         input_tokens=lengths,
         output_tokens={"distribution": "normal", "mean": 40, "sd": 10, "min": 8, "max": 80},
     )  # type: ignore[arg-type]
-    prepared = prepare(workload, PLAN, model)
+    prepared = plan_requests(workload, PLAN, model)
     assert len(prepared) == planned_requests.VARIETY
     counts = [min(model.count(ask.text)) for ask in prepared]
     assert min(counts) >= 19 and max(counts) <= 61, (
@@ -53,20 +53,20 @@ def test_prompts_have_the_wanted_tokens(model: ServedModel) -> None:
         min(ask.output_tokens for ask in prepared) >= 8
         and max(ask.output_tokens for ask in prepared) <= 80
     )
-    assert prepare(workload, PLAN, model) == prepared, "the same seed asks the same"
-    assert prepare(workload, Plan(seed=2), model) != prepared
+    assert plan_requests(workload, PLAN, model) == prepared, "the same seed asks the same"
+    assert plan_requests(workload, Plan(seed=2), model) != prepared
 
 
 def test_lengths_fit_the_context(model: ServedModel) -> None:
     assert model.context == 1024
     workload = Workload(input_tokens=2000, output_tokens=700)  # type: ignore[arg-type]
-    for ask in prepare(workload, PLAN, model):
+    for ask in plan_requests(workload, PLAN, model):
         assert ask.output_tokens + max(model.count(ask.text)) <= 1024
         assert ask.output_tokens == 512
 
 
 def test_without_a_tokenizer_four_characters_are_a_token() -> None:
-    prepared = prepare(Workload(input_tokens=100), PLAN, ServedModel(None))  # type: ignore[arg-type]
+    prepared = plan_requests(Workload(input_tokens=100), PLAN, ServedModel(None))  # type: ignore[arg-type]
     assert {len(ask.text) for ask in prepared} == {400}
 
 
@@ -77,7 +77,7 @@ def test_of_a_chat_the_last_message_gets_the_length(tmp_path: Path, model: Serve
         {"role": "user", "content": "tell me about types and values in this language"},
     ]
     path.write_text(json.dumps({"messages": chat}) + "\n")
-    ask = prepare(Workload(prompts=str(path), input_tokens=30), PLAN, model)[0]  # type: ignore[arg-type]
+    ask = plan_requests(Workload(prompts=str(path), input_tokens=30), PLAN, model)[0]  # type: ignore[arg-type]
     assert ask.messages and ask.messages[0] == chat[0]
     assert 29 <= min(model.count(ask.messages[1]["content"])) <= 31
 
@@ -94,7 +94,7 @@ def test_a_trace(tmp_path: Path, model: ServedModel) -> None:
         {"timestamp": 10, "input_tokens": 20, "output_tokens": 7},
         {"timestamp": 11, "prompt": "c"},
     ]
-    prepared = prepare(trace(tmp_path, *lines), PLAN, model)
+    prepared = plan_requests(trace(tmp_path, *lines), PLAN, model)
     assert [(ask.at, ask.output_tokens) for ask in prepared] == [(0, 7), (0.5, 24), (1, 3)], (
         "in the order of their times, twice as fast"
     )
@@ -115,12 +115,12 @@ def test_a_trace(tmp_path: Path, model: ServedModel) -> None:
 )
 def test_a_bad_trace_names_the_line(tmp_path: Path, line: object, says: str) -> None:
     with pytest.raises(InputError) as caught:
-        prepare(trace(tmp_path, line), PLAN, ServedModel(None))
+        plan_requests(trace(tmp_path, line), PLAN, ServedModel(None))
     assert says in str(caught.value) and caught.value.field == "trace"
 
 
 def test_no_trace(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no request"):
-        prepare(trace(tmp_path), PLAN, ServedModel(None))
+        plan_requests(trace(tmp_path), PLAN, ServedModel(None))
     with pytest.raises(InputError, match="no such file"):
-        prepare(Workload(arrivals="trace", trace="/nothing.jsonl"), PLAN, ServedModel(None))
+        plan_requests(Workload(arrivals="trace", trace="/nothing.jsonl"), PLAN, ServedModel(None))

@@ -1,8 +1,13 @@
 import numpy as np
 import pytest
 
-from greenlight.benchmark.samples import Collected, CountedBlock, Request, table_of
-from greenlight.benchmark.summary import bottleneck, generator_health, percentiles, summarize_color
+from greenlight.benchmark.samples import CollectedRequests, CountedBlock, Request, table_of
+from greenlight.benchmark.summary import (
+    find_bottleneck,
+    measure_generator,
+    percentiles,
+    summarize_color,
+)
 from greenlight.benchmark.workload import Prices, Slo, Workload
 from greenlight.core.records import GeneratorHealth
 from tests.benchmark.test_samples import REQUEST
@@ -100,31 +105,31 @@ def test_a_generator_that_keeps_up() -> None:
     rows = [
         request(pair, role=role, lag=0.001) for pair in range(100) for role in ("candidate", "live")
     ]
-    health = generator_health(table_of(Request, rows), np.array([0.001] * 99 + [0.05]), OPEN, 2)
+    health = measure_generator(table_of(Request, rows), np.array([0.001] * 99 + [0.05]), OPEN, 2)
     assert (health.workers, health.asked_rate, health.achieved_rate) == (2, 1, 1)
     assert (health.send_lag_p99, health.loop_lag_p50, health.loop_lag_max) == pytest.approx(
         (0.001, 0.001, 0.05)
     )
-    assert bottleneck(health) == ""
-    assert bottleneck(generator_health(table_of(Request, []), np.array([]), OPEN, 1)) == ""
+    assert find_bottleneck(health) == ""
+    assert find_bottleneck(measure_generator(table_of(Request, []), np.array([]), OPEN, 1)) == ""
 
 
 def test_a_generator_that_falls_behind() -> None:
-    assert "1% of requests were sent 12.0 ms or more after they were due" in bottleneck(
+    assert "1% of requests were sent 12.0 ms or more after they were due" in find_bottleneck(
         GeneratorHealth(send_lag_p99=0.012)
     )
-    assert "it sent 98 of 100 requests per second" in bottleneck(
+    assert "it sent 98 of 100 requests per second" in find_bottleneck(
         GeneratorHealth(asked_rate=100, achieved_rate=98)
     )
     rows = [request(pair, lag=0.02 * pair) for pair in range(100)]
-    health = generator_health(table_of(Request, rows), np.array([]), OPEN, 1)
+    health = measure_generator(table_of(Request, rows), np.array([]), OPEN, 1)
     assert health.achieved_rate == pytest.approx(1 / 1.02)
 
 
 def test_what_progress_counts() -> None:
     from dataclasses import asdict
 
-    collected = Collected(sides=2)
+    collected = CollectedRequests(sides=2)
     for pair, role, error in [
         (0, "live", ""),
         (2, "live", ""),
@@ -141,6 +146,6 @@ def test_what_progress_counts() -> None:
     )
     collected.add([asdict(request(1, role="candidate", endpoint="candidate", error="connect"))])
     assert (collected.pairs, collected.first_pairs, collected.table().num_rows) == (3, 3, 6)
-    assert (collected.gone(2), collected.gone(3)) == ("", "")
+    assert (collected.find_gone_endpoint(2), collected.find_gone_endpoint(3)) == ("", "")
     collected.add([asdict(request(3, role="candidate", endpoint="candidate", error="connect"))])
-    assert collected.gone(2) == "candidate"
+    assert collected.find_gone_endpoint(2) == "candidate"

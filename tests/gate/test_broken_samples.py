@@ -79,7 +79,7 @@ def one_color(found: Samples, draw: Any) -> Samples:
 
 
 def cut_short(found: Samples, draw: Any) -> Samples:
-    return replace(found.first(draw(st.integers(0, 199))), doubt="it was cut short")
+    return replace(found.take_first(draw(st.integers(0, 199))), doubt="it was cut short")
 
 
 def missing(found: Samples, draw: Any) -> Samples:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from greenlight.core.errors import GreenlightError
-from greenlight.gate.calibration import calibrate, keep_comparable, noises, pool_samples
+from greenlight.gate.calibration import calibrate, keep_calibratable, measure_noises, pool_runs
 from greenlight.gate.evidence import Pairs
 from greenlight.gate.measurements import Samples
 from greenlight.gate.objectives import Gate, load_gate
@@ -56,7 +56,7 @@ def equal_runs(
 def test_the_noise_is_the_spread_of_the_estimates() -> None:
     """c from one run, against the standard deviation of the estimates of many runs."""
     runs = [equal_runs(1000, seed=seed) for seed in range(200)]
-    found = [noises(run, gate()) for run in runs[:20]]
+    found = [measure_noises(run, gate()) for run in runs[:20]]
     for share, phrase in ((0.5, "p50 of E2E"), (0.95, "p95 of E2E")):
         pairs = [run.pairs for run in runs if run.pairs]
         assert len(pairs) == len(runs)
@@ -73,7 +73,7 @@ def test_the_noise_is_the_spread_of_the_estimates() -> None:
     assert np.mean([each["output tokens/s"] for each in found]) == pytest.approx(
         0.02 * math.sqrt(2), rel=0.1
     )
-    failing = noises(equal_runs(2000, failing=0.02), gate())
+    failing = measure_noises(equal_runs(2000, failing=0.02), gate())
     assert failing["error rate"] == pytest.approx(0.02, abs=0.005)
     assert set(failing) == {
         "p50 of E2E",
@@ -130,8 +130,8 @@ def test_bursts_are_not_taken_for_independent_requests() -> None:
         quiet.pairs.latencies["e2e"][str(random.choice(["candidate", "live"]))][
             start : start + 5
         ] *= 5
-    alone = noises(equal_runs(1000, tail=0.0), gate())["share of E2E over 3000 ms"]
-    assert noises(quiet, gate())["share of E2E over 3000 ms"] > alone + 0.2, (
+    alone = measure_noises(equal_runs(1000, tail=0.0), gate())["share of E2E over 3000 ms"]
+    assert measure_noises(quiet, gate())["share of E2E over 3000 ms"] > alone + 0.2, (
         "20 bursts of 5 pairs vary as 500 single discordant pairs do"
     )
 
@@ -139,18 +139,18 @@ def test_bursts_are_not_taken_for_independent_requests() -> None:
 def test_quality_and_better_than_live_are_left_out() -> None:
     assert [
         each.title
-        for each in keep_comparable(gate()).objectives
+        for each in keep_calibratable(gate()).objectives
         if each.metric == "kl_mean" or each.title == "faster"
     ] == []
     with pytest.raises(GreenlightError, match="compares nothing with live"):
-        keep_comparable(
+        keep_calibratable(
             load_gate("name: q\nconfidence: 0.95\nobjectives: [{metric: kl_mean, max: 1}]\n")
         )
 
 
 def test_runs_are_pooled() -> None:
     one, other = equal_runs(100, failing=0.1), equal_runs(50, seed=1)
-    both = pool_samples([one, other])
+    both = pool_runs([one, other])
     assert both.pairs and one.pairs and both.counts and both.rates
     assert len(both.pairs) == 150 and both.pairs.failed == one.pairs.failed
     assert list(np.unique(both.pairs.blocks)) == list(range(30))

@@ -88,7 +88,7 @@ def test_a_run_cut_short_is_looked_at_but_never_promoted() -> None:
 
 
 def test_pairs_beyond_the_plan_are_not_used() -> None:
-    more, planned = samples(5, 1.04, 3000), samples(5, 1.04, 3000).first(1000)
+    more, planned = samples(5, 1.04, 3000), samples(5, 1.04, 3000).take_first(1000)
     assert judge_samples(more, gate()).objectives == judge_samples(planned, gate()).objectives
 
 

@@ -12,7 +12,7 @@ from greenlight.cli.main import app
 from greenlight.gate.calibration import calibrate
 from greenlight.gate.objectives import Gate, load_gate
 from greenlight.gate.power import Need, plan
-from greenlight.gate.sentences import cannot_see, explain, forecast
+from greenlight.gate.sentences import explain, explain_power, forecast
 from greenlight.stats.estimates import proportion_difference
 from greenlight.stats.latencies import share_over
 from tests.gate.test_calibration import equal_runs
@@ -129,19 +129,16 @@ def test_what_an_equal_model_should_not_pass_is_not_planned() -> None:
         )
         == []
     )
-    assert cannot_see(gate("{metric: kl_mean, max: 1}")) == []
+    assert explain_power(gate("{metric: kl_mean, max: 1}")) == []
 
 
 def test_a_gate_says_what_it_cannot_see() -> None:
-    (blind,) = cannot_see(load_gate("quick"))
-    assert "its 100 pairs leave a model that is just as good as live inconclusive" in blind
-    assert (
-        "p50 of ITL, p50 of E2E at best to be at most 1.15x live, and 1.05x live takes 739 pairs"
-        in blind
-    )
-    assert "at least 0.91x live, and 0.95x live takes 9 throughput windows" in blind
-    (sighted,) = cannot_see(load_gate("default"))
-    assert sighted.startswith("What it can detect: at typical noise, its 2,400 pairs")
+    (blind,) = explain_power(load_gate("quick"))
+    assert "its 100 pairs are too few to promote an equal model" in blind
+    assert "p50 of ITL, p50 of E2E at most 1.15x live (1.05x live needs 739 pairs)" in blind
+    assert "at least 0.91x live (0.95x live needs 9 throughput windows)" in blind
+    (sighted,) = explain_power(load_gate("default"))
+    assert sighted.startswith("What it can show: at typical noise, its 2,400 pairs")
     assert (
         blind in explain(load_gate("quick"))
         and blind in CliRunner().invoke(app, ["gate", "explain", "quick"]).output
@@ -153,10 +150,10 @@ def test_a_run_is_warned_beforehand() -> None:
     assert len(lines) == 2 and "`greenlight gate calibrate`" in lines[-1]
     assert (
         lines[0]
-        == "p95 of ITL vs live cannot pass for a model that is just as good as live: at typical"
-        " noise that takes 2,123 pairs, and the gate measures 100. Raise benchmark.pairs, or"
-        " allow 1.56x live. The same holds for 5 more of 11 objectives: see `greenlight gate"
-        " explain`."
+        == "p95 of ITL vs live will probably not pass, even for an equal model (one exactly as good"
+        " as live): at typical noise it needs 2,123 pairs, and the gate measures 100. Raise"
+        " benchmark.pairs, or allow 1.56x live. The same holds for 5 more of 11 objectives: see"
+        " `greenlight gate explain`."
     )
     assert forecast(load_gate("default"), None) == []
 
@@ -168,13 +165,13 @@ def test_a_run_is_warned_by_its_own_calibration() -> None:
     noisy = calibrate([equal_runs(400, tail=0.04)], judged, "s", "local", "r", "d", judged=40)
     assert not noisy.resolvable
     (line,) = forecast(judged, noisy)
-    assert "with the noise of this service that takes" in line
+    assert "at the measured noise of this service it needs" in line
     quiet = calibrate(
         [equal_runs(400, tail=0.0, sigma=0.02)], judged, "s", "local", "r", "d", judged=40
     )
     assert forecast(judged, quiet) == []
     assert (
-        "with the noise of this service"
+        "at the measured noise of this service"
         in forecast(gate("{metric: e2e, statistic: p95, scope: vs_live, max: 1.0001}"), quiet)[0]
     )
 

@@ -2,7 +2,7 @@ import pytest
 
 from greenlight.core.errors import InputError
 from greenlight.gate.objectives import load_gate
-from greenlight.gate.quality_limits import gate_of, quality_limits
+from greenlight.gate.quality_limits import parse_quality_limits, write_quality_limits
 
 LATENCY_ONLY = (
     "{name: fast, confidence: 0.95, objectives: [{metric: ttft, statistic: p50, scope: vs_live,"
@@ -11,7 +11,7 @@ LATENCY_ONLY = (
 
 
 def test_say_the_objectives_on_quality() -> None:
-    limits = quality_limits(load_gate("quick"))
+    limits = write_quality_limits(load_gate("quick"))
     assert (
         limits
         == "kl_mean max 0.05 at 0.95, perplexity_ratio max 1.03 at 0.95, top1_agreement min 0.9 at"
@@ -24,9 +24,9 @@ def test_become_the_same_objectives_again() -> None:
         "{name: own, confidence: 0.9, objectives: [{metric: kl_p99, max: 0.1, confidence: 0.99},"
         " {metric: top1_agreement, min: 0.95}]}"
     )
-    assert [each.model_dump() for each in gate_of(quality_limits(gate)).objectives] == [
-        each.model_dump() for each in gate.objectives
-    ]
+    assert [
+        each.model_dump() for each in parse_quality_limits(write_quality_limits(gate)).objectives
+    ] == [each.model_dump() for each in gate.objectives]
 
 
 def test_two_objectives_on_one_metric_stay_two() -> None:
@@ -35,7 +35,7 @@ def test_two_objectives_on_one_metric_stay_two() -> None:
         "{metric: kl_mean, max: 0.05, name: likely}",
     )
     gate = load_gate(f"{{name: own, confidence: 0.9, objectives: [{sure}, {likely}]}}")
-    found = gate_of(quality_limits(gate)).objectives
+    found = parse_quality_limits(write_quality_limits(gate)).objectives
     assert [(each.max, each.confidence) for each in found] == [(0.1, 0.99), (0.05, 0.9)]
     assert found[1].title == "kl_mean max 0.05 at 0.9"
 
@@ -44,7 +44,7 @@ def test_gate_without_quality_is_refused() -> None:
     with pytest.raises(
         InputError, match=r"gate: 'fast': has no objective on quality.*add one on kl_mean"
     ):
-        quality_limits(load_gate(LATENCY_ONLY))
+        write_quality_limits(load_gate(LATENCY_ONLY))
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_gate_without_quality_is_refused() -> None:
 )
 def test_other_text_is_refused(limits: str) -> None:
     with pytest.raises(InputError, match="limits"):
-        gate_of(limits)
+        parse_quality_limits(limits)

@@ -14,7 +14,7 @@ from greenlight.core.errors import GreenlightError, InputError, IntegrityError
 from greenlight.core.records import Decision
 from greenlight.gate.judge import judge
 from greenlight.gate.objectives import load_gate
-from greenlight.gate.replay import differences, load_decision, replay
+from greenlight.gate.replay import find_differences, load_decision, replay
 from greenlight.gate.sentences import explain
 from tests.gate.artifacts import DEPLOYMENT, World, make_artifacts
 
@@ -55,7 +55,7 @@ def decided(folder: Path, world: World, gate: str = LOOKS) -> Path:
 def test_the_same_to_the_last_bit(tmp_path: Path, world: World) -> None:
     decision = load_decision(str(decided(tmp_path, world)))
     again = replay(decision)
-    assert differences(decision, again) == []
+    assert find_differences(decision, again) == []
     assert again.model_dump_json(exclude={"decided_at"}) == decision.model_dump_json(
         exclude={"decided_at"}
     )
@@ -81,9 +81,9 @@ def test_what_was_changed_is_told(tmp_path: Path) -> None:
         replay(decision.model_copy(update={"gate": decision.gate.replace("0.05", "0.5")}))
     with pytest.raises(IntegrityError, match="does not hold its gate"):
         replay(decision.model_copy(update={"gate": ""}))
-    assert differences(decision.model_copy(update={"verdict": "promote"}), replay(decision)) == [
-        "verdict"
-    ]
+    assert find_differences(
+        decision.model_copy(update={"verdict": "promote"}), replay(decision)
+    ) == ["verdict"]
     (tmp_path / "text.json").write_text("{}")
     for place, says in (
         ("text.json", "is not the record of a decision"),
@@ -126,26 +126,26 @@ def test_the_commands(tmp_path: Path) -> None:
 def test_a_gate_is_explained() -> None:
     lines = explain(load_gate(LOOKS))
     assert lines[0].endswith(
-        "rejects when one is shown to fail. It decides after at most 200 pairs, with looks"
-        " after 100, 200."
+        "Everything else is inconclusive. It measures at most 200 pairs (a pair is the same request"
+        " to the candidate and to live) and may decide early, after 100."
     )
     assert lines[2].startswith(
-        "p95 of E2E vs live: passes when it is 95% sure that p95 of E2E of the candidate is at most"
-        " 1.1 times live's."
+        "p95 of E2E vs live: passes when, with 95% confidence, the candidate's p95 of E2E is at"
+        " most 1.1 times that of live."
     )
-    assert "at most 0.9 times live's, which is 10% better" in lines[3]
+    assert "at most 0.9 times that of live, which is 10% better" in lines[3]
     assert (
-        "share of TTFT over 50 ms of the candidate is at most 2 points more than live's" in lines[4]
+        "share of TTFT over 50 ms is at most 2 percentage points more than that of live" in lines[4]
     )
     printed = CliRunner().invoke(app, ["gate", "explain", "default"]).output
-    assert "720, 1,260, 1,620, 1,980, 2,400" in printed and printed.count("passes when") == 12
+    assert "720, 1,260, 1,620, 1,980." in printed and printed.count("passes when") == 12
     watch = " ".join(printed.split())
     assert (
-        "After the switch the new color is watched for 120 s. It is rolled back when more than 12"
-        " probes fail, plus 2 for each that only the old color fails." in watch
+        "After the switch the bake watches the new color for 120 s. It rolls back when more than 12"
+        " probes fail; each probe that only the old color fails allows 2 more." in watch
     )
     assert (
-        "99% sure that the new color takes more than 1.08 times as long as the old one, beyond the"
-        " slowdown by load that 120 pairs before the switch showed." in watch
+        "with 99% confidence, the new color takes more than 1.08 times as long as the old one,"
+        " beyond the slowdown by load that 120 pairs before the switch showed." in watch
     )
     assert explain(load_gate("quick"))[-1].endswith("Latencies are not compared.")

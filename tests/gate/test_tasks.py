@@ -12,7 +12,7 @@ from scipy import optimize, stats
 
 from greenlight.core.records import Evaluation, ObjectiveResult
 from greenlight.evaluate.answers import Answered, compare_answers, write_both
-from greenlight.gate.calibration import keep_comparable
+from greenlight.gate.calibration import keep_calibratable
 from greenlight.gate.judge import judge, judge_quality
 from greenlight.gate.measurements import Samples
 from greenlight.gate.objectives import Gate, load_gate
@@ -172,10 +172,10 @@ def test_it_is_a_matter_of_quality() -> None:
         "{name: both, confidence: 0.95, objectives: [{metric: task_accuracy_drop, max: 0.01},"
         " {metric: error_rate, scope: vs_live, max: 0.01}]}"
     )
-    assert [each.metric for each in keep_comparable(both).objectives] == ["error_rate"]
+    assert [each.metric for each in keep_calibratable(both).objectives] == ["error_rate"]
     (line,) = [line for line in explain(gate(0.01)) if line.startswith("drop in task accuracy:")]
     assert (
-        "passes when it is 95% sure that drop in task accuracy of the candidate is at most 1.00%"
+        "passes when, with 95% confidence, the candidate's drop in task accuracy is at most 1.00%"
         in line
     )
-    assert line.endswith("From the items of its tasks.")
+    assert line.endswith("Measured on the items of the evaluation's tasks.")
