@@ -54,10 +54,10 @@ class Settings(BaseSettings):
     precision: Precision = Field(
         "fast",
         description=(
-            "fast computes in what this CPU is fastest in; where two tokens are almost equally"
-            " likely, a greedy text may depend on the requests beside it. exact computes in 32"
-            " bits, so that it does not, at about half the tokens/s under load and 3.6 times the"
-            " KV cache."
+            "fast computes in the data type that is fastest on this CPU; where two tokens are"
+            " almost equally likely, a greedy text may depend on the requests beside it. exact"
+            " computes in 32 bits, so that it does not, at about half the tokens/s under load and"
+            " 3.6 times the KV cache."
         ),
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")

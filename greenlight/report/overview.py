@@ -100,7 +100,7 @@ def read_runs(history: str, service: str = "", limit: int | None = None) -> list
 
 
 def _each(history: str, ids: list[str]) -> Iterator[RunRecords]:
-    """In order; from a bucket a few at a time, and no more than are asked for."""
+    """Runs in the given order. A bucket is read a few runs at a time, only as far as needed."""
     at_once = AT_ONCE if storage.is_remote(history) else 1
     with ThreadPoolExecutor(at_once) as pool:
         for start in range(0, len(ids), at_once):

@@ -275,8 +275,8 @@ class _Watch:
 
     @property
     def ratio(self) -> float | None:
-        """Of the latencies, new to old, beyond what load explains: the median over the pairs. None:
-        not compared.
+        """Median over the pairs of new latency to old, beyond what load explains. None: not
+        compared.
         """
         return (
             math.exp(median(self.log_ratios) - self.comparison.load)

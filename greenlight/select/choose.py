@@ -66,7 +66,7 @@ def select_candidate(folders: Sequence[Path | str], gate: Gate, workload: Worklo
 
 
 def _make_contender(folder: Path | str, gate: Gate, workload: Workload) -> Contender:
-    """As it stands by itself: failed, refused by an objective, or passed."""
+    """A candidate judged by itself: failed, refused by an objective, or passed."""
     if failure := Failure.find(folder):
         return Contender(
             name=failure.candidate, status="failed", reason=f"{failure.step}: {failure.message}"
@@ -94,7 +94,7 @@ def _make_contender(folder: Path | str, gate: Gate, workload: Workload) -> Conte
 def _explain(
     each: Contender, winner: Contender, on_front: list[Contender], gate: Gate
 ) -> Contender:
-    """With the reason why it was chosen, or why not."""
+    """The candidate with the reason why it was chosen or not."""
     axis, within = AXES[gate.select.prefer], gate.select.within
     best = axis.best(on_front)
     if each is winner:

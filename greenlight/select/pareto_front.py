@@ -68,11 +68,11 @@ AXES = {
     "cost": Axis("cost", "USD per million tokens", lambda each: each.cost_per_million_tokens),
     "quality": Axis("quality", "nats", kl),
 }
-"""By the words of a gate file."""
+"""The axes by the names that a gate file uses."""
 
 
 def pareto_front(passed: list[Contender], axis: Axis) -> list[Contender]:
-    """Those that no other dominates, in their order."""
+    """The candidates that no other dominates, in their order."""
     return [each for each in passed if not any(axis.dominates(other, each) for other in passed)]
 
 

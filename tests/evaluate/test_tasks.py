@@ -95,7 +95,7 @@ def test_a_row_that_is_no_item_is_named(tmp_path: Path, row: object, says: str) 
 
 
 def test_an_empty_file_and_too_few_examples_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r'holds no documents; write \{"question"'):
+    with pytest.raises(InputError, match=r'holds no documents; write one \{"question"'):
         check_tasks(write(tmp_path / "empty.jsonl"), 0, 0)
     file = write(tmp_path / "a.jsonl", GOOD, GOOD | {"question": "Other"})
     check_tasks(file, 0, 1)

@@ -6,7 +6,7 @@ from greenlight.rollout.kubernetes.pods import owner
 from greenlight.rollout.kubernetes.store import PREFIX
 
 MIN_REPLICAS = f"{PREFIX}/min-replicas"
-"""Of an autoscaler that holds a warm color at its size: the bound that it had before."""
+"""Annotation of an autoscaler that holds a warm color at its size: its earlier bound."""
 
 
 class Autoscalers:

@@ -299,7 +299,7 @@ class KubernetesTarget(Target):
         self.autoscalers.release(color)
 
     def scale_like(self, release: Release, live: Release) -> Release:
-        """As many pods as live has now. Those that are new are verified by the caller."""
+        """Scale to as many pods as live has now. The caller verifies the new ones."""
         wanted = max(sum(pod.ready for pod in self._pods(live.color)), release.replicas)
         deployment = self._deployment(release.color)
         if (deployment["spec"].get("replicas") or 0) < wanted:
