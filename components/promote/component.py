@@ -18,23 +18,13 @@ def promote(
     history: str,
 ) -> None:
     """Move the traffic to the candidate that was measured, and watch it."""
+    from greenlight.components.finish_promotion import finish_promotion
     from greenlight.core.records import Decision
     from greenlight.core.step import step
     from greenlight.rollout.bluegreen import promote
     from greenlight.rollout.targets import open_target
 
     with step("promote", run_id, history) as running:
-        record = promote(
-            open_target(target, service, namespace, home, int(port)),
-            Decision.load(decision.path),
-            run_id,
-        )
-        promotion.metadata.update(outcome=record.outcome, live=record.live.release_id)
-        running.finish(
-            record,
-            promotion.path,
-            figure=(
-                f"{record.outcome.replace('_', ' ')}: {record.live.release_id} is live on"
-                f" {record.live.color}"
-            ),
-        )
+        place = open_target(target, service, namespace, home, int(port))
+        record = promote(place, Decision.load(decision.path), run_id)
+        finish_promotion(running, record, promotion)

@@ -18,20 +18,13 @@ def retire(
     history: str,
 ) -> None:
     """Drain and stop the candidate. Live stays as it is."""
+    from greenlight.components.finish_promotion import finish_promotion
     from greenlight.core.records import Decision
     from greenlight.core.step import step
     from greenlight.rollout.bluegreen import retire
     from greenlight.rollout.targets import open_target
 
     with step("retire", run_id, history) as running:
-        record = retire(
-            open_target(target, service, namespace, home, int(port)),
-            Decision.load(decision.path).deployment.candidate,
-            run_id,
-        )
-        promotion.metadata.update(outcome=record.outcome, live=record.live.release_id)
-        running.finish(
-            record,
-            promotion.path,
-            figure=f"{record.live.release_id} stays live on {record.live.color}",
-        )
+        place = open_target(target, service, namespace, home, int(port))
+        record = retire(place, Decision.load(decision.path).deployment.candidate, run_id)
+        finish_promotion(running, record, promotion)

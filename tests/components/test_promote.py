@@ -32,5 +32,7 @@ def test_retire(stage: Stage) -> None:
     done = stage.run_component("retire")
     assert done.returncode == 0, done.stdout + done.stderr
     assert Promotion.load(stage.folder / "promotion").outcome == "retired"
+    figure = json.loads(done.stdout.splitlines()[-1])["figure"]
+    assert figure.endswith(" stays live on blue")
     assert stage.target.running("green") == []
     assert stage.target.ask_stable("Hello", 2).color == "blue"
