@@ -34,9 +34,10 @@ def save(folder: Path, config: dict, **arrays: tuple[str, tuple[int, ...]]) -> P
     return folder
 
 
-def layers(
-    change: dict[str, tuple[str, tuple[int, ...]]],
-) -> dict[str, tuple[str, tuple[int, ...]]]:
+Arrays = dict[str, tuple[str, tuple[int, ...]]]
+
+
+def layers(change: Arrays) -> Arrays:
     whole = {name: ("BF16", tensor.shape) for name, tensor in SOURCE.items()}
     return {**{name: each for name, each in whole.items() if name not in change}, **change}
 
