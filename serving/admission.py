@@ -7,6 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from typing import Any
 
 import psutil
 
@@ -171,7 +172,7 @@ class Admission:
                 code="invalid_api_key",
             )
 
-    def chat_prompt(self, messages: list[dict[str, str]]) -> str:
+    def chat_prompt(self, messages: list[dict[str, Any]]) -> str:
         """The prompt for a conversation. Raises ApiError."""
         if not self.chat:
             raise ApiError(
@@ -217,11 +218,22 @@ class Admission:
                     code="invalid_value",
                 )
             return prompt
-        if len(prompt) < LONG_PROMPT:
-            return self.vocabulary.encode(prompt, request.special)
-        return await asyncio.get_running_loop().run_in_executor(
-            None, self.vocabulary.encode, prompt, request.special
+        tokens = (
+            self.vocabulary.encode(prompt, request.special)
+            if len(prompt) < LONG_PROMPT
+            else await asyncio.get_running_loop().run_in_executor(
+                None, self.vocabulary.encode, prompt, request.special
+            )
         )
+        if tokens and max(tokens) >= self.vocabulary.size:
+            raise ApiError(
+                400,
+                "prompt: has a token that was added to the tokenizer, and for which the model has"
+                f" no weights (id {max(tokens)} of {self.vocabulary.size})",
+                param="prompt",
+                code="invalid_value",
+            )
+        return tokens
 
 
 def _digest(key: bytes) -> bytes:

@@ -3,12 +3,14 @@ it.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from greenlight.core.errors import InputError
 from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, Format, Model
+from greenlight.models.context import context_length, text_config
 from greenlight.serving.engines.registry import ENGINES, EngineKind
 
 
@@ -67,19 +69,24 @@ class Artifact:
                 f"config.json or generation_config.json is not JSON ({error}); download the model"
                 " again",
             ) from None
-        text_config = config.get("text_config") or config
-        eos = defaults.get(
-            "eos_token_id", text_config.get("eos_token_id", config.get("eos_token_id"))
-        )
+        language = text_config(config)
+        context = context_length(config)
+        if context is None:
+            raise InputError(
+                "MODEL_ID",
+                model_id,
+                "config.json does not say how long the context is; add max_position_embeddings",
+            )
+        eos = defaults.get("eos_token_id", language.get("eos_token_id", config.get("eos_token_id")))
         return cls(
             folder=folder,
             format=_format(model_id, folder, config),
             digest=record.digest if record else "",
             source=record.source if record else root.name,
-            context=_context(model_id, text_config),
-            vocabulary=int(text_config.get("vocab_size", 0)),
+            context=context,
+            vocabulary=int(language.get("vocab_size", 0)),
             eos=tuple(eos) if isinstance(eos, list) else (eos,) if isinstance(eos, int) else (),
-            kv_numbers=_kv_numbers(text_config),
+            kv_numbers=_kv_numbers(language),
         )
 
     def choose_engine(self, wanted: str) -> EngineKind:
@@ -138,18 +145,7 @@ def _format(model_id: str, folder: Path, config: dict[str, Any]) -> Format:
     )
 
 
-def _context(model_id: str, config: dict[str, Any]) -> int:
-    for name in ("max_position_embeddings", "n_positions", "seq_length"):
-        if isinstance(length := config.get(name), int):
-            return length
-    raise InputError(
-        "MODEL_ID",
-        model_id,
-        "config.json does not say how long the context is; add max_position_embeddings",
-    )
-
-
-def _kv_numbers(config: dict[str, Any]) -> int:
+def _kv_numbers(config: Mapping[str, Any]) -> int:
     """Keys and values of all layers for one token. 0 where the config does not tell."""
     heads = config.get("num_attention_heads") or 1
     size = config.get("head_dim") or config.get("hidden_size", 0) // heads

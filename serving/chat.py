@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from jinja2.ext import loopcontrols
+from jinja2 import nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from greenlight.models.tokenizer import load_special_tokens
 from greenlight.serving.logs import log
 
 
@@ -21,18 +24,20 @@ class ChatTemplate:
         """Look for a template in `folder`. A model without one, or with one that cannot be read,
         completes texts but does not chat.
         """
-        config = _json(folder / "tokenizer_config.json")
-        self._tokens = {
-            name: _token(config.get(name))
-            for name in ("bos_token", "eos_token", "pad_token", "unk_token")
-        }
-        source = _source(folder, config)
         self._template: jinja2.Template | None = None
-        if source is not None:
-            try:
-                self._template = _environment().from_string(source)
-            except jinja2.TemplateError as error:
-                log.warning("chat_template_unusable", extra={"fields": {"reason": str(error)}})
+        self._tokens: dict[str, str] = {}
+        self._reads_parts = False
+        try:
+            source = _source(folder)
+            if source is None:
+                return
+            environment = _environment()
+            self._template = environment.from_string(source)
+            self._reads_parts = _reads_parts(environment.parse(source))
+        except (jinja2.TemplateError, ValueError, RecursionError) as error:
+            log.warning("chat_template_unusable", extra={"fields": {"reason": str(error)}})
+            return
+        self._tokens = load_special_tokens(folder)
 
     def __bool__(self) -> bool:
         return self._template is not None
@@ -40,8 +45,13 @@ class ChatTemplate:
     def render(self, messages: list[dict[str, Any]], ask: bool = True) -> str:
         """The prompt that asks for the assistant's next message, or without `ask` the chat as it
         is. Raises ValueError: the template refuses the messages.
+
+        A content may be a list of parts `{"type": "text", "text": "…"}`. A template that does not
+        go through parts is given their text.
         """
         assert self._template
+        if not self._reads_parts:
+            messages = [_joined(message) for message in messages]
         try:
             return self._template.render(
                 messages=messages,
@@ -50,49 +60,108 @@ class ChatTemplate:
                 documents=None,
                 **self._tokens,
             )
-        except (jinja2.TemplateError, TypeError) as error:
-            raise ValueError(str(error)) from None
+        # A template is a program that came with the model, and may fail in any way.
+        except Exception as error:
+            raise ValueError(str(error) or type(error).__name__) from None
+
+
+class _Generation(Extension):
+    """The block `{% generation %}`, which marks for training what the assistant says. Here it is
+    its content.
+    """
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        # A scope of its own, as for transformers: what is set in the block ends with it.
+        return nodes.CallBlock(self.call_method("_content"), [], [], body).set_lineno(line)
+
+    def _content(self, caller: Any) -> str:
+        return str(caller())
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
     )
 
     def raise_exception(message: str) -> None:
         raise jinja2.TemplateError(message)
 
-    def to_json(value: Any, indent: int | None = None) -> str:  # jinja2's own escapes HTML
-        return json.dumps(value, ensure_ascii=False, indent=indent)
+    def to_json(
+        value: Any,
+        ensure_ascii: bool = False,
+        indent: int | str | None = None,
+        separators: tuple[str, str] | None = None,
+        sort_keys: bool = False,
+    ) -> str:  # jinja2's own escapes HTML
+        return json.dumps(
+            value,
+            ensure_ascii=ensure_ascii,
+            indent=indent,
+            separators=separators,
+            sort_keys=sort_keys,
+        )
 
     environment.filters["tojson"] = to_json
     environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    environment.globals["strftime_now"] = lambda format: datetime.now().strftime(format)
     return environment
 
 
-def _source(folder: Path, config: dict[str, Any]) -> str | None:
+def _source(folder: Path) -> str | None:
     """The template's text: a file of its own, or in tokenizer_config.json as a text or as a list of
-    named ones.
+    named ones. Raises ValueError: a file cannot be read.
     """
     path = folder / "chat_template.jinja"
     if path.is_file():
-        return path.read_text()
-    template = config.get("chat_template")
+        return path.read_text(encoding="utf-8")
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_bytes()) if path.is_file() else {}
+    template = config.get("chat_template") if isinstance(config, dict) else None
     if isinstance(template, list):
-        template = next(
-            (entry["template"] for entry in template if entry.get("name") == "default"), None
-        )
+        named = {
+            each["name"]: each["template"]
+            for each in template
+            if isinstance(each, dict) and each.keys() >= {"name", "template"}
+        }
+        if named and "default" not in named:
+            raise ValueError(
+                f"there are templates {', '.join(sorted(map(str, named)))}, and none is the default"
+            )
+        template = named.get("default")
+    elif isinstance(template, dict):
+        template = template.get("default")
+    if template is not None and not isinstance(template, str):
+        raise ValueError("chat_template in tokenizer_config.json is no text")
     return template
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content
+def _reads_parts(template: nodes.Template) -> bool:
+    """Whether a template goes through the parts of a message's content."""
+    names = {"content"}
+    for assigned in template.find_all(nodes.Assign):
+        if isinstance(assigned.target, nodes.Name) and _is_content(assigned.node, names):
+            names.add(assigned.target.name)
+    return any(_is_content(loop.iter, names) for loop in template.find_all(nodes.For))
 
 
-def _token(value: Any) -> str:
-    return value.get("content", "") if isinstance(value, dict) else value or ""
+def _is_content(node: nodes.Node, names: set[str]) -> bool:
+    if isinstance(node, nodes.Name):
+        return node.name in names
+    if isinstance(node, nodes.Getattr):
+        return node.attr == "content"
+    return (
+        isinstance(node, nodes.Getitem)
+        and isinstance(node.arg, nodes.Const)
+        and node.arg.value == "content"
+    )
+
+
+def _joined(message: dict[str, Any]) -> dict[str, Any]:
+    content = message.get("content")
+    if not isinstance(content, list):
+        return message
+    return message | {"content": "".join(part.get("text", "") for part in content)}

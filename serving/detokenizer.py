@@ -6,6 +6,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
+from greenlight.models.tokenizer import load_tokenizer
+
 CONTEXT_TOKENS = 4
 """Tokens before a text that its first token is decoded after: whether a word begins with a space
 depends on what stands before it.
@@ -20,12 +22,10 @@ class Vocabulary:
     """
 
     def __init__(self, folder: Path, size: int) -> None:
-        """Read `tokenizer.json`. `size` is the model's vocabulary, which may be padded beyond the
-        tokenizer's; 0 stands for the tokenizer's.
+        """Read the tokenizer of a model folder. `size` is the model's vocabulary, which may be
+        padded beyond the tokenizer's; 0 stands for the tokenizer's.
         """
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        self._tokenizer = load_tokenizer(folder)
         self.size = size or self._tokenizer.get_vocab_size(with_added_tokens=True)
 
     def encode(self, text: str, special: bool = True) -> list[int]:

@@ -150,13 +150,14 @@ class ChatMessage(BaseModel):
     name: str | None = None
 
     @property
-    def plain(self) -> dict[str, str]:
-        text = (
+    def plain(self) -> dict[str, Any]:
+        """As chat templates read it."""
+        content = (
             self.content
             if isinstance(self.content, str)
-            else "".join(part.text for part in self.content)
+            else [part.model_dump() for part in self.content]
         )
-        return {"role": "system" if self.role == "developer" else self.role, "content": text} | (
+        return {"role": "system" if self.role == "developer" else self.role, "content": content} | (
             {"name": self.name} if self.name else {}
         )
 

@@ -16,7 +16,7 @@ from greenlight.version import VERSION
 from tests.wheel import ROOT, build, tracked_files
 
 DATA = (
-    "greenlight/benchmark/builtin_prompts.jsonl",
+    "greenlight/models/builtin/prompts.jsonl",
     "greenlight/k8s/base/kustomization.yaml",
     "greenlight/k8s/monitoring/grafana-dashboard.json",
     "greenlight/models/builtin/heldout.jsonl",

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 from greenlight.evaluate.text_files import load_text
-from greenlight.evaluate.windows import load_tokenizer
 from greenlight.models.builtin import HELDOUT, TINY
+from greenlight.models.tokenizer import load_tokenizer
 
 VOCABULARY, HIDDEN = 128_256, 64
 LIMITS = {"memory_gb": 2.0, "disk_gb": 6.0}

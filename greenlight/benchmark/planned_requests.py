@@ -13,6 +13,7 @@ from greenlight.benchmark.workload import Workload
 from greenlight.core import storage
 from greenlight.core.errors import InputError
 from greenlight.core.records import MODEL_FOLDER, Release
+from greenlight.models.context import context_length
 
 log = logging.getLogger("greenlight.benchmark")
 
@@ -55,14 +56,15 @@ class ServedModel:
         if release is None:
             return
         try:
-            limit = json.loads(self._read(release, "config.json"))["max_position_embeddings"]
-        except (ValueError, TypeError, KeyError):  # another format says it elsewhere, or not at all
-            limit = None
-        self.context = limit if isinstance(limit, int) else None
+            self.context = context_length(json.loads(self._read(release, "config.json")))
+        except (ValueError, AttributeError):  # not there, or no JSON object
+            self.context = None
         if tokenizer := self._read(release, "tokenizer.json"):
             from tokenizers import Tokenizer
 
             self.tokenizer = Tokenizer.from_str(tokenizer)
+            self.tokenizer.no_truncation()
+            self.tokenizer.no_padding()
 
     @staticmethod
     def _read(release: Release, name: str) -> str:

@@ -3,13 +3,13 @@
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 from greenlight.core import storage
 from greenlight.core.errors import InputError
+from greenlight.core.json_lines import parse_line, split_lines
+from greenlight.models.builtin import PROMPTS
 
-BUILTIN = Path(__file__).parent / "builtin_prompts.jsonl"
 MAX_REPORTED = 60
 
 Chat = list[dict[str, str]]
@@ -26,7 +26,7 @@ def load_prompts(prompts: str) -> list[Prompt]:
     found = [
         _prompt(prompts, number, value)
         for number, value in read_objects(
-            "prompts", str(BUILTIN) if prompts == "builtin" else prompts, prompts
+            "prompts", str(PROMPTS) if prompts == "builtin" else prompts, prompts
         )
     ]
     if not found:
@@ -59,7 +59,7 @@ def read_objects(field: str, uri: str, shown: str) -> list[tuple[int, Any]]:
             message calls it.
     """
     try:
-        text = storage.read_bytes(uri).decode()
+        data = storage.read_bytes(uri)
     except FileNotFoundError:
         raise InputError(
             field,
@@ -72,22 +72,17 @@ def read_objects(field: str, uri: str, shown: str) -> list[tuple[int, Any]]:
         raise InputError(
             field, shown, "may not be read; allow this user to read the file"
         ) from None
-    except UnicodeDecodeError as error:
-        raise InputError(
-            field, shown, f"is not UTF-8 text (byte {error.start}); save it as UTF-8"
-        ) from None
     values = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                values.append((number, json.loads(line)))
-            except ValueError:
-                raise InputError(
-                    field,
-                    shown,
-                    f"line {number} is not JSON ({line.strip()[:MAX_REPORTED]!r}); write one JSON"
-                    " object per line",
-                ) from None
+    for number, line in split_lines(field, shown, data):
+        try:
+            values.append((number, parse_line(line)))
+        except ValueError:
+            raise InputError(
+                field,
+                shown,
+                f"line {number} is not JSON ({line.strip()[:MAX_REPORTED]!r}); write one JSON"
+                " object per line",
+            ) from None
     return values
 
 

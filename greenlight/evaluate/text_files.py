@@ -4,15 +4,20 @@ column `text`.
 
 import hashlib
 import io
-import json
+import logging
 from typing import Any, NamedTuple
 
 from greenlight.core import storage
 from greenlight.core.errors import InputError
+from greenlight.core.json_lines import parse_line, split_lines
 from greenlight.models.builtin import HELDOUT
+
+log = logging.getLogger("greenlight.evaluate")
 
 BUILTIN = "builtin"
 SHOWN = 60
+PARQUET = b"PAR1"
+"""What a Parquet file begins with."""
 
 
 class Row(NamedTuple):
@@ -46,19 +51,39 @@ def load_text(text: str, field: str = "text") -> list[str]:
         field: the parameter that named it, for the error.
 
     Raises:
-        InputError: there is nothing, or a line is not an object with a non-empty string `text`.
+        InputError: there is no text, or a line is not an object with a string `text`.
     """
     documents = []
-    for row in read_rows(str(HELDOUT) if text == BUILTIN else text, text, field):
+    rows = read_rows(str(HELDOUT) if text == BUILTIN else text, text, field)
+    for row in with_text(rows, text, field):
         value = row.value.get("text") if isinstance(row.value, dict) else None
-        if not isinstance(value, str) or not value.strip():
-            raise InputError(
-                field,
-                text,
-                f'{row.where} is not {{"text": "…"}} with some text in it: {row.shown!r}',
-            )
+        if not isinstance(value, str):
+            raise InputError(field, text, f'{row.where} is not {{"text": "…"}}: {row.shown!r}')
         documents.append(value)
     return documents
+
+
+def with_text(rows: list[Row], given: str, field: str) -> list[Row]:
+    """Leave out the rows whose `text` is empty or null, as those between the paragraphs of
+    WikiText. Says how many. Raises InputError when none is left.
+    """
+    found = [row for row in rows if not _is_empty(row.value)]
+    if not found:
+        raise InputError(
+            field, given, f"its {len(rows)} rows are all empty; give a file with some text"
+        )
+    if len(found) < len(rows):
+        log.info("%s: skipped %d empty rows of %d", given, len(rows) - len(found), len(rows))
+    return found
+
+
+def _is_empty(value: Any) -> bool:
+    if not isinstance(value, dict) or value.get("messages"):
+        return False
+    text = value.get("text")
+    return ("text" in value or not value) and (
+        text is None or (isinstance(text, str) and not text.strip())
+    )
 
 
 def read_rows(
@@ -88,7 +113,7 @@ def read_rows(
         ) from None
     rows = (
         _parquet(data, given, field, columns)
-        if uri.endswith(".parquet")
+        if uri.lower().endswith(".parquet") or data.startswith(PARQUET)
         else _lines(data, given, field)
     )
     if not rows:
@@ -97,23 +122,15 @@ def read_rows(
 
 
 def _lines(data: bytes, given: str, field: str) -> list[Row]:
-    try:
-        # not splitlines: JSON may hold other line ends, like U+2028
-        lines = data.decode().split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            field, given, f"is not UTF-8 (byte {error.start}); save it as UTF-8"
-        ) from None
     return [
         Row(f"line {number}", _json(line), line[:SHOWN])
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
+        for number, line in split_lines(field, given, data)
     ]
 
 
 def _json(line: str) -> Any:
     try:
-        return json.loads(line)
+        return parse_line(line)
     except ValueError:
         return None
 

@@ -5,13 +5,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from greenlight.core.errors import GreenlightError, IntegrityError
 from greenlight.models.checkpoint import Checkpoint
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+from greenlight.models.context import context_length, text_config
+from greenlight.models.tokenizer import check_ids, load_tokenizer
 
 log = logging.getLogger("greenlight.evaluate")
 
@@ -40,21 +39,22 @@ class Reader:
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        config = checkpoint.config()
-        config = config.get("text_config") or config
+        self._config = config = checkpoint.config()
         self._tokenizer = load_tokenizer(checkpoint.folder)
-        self.context = int(config.get("max_position_embeddings", WINDOW))
+        self.context = context_length(config) or WINDOW
         self.window = min(WINDOW, self.context)
-        self.start = self._first_token(config)
+        self.start = self._first_token({**config, **text_config(config)})
 
     def read(self, text: str) -> Document:
-        return Document(
-            self._tokenizer.encode(text, add_special_tokens=False).ids, len(text.encode())
-        )
+        return Document(self.encode(text, special=False), len(text.encode()))
 
     def encode(self, text: str, special: bool = True) -> list[int]:
-        """With special tokens, as a prompt is read."""
-        return self._tokenizer.encode(text, add_special_tokens=special).ids
+        """With special tokens, as a prompt is read. Raises GreenlightError when the model has no
+        weights for one of them.
+        """
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special).ids
+        check_ids(self._tokenizer, ids, self._config)
+        return ids
 
     def decode(self, ids: list[int]) -> str:
         """With special tokens as text."""
@@ -126,13 +126,3 @@ def check_tokenizer(folder: Path, encoded: dict[str, list[int]]) -> None:
                 f"The candidate's tokenizer gives other ids than the baseline's for {text[:40]!r}:"
                 f" {folder} is not made from this baseline."
             )
-
-
-def load_tokenizer(folder: Path) -> "Tokenizer":
-    """The tokenizer of a model folder, as it reads one text of any length."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer

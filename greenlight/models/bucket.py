@@ -20,6 +20,7 @@ from greenlight.core.errors import GreenlightError, InputError, IntegrityError
 from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, Model
 from greenlight.models.description import check_at
 from greenlight.models.file_selection import CONFIG, choose_files
+from greenlight.models.not_a_model import PIPELINE
 from greenlight.models.source import Source, SourceFile
 
 if TYPE_CHECKING:
@@ -166,9 +167,11 @@ class BucketSource(Source):
         )
 
     def _candidates(self) -> list[Listing]:
-        """The prefix itself, when it is a checkpoint; else those below it, the newest first."""
+        """The prefix itself, when it is a checkpoint or a pipeline of several models; else those
+        below it, the newest first.
+        """
         listing = self._listing(self.prefix)
-        if CONFIG in listing.blobs or not listing.below:
+        if listing.blobs.keys() & {CONFIG, PIPELINE} or not listing.below:
             return [listing]
         if len(listing.below) > MOST_CHECKPOINTS:
             raise InputError(

@@ -12,6 +12,7 @@ from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, Model
 from greenlight.models.checkpoint_checks import check_checkpoint, weight_bits
 from greenlight.models.file_selection import names_in_folder
 from greenlight.models.integrity import content_digest, describe_file, verify_model
+from greenlight.models.tokenizer_checks import check_tokenizer_files, read_tokenizer_files
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def open_checkpoint(field: str, folder: Path) -> Checkpoint:
         field: the parameter that named it, for the error.
 
     Raises:
-        InputError: it is neither, or lacks a fast tokenizer.
+        InputError: it is neither, or has no tokenizer that can be read.
         IntegrityError: files of the artifact are missing or changed.
     """
     if (folder / RECORD_FILE).is_file() or (folder / MODEL_FOLDER).is_dir():
@@ -47,13 +48,10 @@ def open_checkpoint(field: str, folder: Path) -> Checkpoint:
             str(folder),
             "there is no such folder; give a Model artifact or a checkpoint folder",
         )
-    if not (checkpoint.folder / "tokenizer.json").is_file():
-        raise InputError(
-            field,
-            str(folder),
-            "holds no tokenizer.json; save its tokenizer as a fast one (AutoTokenizer,"
-            " save_pretrained) into the same folder",
-        )
+    try:
+        check_tokenizer_files(str(folder), read_tokenizer_files(checkpoint.folder))
+    except InputError as error:
+        raise InputError(field, str(folder), error.fix) from None
     return checkpoint
 
 

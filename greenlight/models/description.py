@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from greenlight.models.config_checks import check_config, check_kind
 from greenlight.models.file_selection import CONFIG, choose_files, list_folder
 from greenlight.models.json_files import json_object
 from greenlight.models.safetensors_header import (
-    LFS_POINTER,
     PREFIX,
     HeaderError,
     Tensor,
@@ -24,6 +22,12 @@ from greenlight.models.safetensors_header import (
     parse_header,
 )
 from greenlight.models.source import FileReader, Source
+from greenlight.models.tokenizer_checks import (
+    SENTENCEPIECE,
+    TOKENIZER,
+    TOKENIZER_FILES,
+    check_tokenizer_files,
+)
 from greenlight.models.weight_checks import check_weights
 
 log = logging.getLogger("greenlight.download")
@@ -31,20 +35,9 @@ log = logging.getLogger("greenlight.download")
 PARALLEL = 16  # reads at a time
 # Bytes of a file of weights that are asked for first; most headers end there.
 FIRST_READ = 128 * 1024
-TOKENIZER = "tokenizer.json"
-# Files of a tokenizer that are read only where there is no tokenizer.json, which holds the same.
-SOURCES_OF_TOKENIZERS = (
-    "tokenizer.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-)
+# Read only where there is no tokenizer.json, which holds the same.
+VOCABULARY_FILES = (*SENTENCEPIECE, "vocab.json", "vocab.txt", "merges.txt")
 SETTINGS = (
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
     "generation_config.json",
@@ -112,7 +105,8 @@ def check_description(description: Description, quantized_too: bool = False) -> 
         )
     if form == "safetensors":
         check_weights(model, config, description.tensors)
-    _check_tokenizer(model, description.texts)
+    if find_spec("tokenizers"):  # not on a machine that only hands runs in
+        check_tokenizer_files(model, description.texts)
     return (*description.notes, *check_kind(model, config))
 
 
@@ -127,9 +121,8 @@ def _describe(model: str, names: dict[str, int], read: FileReader) -> Descriptio
     top = {name: size for name, size in names.items() if "/" not in name}
     wanted = [
         name
-        for name in (*SETTINGS, TOKENIZER, *SOURCES_OF_TOKENIZERS)
-        if name in top
-        and (name not in SOURCES_OF_TOKENIZERS or TOKENIZER not in top or top[name] < POINTER_BYTES)
+        for name in top.keys() & {*SETTINGS, *TOKENIZER_FILES}
+        if name not in VOCABULARY_FILES or TOKENIZER not in top or top[name] < POINTER_BYTES
     ]
     with ThreadPoolExecutor(PARALLEL, thread_name_prefix="describe") as pool:
         config = pool.submit(read, CONFIG)
@@ -175,27 +168,3 @@ def _read_header(model: str, name: str, size: int, read: FileReader) -> dict[str
         return parse_header(name, first[PREFIX:end], size)
     except HeaderError as error:
         raise InputError("model", model, f"its {name} {error}") from None
-
-
-def _check_tokenizer(model: str, texts: dict[str, bytes]) -> None:
-    for name, text in texts.items():
-        if name in (TOKENIZER, *SOURCES_OF_TOKENIZERS) and text.startswith(LFS_POINTER):
-            raise InputError(
-                "model",
-                model,
-                f"its {name} is only a pointer of Git LFS; fetch the file with `git lfs pull`",
-            )
-    if TOKENIZER not in texts or find_spec("tokenizers") is None:
-        return
-    json_object(model, TOKENIZER, texts[TOKENIZER])
-    from tokenizers import Tokenizer
-
-    try:
-        Tokenizer.from_buffer(texts[TOKENIZER])
-    except Exception as error:  # it raises nothing more specific
-        raise InputError(
-            "model",
-            model,
-            f"its {TOKENIZER} cannot be read by tokenizers {version('tokenizers')}"
-            f" ({str(error).splitlines()[0][:120]}); save the tokenizer again with this version",
-        ) from None

@@ -138,13 +138,12 @@ def _weights(
                 " it; save the model again",
             )
         if missing := sorted(wanted - top):
-            raise InputError(
-                "model",
-                model,
-                (not singles and other_weights(top, read))
-                or f"it lacks {len(missing)} of {len(wanted)} weight files that {index} names, first"
-                f" {missing[0]}; complete it",
+            incomplete = (
+                f"it lacks {len(missing)} of {len(wanted)} weight files that {index} names, first"
+                f" {missing[0]}; complete it"
             )
+            other = "" if singles else other_weights(top, read)
+            raise InputError("model", model, other or incomplete)
         left = sorted(set(singles) - wanted)
         note = f"takes the weights that {index} names, and leaves {', '.join(left)}"
         return {name: name for name in wanted} | {index: INDEX}, places, (note,) if left else ()

@@ -23,7 +23,7 @@ def json_object(model: str, name: str, data: bytes) -> dict[str, Any]:
         return InputError("model", model, f"its {name} {problem}; {fix}")
 
     if data.startswith(LFS_POINTER):
-        raise refuse("is only a pointer of Git LFS", "fetch the file with `git lfs pull`")
+        raise refuse("is a pointer of git LFS, not the file", "run git lfs pull")
     if data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise refuse(
             "begins with a byte-order mark, which transformers does not read",

@@ -40,7 +40,7 @@ def header_length(first: bytes, size: int) -> int:
         HeaderError: it is no safetensors file.
     """
     if first.startswith(LFS_POINTER):
-        raise HeaderError("is only a pointer of Git LFS; fetch the weights with `git lfs pull`")
+        raise HeaderError("is a pointer of git LFS, not the file; run git lfs pull")
     length = int.from_bytes(first[:PREFIX], "little")
     if size < PREFIX or length > min(size - PREFIX, MAX_HEADER):
         raise HeaderError(

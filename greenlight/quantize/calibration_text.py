@@ -9,9 +9,10 @@ from pathlib import Path
 from greenlight.benchmark.prompts import Chat, chat_problem
 from greenlight.core import storage
 from greenlight.core.errors import InputError
-from greenlight.evaluate.text_files import BUILTIN, Row, read_rows
-from greenlight.evaluate.windows import load_tokenizer
+from greenlight.evaluate.text_files import BUILTIN, Row, read_rows, with_text
 from greenlight.models.builtin import CALIBRATION
+from greenlight.models.context import context_length
+from greenlight.models.tokenizer import check_ids, load_tokenizer
 
 SEED = 1
 SAMPLES = 128
@@ -52,10 +53,8 @@ class Calibration:
         ):
             if value < 1:
                 raise InputError(field, value, "use 1 or more")
-        return [
-            _document(self.data, row)
-            for row in read_rows(self.uri, self.data, "calibration", COLUMNS)
-        ]
+        rows = read_rows(self.uri, self.data, "calibration", COLUMNS)
+        return [_document(self.data, row) for row in with_text(rows, self.data, "calibration")]
 
     def sample_documents(self) -> list[str | Chat]:
         """The documents to calibrate on: the same ones for the same file and number."""
@@ -82,16 +81,17 @@ def tokenize_documents(calibration: Calibration, folder: Path) -> list[list[int]
         InputError: there are chats, and the model has no chat template, or one that refuses them.
     """
     config = json.loads((folder / "config.json").read_bytes())
-    context = (config.get("text_config") or config).get(
-        "max_position_embeddings", calibration.length
-    )
     tokenizer = load_tokenizer(folder)
-    tokenizer.enable_truncation(min(calibration.length, context))
+    tokenizer.enable_truncation(
+        min(calibration.length, context_length(config) or calibration.length)
+    )
     # A template writes special tokens itself.
     found = [
         tokenizer.encode(text, add_special_tokens=not rendered).ids
         for text, rendered in _render_documents(calibration, folder)
     ]
+    for ids in found:
+        check_ids(tokenizer, ids, config)
     return [ids for ids in found if ids]
 
 
@@ -150,11 +150,10 @@ def _document(data: str, row: Row) -> str | Chat:
             for message in value["messages"]
         ]
     text = value.get("text")
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str):
         raise InputError(
             "calibration",
             data,
-            f'{row.where} is neither {{"text": "…"}} with some text in it nor {{"messages": […]}}:'
-            f" {row.shown!r}",
+            f'{row.where} is neither {{"text": "…"}} nor {{"messages": […]}}: {row.shown!r}',
         )
     return text

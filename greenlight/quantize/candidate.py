@@ -19,6 +19,8 @@ from greenlight.models.description import describe_folder
 from greenlight.models.file_selection import COMPANION
 from greenlight.models.integrity import content_digest, describe_files
 from greenlight.models.safetensors_header import Tensor
+from greenlight.models.tokenizer import write_tokenizer
+from greenlight.models.tokenizer_checks import TOKENIZER, TOKENIZER_CONFIG
 from greenlight.quantize.calibration_text import Calibration
 from greenlight.quantize.coverage import check_coverage, measure_coverage
 from greenlight.quantize.methods import check_machine, check_method
@@ -105,6 +107,7 @@ def quantize_model(
             write_probe(job.model, job.scratch)
         peak_memory = chosen.quantize(job)
         _copy_companions(baseline, job.output)
+        write_tokenizer(baseline.folder, job.output)
         _make_durable(job.output)
         share = None
         if chosen.tolerance is not None:
@@ -242,9 +245,13 @@ def _copy_companions(baseline: Checkpoint, output: Path) -> None:
 
 
 def _check_copy(baseline: Checkpoint, record: Model) -> None:
-    """Raises IntegrityError when a file is not the baseline's."""
+    """Raises IntegrityError when a file is not the baseline's, apart from what `write_tokenizer`
+    writes.
+    """
     changed = sorted(
-        name for name, entry in record.files.items() if baseline.record.files.get(name) != entry
+        name
+        for name, entry in record.files.items()
+        if baseline.record.files.get(name) != entry and name not in (TOKENIZER, TOKENIZER_CONFIG)
     )
     if changed:
         raise IntegrityError(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from greenlight.core.child_process import run_module
 from greenlight.core.errors import GreenlightError, IntegrityError
 from greenlight.evaluate.text_files import BUILTIN, load_text
-from greenlight.evaluate.windows import load_tokenizer
+from greenlight.models.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     import torch

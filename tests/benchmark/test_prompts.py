@@ -40,7 +40,7 @@ def test_builtin() -> None:
         ('{"messages": []}', "line 1: messages is not a list"),
         ('{"messages": [{"role": "user"}]}', "line 1: a message needs role and content"),
         ('{"messages": [{"role": "user", "content": " "}]}', "line 1: the last message is empty"),
-        (b"\xff\xfe", "not UTF-8"),
+        (b"\xff\xff", "not UTF-8"),
     ],
 )
 def test_bad_files_are_refused_with_the_line(

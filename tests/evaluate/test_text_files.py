@@ -26,11 +26,34 @@ def test_parquet(tmp_path: Path) -> None:
     assert load_text(str(path)) == ["a", "b"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_what_windows_writes(tmp_path: Path, encoding: str, end: str) -> None:
+    path = tmp_path / "text.jsonl"
+    path.write_bytes(f'{{"text": "für"}}{end}{end}{{"text": "c"}}{end}'.encode(encoding))
+    assert load_text(str(path)) == ["für", "c"]
+
+
+def test_wikitext_as_it_is_published(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Rows of nothing stand between the paragraphs, and the file has no telling name."""
+    path = tmp_path / "test-00000-of-00001"
+    pq.write_table(pa.table({"text": ["", " = Robert = \n", "", " Robert is an actor .\n"]}), path)
+    with caplog.at_level("INFO", logger="greenlight"):
+        assert load_text(str(path)) == [" = Robert = \n", " Robert is an actor .\n"]
+    assert "skipped 2 empty rows of 4" in caplog.text
+
+
+def test_empty_lines_of_jsonl_are_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "text.jsonl"
+    path.write_text('{"text": ""}\n{"text": null}\n{}\n{"text": "\\ud83d\\ude00"}\n')
+    assert load_text(str(path)) == ["😀"]
+
+
 @pytest.mark.parametrize(
     ("table", "says"),
     [
         ({"content": ["a"]}, "has no column text (its columns: content)"),
-        ({"text": ["a", None]}, 'row 2 is not {"text": "…"}'),
+        ({"text": ["", None]}, "its 2 rows are all empty"),
         ({"text": [1, 2]}, "row 1 is not"),
         ({"text": []}, "no documents"),
         (None, "is not a Parquet file"),
@@ -57,7 +80,10 @@ def test_refused_parquet(tmp_path: Path, table: dict | None, says: str) -> None:
         (b'{"text": "a"}\n{"prompt": "b"}\n', 'line 2 is not {"text": "…"}'),
         (b'{"text": "a"}\nplain\n', "line 2"),
         (b'{"text": 3}\n', "line 1"),
-        (b'{"text": " "}\n', "line 1"),
+        (b'{"text": " "}\n', "its 1 rows are all empty"),
+        (b'{"text": "a"}\n{"text": "\\ud83d"}\n', "line 2"),
+        ('{"text": "a"}\n'.encode("utf-16-le"), "as in UTF-16 or a binary file"),
+        (b"[" * 100_000, "line 1"),
         (b'["text"]\n', "line 1"),
         (b'{"text": "\xff"}\n', "UTF-8"),
     ],

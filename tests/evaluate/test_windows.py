@@ -78,3 +78,25 @@ def _with_config(tmp_path: Path, **changes: object) -> Path:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | changes))
     return folder
+
+
+def test_the_window_is_what_the_context_allows_by_any_name(tmp_path: Path) -> None:
+    """32: GPT-2 calls it n_positions."""
+    folder = _with_config(tmp_path, n_positions=128)
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("max_position_embeddings")
+    (folder / "config.json").write_text(json.dumps(config))
+    found = Reader(open_checkpoint("baseline", folder))
+    assert (found.context, found.window) == (128, 128)
+
+
+def test_a_token_without_weights_is_named(tmp_path: Path) -> None:
+    """27: it is read as transformers reads it, and the model has no embedding for it."""
+    folder = _with_config(tmp_path, vocab_size=2048)
+    path = folder / "tokenizer_config.json"
+    extra = {"extra_special_tokens": ["<|im_start|>", "<tool>"]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | extra))
+    found = Reader(open_checkpoint("baseline", folder))
+    assert found.read("plain").ids
+    with pytest.raises(GreenlightError, match=r"the token '<tool>' \(id 2048\)"):
+        found.read("a <tool> b")

@@ -5,8 +5,7 @@ import math
 
 import pytest
 
-from greenlight.benchmark.prompts import BUILTIN as PROMPTS
-from greenlight.models.builtin import CALIBRATION, HELDOUT, TINY
+from greenlight.models.builtin import CALIBRATION, HELDOUT, PROMPTS, TINY
 from greenlight.models.builtin.language_reference import SEED, calibration, prompts, split
 
 

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from greenlight.core.errors import InputError
-from greenlight.evaluate.windows import load_tokenizer
 from greenlight.models.builtin import CALIBRATION, TINY
+from greenlight.models.tokenizer import load_tokenizer
 from greenlight.quantize.calibration_text import Calibration, check_calibration, tokenize_documents
 
 CHAT = [
@@ -83,7 +83,8 @@ def test_chats_without_a_template_are_refused(tmp_path: Path) -> None:
     ("rows", "says"),
     [
         ([{"text": "a"}, {"prompt": "b"}], "line 2 is neither"),
-        ([{"text": ""}], "line 1 is neither"),
+        ([{"text": ""}], "its 1 rows are all empty"),
+        ([{"text": "a"}, {"text": 3}], "line 2 is neither"),
         ([{"messages": []}], "line 1: messages is not a list of messages"),
         (
             [{"messages": CHAT}, {"messages": [{"role": "user"}]}],
@@ -101,12 +102,18 @@ def test_refused_file(tmp_path: Path, rows: list[dict], says: str) -> None:
 
 def test_refused_parquet(tmp_path: Path) -> None:
     path = tmp_path / "data.parquet"
-    pq.write_table(pa.table({"text": ["a", None]}), path)
-    with pytest.raises(InputError, match="row 2 is neither"):
+    pq.write_table(pa.table({"text": [1, 2]}), path)
+    with pytest.raises(InputError, match="row 1 is neither"):
         check_calibration(str(path), 128, 2048)
     pq.write_table(pa.table({"content": ["a"]}), path)
     with pytest.raises(InputError, match="has no column text or messages"):
         check_calibration(str(path), 128, 2048)
+
+
+def test_empty_rows_are_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "wikitext.parquet"
+    pq.write_table(pa.table({"text": ["", " = Title = ", "", None, "words"]}), path)
+    assert Calibration(str(path)).read_documents() == [" = Title = ", "words"]
 
 
 @pytest.mark.parametrize(

@@ -18,3 +18,6 @@ HELDOUT = _FOLDER / "heldout.jsonl"
 
 CALIBRATION = _FOLDER / "calibration.jsonl"
 """Training text for methods that calibrate, `{"text": …}` a line."""
+
+PROMPTS = _FOLDER / "prompts.jsonl"
+"""Prompts of a benchmark, `{"prompt": …}` a line."""

@@ -19,8 +19,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from greenlight.benchmark.prompts import BUILTIN
-from greenlight.models.builtin import CALIBRATION, HELDOUT, TINY
+from greenlight.models.builtin import CALIBRATION, HELDOUT, PROMPTS, TINY
 from greenlight.models.builtin.language_reference import (
     SEED,
     calibration,
@@ -236,7 +235,7 @@ def main(folder: Path = TINY) -> None:
     tokenizer.save_pretrained(folder)
     write_lines(HELDOUT, "text", documents)
     write_lines(CALIBRATION, "text", calibration(train))
-    write_lines(BUILTIN, "prompt", prompts(train, SEED))
+    write_lines(PROMPTS, "prompt", prompts(train, SEED))
 
 
 if __name__ == "__main__":
