@@ -181,4 +181,3 @@ def _keep_on_disk(model: Any, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for module in model.modules():
         offload_module(module, "cpu", "disk", offload_dir=str(folder))
-
