@@ -39,7 +39,7 @@ class NoEvidenceError(GreenlightError):
 
 @dataclass(frozen=True)
 class Pairs:
-    """Paired requests. Arrays have an element a pair; a failed request is infinitely slow.
+    """Paired requests. Arrays have one element per pair; a failed request is infinitely slow.
 
     Attributes:
         latencies: by metric, then by role.

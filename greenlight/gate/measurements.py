@@ -42,7 +42,7 @@ class Samples:
     Attributes:
         counts: by role, failed requests and all, those of the throughput windows included.
         rates: by role, output tokens per second of the throughput windows.
-        prices: by role, USD an hour of all its servers.
+        prices: by role, USD per hour of all its servers.
         missing: by source, why there is nothing.
         doubt: why the benchmark can speak against a candidate, but not for it: it is not what the
             gate asked for, whole. Empty when it is.
