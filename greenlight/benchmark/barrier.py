@@ -24,10 +24,11 @@ class Barrier:
         self.place, self.worker, self.workers = place, worker, workers
 
     def wait(self, name: str) -> float:
-        """Wait until all are there. Returns when all of them begin, in seconds since the epoch.
+        """Wait until all workers have arrived. Returns the time at which all of them begin, in
+        seconds since the epoch.
 
         Raises:
-            TimeoutError: some did not come.
+            TimeoutError: some did not arrive in time.
         """
         if self.workers == 1:
             return time.time()
@@ -38,8 +39,8 @@ class Barrier:
         while len(there := storage.list_names(storage.join(self.place, name))) < self.workers:
             if time.monotonic() > deadline:
                 raise TimeoutError(
-                    f"only {len(there)} of {self.workers} workers of the benchmark came to {name}"
-                    f" within {TIMEOUT_SECONDS:g} s"
+                    f"only {len(there)} of {self.workers} workers of the benchmark reached the"
+                    f" barrier {name} within {TIMEOUT_SECONDS:g} s"
                 )
             time.sleep(POLL_SECONDS)
         return (

@@ -1,5 +1,5 @@
-"""The load generators as processes of their own: Locust, headless, told by a job file what to do,
-followed through the files they write.
+"""The load generators as processes of their own: headless Locust that reads a
+job file, and whose output files are read as they grow.
 """
 
 import array
@@ -32,20 +32,22 @@ GRACE_SECONDS = 10
 
 
 class Job(BaseModel):
-    """All that a generator is told."""
+    """The whole input of a generator."""
 
     plan: Plan
     workload: Workload
     sides: list[Side]
     planned: list[PlannedRequest]
     folder: Path = Field(
-        description="Where it leaves requests.jsonl, blocks.jsonl and loop-lags.f32."
+        description="Folder to which it writes requests.jsonl, blocks.jsonl and loop-lags.f32."
     )
     parent: int = Field(description="Pid of the step; the generator ends when it is gone.")
-    users: int = Field(description="That it has ready, whatever the phases need.")
-    worker: int = Field(0, description="Which of the workers it is.")
+    users: int = Field(description="Number of users that it keeps ready for all phases.")
+    worker: int = Field(0, description="Number of this worker, from 0.")
     workers: int = 1
-    barrier: str = Field("", description="Folder or prefix where workers wait for each other.")
+    barrier: str = Field(
+        "", description="Folder or gs:// prefix through which workers wait for each other."
+    )
 
     @classmethod
     def load(cls, path: str) -> Self:
@@ -143,7 +145,7 @@ class Generators:
         return lags
 
     def close(self) -> None:
-        """End them, by force if they do not hear. What they have written stays."""
+        """Terminate them, and kill those that do not end in time. What they have written stays."""
         running = [each.process for each in self.processes if each.process.poll() is None]
         for process in running:
             process.terminate()

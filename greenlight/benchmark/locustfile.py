@@ -43,8 +43,8 @@ log = logging.getLogger(__name__)
 
 
 class ByHand(Plan):
-    """Pairs without end and without blocks, by as many users as the web UI asks for: a thousand
-    places are free.
+    """Pairs without end and without throughput windows, by as many users as the web UI sets (at
+    most a thousand).
     """
 
     pairs: int = 0
@@ -77,18 +77,18 @@ def add_options(parser: LocustArgumentParser, **_: object) -> None:
         env_var="GREENLIGHT_MAX_LENGTH",
         type=int,
         default=Plan().max_tokens,
-        help="output tokens of every request",
+        help="output tokens per request",
     )
     parser.add_argument(
         "--job",
         default="",
         include_in_web_ui=False,
-        help="file in which the step benchmark says what to do",
+        help="JSON file with the plan of the step benchmark; it overrides all other options",
     )
 
 
 class ColorUser(User):
-    """One user. What it sends next is the scheduler's business."""
+    """One user. The scheduler decides what it sends next."""
 
     scheduler: Scheduler
 
@@ -173,7 +173,7 @@ def _report(environment: Environment) -> Callable[[Side, Reply], None]:
 
 
 def _run_job(environment: Environment, scheduler: Scheduler, parent: int) -> None:
-    """Conduct a benchmark and end Locust with exit code 0 when all of it was done. Ends early when
+    """Run a benchmark and end Locust with exit code 0 when all of it was done. Ends early when
     the step that started it is gone.
     """
     environment.process_exit_code = 1

@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 Role = Literal["candidate", "live"]
 ROLES: tuple[Role, Role] = ("candidate", "live")
 
-MOST_LOOKS = 20
+MAX_LOOKS = 20
 
 
 def _refuse_bool(value: object) -> object:
@@ -140,10 +140,10 @@ class Plan(BaseModel):
 
     @model_validator(mode="after")
     def _looks_rise(self) -> Self:
-        if isinstance(self.looks, int) and not 1 <= self.looks <= MOST_LOOKS:
+        if isinstance(self.looks, int) and not 1 <= self.looks <= MAX_LOOKS:
             raise ValueError(
-                f"looks is {self.looks}; plan 1 to {MOST_LOOKS}, or list after how many pairs"
-                " each is"
+                f"looks is {self.looks}; write 1 to {MAX_LOOKS}, or a list of the numbers"
+                " of pairs after which each is"
             )
         if self.pairs == 0:  # by hand, without end: nobody looks
             return self
@@ -153,11 +153,11 @@ class Plan(BaseModel):
             or looks[0] < 1
             or list(looks) != sorted(set(looks))
             or looks[-1] != self.pairs
-            or len(looks) > MOST_LOOKS
+            or len(looks) > MAX_LOOKS
         ):
             raise ValueError(
-                f"looks after {list(looks)} pairs cannot be: they must rise and end with pairs,"
-                f" {self.pairs}; at most {MOST_LOOKS}"
+                f"looks after {list(looks)} pairs is not valid: they must rise and end with pairs,"
+                f" {self.pairs}; at most {MAX_LOOKS}"
             )
         return self
 

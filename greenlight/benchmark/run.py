@@ -76,7 +76,7 @@ def run_benchmark(
     workload: Workload,
     looks: StoppingRule | None = None,
     planned: list[PlannedRequest] | None = None,
-    share: Barrier | None = None,
+    barrier: Barrier | None = None,
 ) -> BenchmarkResult:
     """Measure a (the candidate) against b (live), side by side, or a alone.
 
@@ -90,7 +90,7 @@ def run_benchmark(
         endpoints_b: URLs of live; empty: those of the deployment, or none.
         looks: of the gate, which may end the pairs early.
         planned: the requests of the workload, where that was prepared already.
-        share: this is one of several pods that measure together; its part is all that it returns.
+        barrier: of several pods that measure together. This one then returns only its own part.
 
     Returns:
         The result. When anything cut the measurement short or put in doubt what was measured, it is
@@ -121,7 +121,7 @@ def run_benchmark(
     requests, blocks, loop_lags = CollectedRequests(len(sides)), list[Block](), array.array("f")
     if not reason:
         generator_folder = folder / GENERATOR_FOLDER
-        jobs = _make_jobs(plan, workload, sides, planned, generator_folder, share)
+        jobs = _make_jobs(plan, workload, sides, planned, generator_folder, barrier)
         requests, blocks, loop_lags, log_text, reason = _generate(jobs, looks)
         (folder / LOG).write_bytes(log_text)
         shutil.rmtree(generator_folder)
@@ -209,12 +209,12 @@ def _make_jobs(
     sides: list[Side],
     planned: list[PlannedRequest],
     folder: Path,
-    share: Barrier | None,
+    barrier: Barrier | None,
 ) -> list[Job]:
     """A job for each worker on this machine."""
     users = users_needed(plan, workload)
-    if share:
-        workers, barrier = [share.worker], share
+    if barrier:
+        workers = [barrier.worker]
     else:
         count = workers_used(plan, workload)
         workers, barrier = list(range(count)), Barrier(str(folder / "barrier"), 0, count)
@@ -294,7 +294,7 @@ def _generate(
     is not all that was planned.
     """
     plan, sides, reason = jobs[0].plan, len(jobs[0].sides), ""
-    with _catch_sigterm() as asked_to_end, contextlib.closing(Generators(jobs)) as running:
+    with _catch_sigterm() as terminated, contextlib.closing(Generators(jobs)) as running:
         deadline = time.monotonic() + plan.time_limit
         due = time.monotonic()
         while (code := running.wait(POLL_SECONDS)) is None:
@@ -308,13 +308,13 @@ def _generate(
                     and looks.should_stop(running.requests, running.blocks)
                 ):
                     running.end_pairs()
-            if asked_to_end.is_set():
-                reason = "it was asked to end (SIGTERM)"
+            if terminated.is_set():
+                reason = "it was ended by SIGTERM"
             elif gone := running.requests.find_gone_endpoint(GONE_AFTER):
                 # waiting for a thousand more of them would show nothing
-                reason = f"{gone} does not accept connections any more, {GONE_AFTER} times in a row"
+                reason = f"{gone} is unavailable: it refused {GONE_AFTER} connections in a row"
             elif time.monotonic() > deadline:
-                reason = f"the time limit of {plan.time_limit:g} s was over"
+                reason = f"it reached its time limit of {plan.time_limit:g} s"
             if reason:
                 break
         running.close()

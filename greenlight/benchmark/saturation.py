@@ -19,15 +19,15 @@ from greenlight.core.records import BenchmarkResult
 log = logging.getLogger("greenlight.benchmark")
 
 SHARE = 0.95
-"""Of the requests that must keep the SLO at a rate, failed ones being among those that do not."""
+"""Share of the requests that must keep the SLO at a rate. Failed requests do not keep it."""
 CLOSE_ENOUGH = 1.1
 """Ratio of the lowest rate that broke the SLO to the highest that kept it, at which the search
 ends.
 """
 TRIES = 3
-"""At a rate at which the generator does not keep up."""
+"""Measurements of a rate at which the generator does not keep up, before the search ends."""
 LEAST_REQUESTS = 40
-"""That a rate is judged by, however long they take."""
+"""Minimum number of requests that a rate is judged by, however long they take."""
 
 
 class Probe(BaseModel):
@@ -75,7 +75,7 @@ def find_saturation(
         raise InputError(
             "workload",
             workload.name,
-            "names no slo:, so any rate would do; add slo: {ttft: 0.5, itl: 0.05}",
+            "has no slo:, so every rate would pass; add slo: {ttft: 0.5, itl: 0.05}",
         )
     if workload.trace:
         raise InputError(
@@ -86,7 +86,7 @@ def find_saturation(
     probes: list[Probe] = []
     kept, broken, rate = 0.0, math.inf, min(start, most)
     while broken / max(kept, start / 64) > CLOSE_ENOUGH:
-        # something else on the generator's machine may have held it up for a moment
+        # retry: other work on the generator's machine may have slowed it for a moment
         for _ in range(TRIES):
             probes.append(probe := _probe(endpoints, workload, rate, seconds))
             if not probe.limited:
@@ -148,7 +148,7 @@ def _summarize_probe(result: BenchmarkResult, rate: float) -> Probe:
 
 
 def saturation_table(found: dict[str, Saturation], slo: Slo) -> Table:
-    """For people: a line a probe, and what was found below each color."""
+    """For people: one line per probe, and below each color what was found."""
     limits = ", ".join(f"{name} {1000 * limit:g} ms" for name, limit in slo.limits.items())
     shown = Table(title=f"{100 * SHARE:.0f}% of requests within {limits}")
     for column in (

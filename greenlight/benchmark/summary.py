@@ -20,7 +20,7 @@ TWO_SIDED_95 = 1.959964
 MAX_SEND_LAG = 0.010
 """Seconds at the 99th percentile above which a generator of open loop was the bottleneck."""
 LEAST_RATE = 0.99
-"""Of the asked rate, below which it was."""
+"""Share of the requested rate below which it was the bottleneck."""
 TOKENS_COMPARED = 200
 
 
@@ -187,14 +187,14 @@ def measure_generator(
 
 def find_bottleneck(health: GeneratorHealth) -> str:
     """Why the generator, not the servers, set the pace; empty when it did not."""
-    said, fix = (
+    problem, fix = (
         "the load generator was the bottleneck",
         "give the workload more workers, more users, or a lower rate",
     )
     if health.send_lag_p99 > MAX_SEND_LAG:
         return (
-            f"{said}: 1% of requests were sent {1000 * health.send_lag_p99:.1f} ms or more after"
-            f" they were due, and 10 ms are tolerated; {fix}"
+            f"{problem}: 1% of requests were sent {1000 * health.send_lag_p99:.1f} ms or more after"
+            f" they were due, and at most 10 ms are allowed; {fix}"
         )
     if (
         health.asked_rate
@@ -202,7 +202,7 @@ def find_bottleneck(health: GeneratorHealth) -> str:
         and health.achieved_rate < LEAST_RATE * health.asked_rate
     ):
         return (
-            f"{said}: it sent {health.achieved_rate:.4g} of {health.asked_rate:.4g} requests per"
+            f"{problem}: it sent {health.achieved_rate:.4g} of {health.asked_rate:.4g} requests per"
             f" second; {fix}"
         )
     return ""
@@ -226,7 +226,7 @@ def find_token_mismatch(
         text = planned[number].text
         if text and counted not in (possible := model.count(text)):
             return (
-                f"{role} says that prompt {number} has {counted} tokens, and its tokenizer makes"
-                f" {' or '.join(map(str, sorted(possible)))} of it"
+                f"{role} counts {counted} tokens for prompt {number}, and its tokenizer counts"
+                f" {' or '.join(map(str, sorted(possible)))}"
             )
     return ""

@@ -42,7 +42,7 @@ class BacktestedRun(BaseModel):
 
 
 def backtest(history: str, gate: Gate, service: str) -> list[BacktestedRun]:
-    """Judge the runs of a service again from their artifacts, newest first. Says how far it is
+    """Judge the runs of a service again from their artifacts, newest first. Logs its progress
     every two seconds.
 
     Args:

@@ -32,8 +32,8 @@ def calibrate_service(
     history: str,
     code_version: str = "",
 ) -> Calibration:
-    """Measure live against itself, `runs` times, and judge what the gate could know. Nothing is
-    started, moved or scaled.
+    """Measure live against itself, `runs` times, and judge whether the gate has enough pairs.
+    Nothing is started, moved or scaled.
 
     Args:
         workload: what to send, and when: that of the runs to come.
@@ -42,9 +42,9 @@ def calibrate_service(
 
     Raises:
         GreenlightError: nothing is live, live is not ready, or a measurement was cut short.
-        ConflictError: somebody is rolling out, or began to meanwhile.
+        ConflictError: a rollout is under way, or began meanwhile.
     """
-    keep_calibratable(gate)  # a gate of which this says nothing is refused before an hour of load
+    keep_calibratable(gate)  # a gate that cannot be calibrated is refused before an hour of load
     live, newest = _require_undisturbed(target)
     # all of them: an early end would say less
     size = gate.benchmark.model_copy(update={"pairs": pairs or gate.benchmark.pairs, "looks": 1})
@@ -66,12 +66,11 @@ def calibrate_service(
             if not result.complete:
                 raise GreenlightError(
                     f"the benchmark of live against itself is not complete: {result.reason}."
-                    " Calibrate again when that is settled."
+                    " Fix that and calibrate again."
                 )
             if _require_undisturbed(target)[1] != newest:
                 raise ConflictError(
-                    f"somebody worked on service {target.service} while it was measured. Calibrate"
-                    " again."
+                    f"service {target.service} was changed while it was measured. Calibrate again."
                 )
             (found, counts), rates = read_pairs(folder, result), read_rates(folder, result)
             samples.append(Samples(pairs=found, counts=counts, rates=rates))
@@ -88,13 +87,13 @@ def _require_undisturbed(target: Target) -> tuple[Release, list[Event]]:
     state, holder = target.read(), target.holder()
     if holder is not None:
         raise ConflictError(
-            f"{holder} works on service {target.service}, and a load would disturb it. Calibrate"
-            " when it is done."
+            f"{holder} works on service {target.service}, and load would disturb it. Calibrate"
+            " when it has ended."
         )
     if state.switch is not None:
         raise ConflictError(
-            f"a move of the traffic of {target.service} is under way, or was interrupted."
-            " `greenlight recover` finishes it; then calibrate."
+            f"a switch of the traffic of {target.service} is under way, or was interrupted."
+            " `greenlight recover` completes it; then calibrate."
         )
     live = state.live_release
     if live is None:

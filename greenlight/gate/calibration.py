@@ -1,10 +1,10 @@
-"""What a gate can know of a service, from live measured against itself: the noise of every metric,
-and how often an equal model would be promoted.
+"""Whether a gate has enough pairs for a service, from live measured against itself: the noise of
+every metric, and how often an equal model would be promoted.
 
 Both colors are the same release here, so which of a pair is called the candidate is arbitrary.
-Blocks of pairs are drawn anew, the two requests of each pair change their names by a coin, and the
-gate judges that as it judges a run. Every verdict but `promote` is then a miss, and every `reject`
-a false alarm.
+Blocks of pairs are resampled (a block bootstrap), the two requests of each pair are swapped at
+random, and the gate judges the result as it judges a run. Every verdict but `promote` is then a
+miss, and every `reject` a false alarm.
 """
 
 import logging
@@ -32,8 +32,8 @@ log = logging.getLogger("greenlight.gate")
 EQUAL_MODELS = 400
 """Equal models that are made and judged: a share of 95% is known to about a point."""
 RESERVE = 0.02
-"""Share that must be promoted beyond what is asked of a gate, because the calibration itself is
-uncertain. `make gate-study` shows what it is good for.
+"""Share that must be promoted beyond what a gate is planned for, because the calibration itself is
+uncertain. `make gate-study` shows its effect.
 """
 PROGRESS_SECONDS = 2.0
 
@@ -61,8 +61,8 @@ def keep_calibratable(gate: Gate) -> Gate:
     ]
     if not kept:
         raise GreenlightError(
-            f"the gate {gate.name} compares nothing with live, so live against itself says nothing"
-            " of it. Name another with --gate."
+            f"the gate {gate.name} has no objective that compares with live, so it cannot be"
+            " calibrated. Name another with --gate."
         )
     return gate.model_copy(update={"objectives": kept})
 
@@ -140,7 +140,7 @@ def _measure_noise(objective: Objective, samples: Samples) -> float:
 def judge_equal_models(
     samples: Samples, gate: Gate, times: int, random: np.random.Generator
 ) -> EqualModelShares:
-    """Judge equal models made of the samples. Says how far it is every two seconds.
+    """Judge equal models made of the samples. Logs its progress every two seconds.
 
     Args:
         gate: as `keep_calibratable` leaves it.
@@ -227,16 +227,16 @@ def calibrate(
 ) -> Calibration:
     """What live against itself says of a gate.
 
-    It is resolvable when 97% of the equal models are promoted, two points more than are asked of a
-    gate: a tail rests on few requests, and a calibration that happened to see a quiet one must not
-    promise too much. The pairs that single objectives need are no condition: they are planned with
-    a reserve for each.
+    It is resolvable when 97% of the equal models are promoted, two points more than a gate is
+    planned for: a percentile like p95 rests on few requests, and a calibration that happened to
+    see little noise must not promise too much. The pairs that single objectives need are no
+    condition: each is planned with a reserve.
 
     Args:
         runs: of live against itself; every source of the gate must be there.
 
     Raises:
-        GreenlightError: the gate compares nothing with live.
+        GreenlightError: the gate has no objective that compares with live.
         NoEvidenceError: there are no samples.
     """
     asked, samples = keep_calibratable(gate), pool_runs(runs)
@@ -261,11 +261,11 @@ def calibrate(
             f"resolvable: an equal model is promoted in about {100 * shares.promoted:.0f}% of runs"
         )
     else:
-        why = short[0].reason if short else "each objective could, but not all of them together"
+        why = short[0].reason if short else "each objective alone would pass, but not all together"
         why += f" (and {len(short) - 1} more)" if len(short) > 1 else ""
         reason = (
-            "this gate cannot be counted on to promote an equal model here within"
-            f" {gate.benchmark.pairs:,} pairs: about {100 * shares.promoted:.0f}% of runs do. {why}"
+            f"not resolvable: with {gate.benchmark.pairs:,} pairs this gate promotes an equal"
+            f" model in only about {100 * shares.promoted:.0f}% of runs. {why}"
         )
     return Calibration(
         service=service,
@@ -306,7 +306,7 @@ def _calibrate_objective(
             **about,
             noise=None,
             enough=True,
-            reason="is absolute: planned by nothing, but judged below",
+            reason="is absolute: no pairs are planned for it, but it is judged with the others",
         )
     if noise is None or not math.isfinite(noise):
         return CalibratedObjective(

@@ -87,7 +87,7 @@ METRICS = {
     "ttft": _latency("TTFT", "Time from sending a request to its first token."),
     "itl": _latency("ITL", "Mean gap between the tokens of a request."),
     "longest_gap": _latency(
-        "longest gap", "Longest gap between tokens of a request: how a stream stutters."
+        "longest gap", "Longest gap between two tokens of a request: a stall that a reader notices."
     ),
     "e2e": _latency("E2E", "Time from sending a request to its last byte."),
     "output_tokens_per_second": MetricKind(
@@ -125,14 +125,14 @@ METRICS = {
     ),
     "kl_p99": MetricKind(
         "99th percentile of KL divergence",
-        "KL divergence that 99 of 100 tokens do not exceed.",
+        "KL divergence that 99% of the tokens do not exceed.",
         "documents",
         "tail",
         "nats",
     ),
     "top1_agreement": MetricKind(
         "top-1 agreement",
-        "Share of tokens at which candidate and baseline would choose the same.",
+        "Share of tokens for which candidate and baseline have the same most likely token.",
         "documents",
         RatioOfSums(lambda of: of.top1_agree, lambda of: of.tokens),
         is_share=True,
@@ -156,8 +156,8 @@ METRICS = {
     ),
     "task_accuracy_drop": MetricKind(
         "drop in task accuracy",
-        "Share of the items of all tasks that the candidate turned from right to wrong, less those"
-        " that it turned back.",
+        "Share of the items of all tasks that only the baseline answers right, minus the share that"
+        " only the candidate answers right.",
         "tasks",
         "items",
         is_share=True,

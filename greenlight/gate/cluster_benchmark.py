@@ -1,13 +1,13 @@
 """A benchmark inside the cluster: pods are only reached there. The runner may be anywhere; what
-passes between the two lies in the bucket.
+it and the Job exchange lies in the bucket.
 
     <store>/order.json     what to measure, and what to request
     <store>/evaluation/    what the gate's planned looks need beside it
     <store>/<worker>/      record.json, requests.parquet, blocks.parquet, locust.log: what each pod
                            measured
 
-The runner makes a Job of it, with a pod for each worker of the workload, waits, fetches, and puts
-it together. Killed and run again, it finds the Job that it made, or what that left.
+The runner makes a Job of it, with a pod for each worker of the workload, waits, downloads
+the results and merges them. Killed and run again, it finds the Job that it made, or its results.
 """
 
 import array
@@ -64,7 +64,7 @@ def run_in_cluster(
     store: str,
     folder: Path,
 ) -> BenchmarkResult:
-    """Have a Job in the target's cluster measure, and bring what it measured to `folder`.
+    """Have a Job in the target's cluster measure, and download what it measured to `folder`.
 
     Args:
         evaluation: folder of the Evaluation, for the planned looks; empty: there are none before
@@ -169,7 +169,9 @@ def main(store: str, worker: int, pods: int, attempt: str) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         order = JobOrder.model_validate_json(storage.read_bytes(storage.join(store, ORDER)))
-        share = Barrier(storage.join(store, "barrier", attempt), worker, pods) if pods > 1 else None
+        barrier = (
+            Barrier(storage.join(store, "barrier", attempt), worker, pods) if pods > 1 else None
+        )
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "result"
             looks = (
@@ -178,7 +180,7 @@ def main(store: str, worker: int, pods: int, attempt: str) -> int:
                     _fetch_evaluation(store, Path(temporary) / EVALUATION),
                     order.deployment,
                 )
-                if order.evaluated and not share
+                if order.evaluated and not barrier
                 else None
             )
             result = run_benchmark(
@@ -190,7 +192,7 @@ def main(store: str, worker: int, pods: int, attempt: str) -> int:
                 order.workload,
                 looks,
                 order.planned,
-                share,
+                barrier,
             )
             for name in MEASURED:
                 place = storage.join(store, str(worker), name)

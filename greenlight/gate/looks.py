@@ -1,4 +1,4 @@
-"""The planned looks of the gate, put while the pairs run: what is decided needs no more of them."""
+"""The planned looks of the gate, taken while the pairs run: once one decides, no more are sent."""
 
 import logging
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ log = logging.getLogger("greenlight.benchmark")
 
 
 class Looks:
-    """What the gate would say of the pairs until now. It is asked only at its planned looks, and
-    says what the step `gate` will say of the same samples.
+    """Judges the pairs until now by the gate, at its planned looks only, as the step `gate` will
+    judge the same samples.
 
     Attributes:
         stopped_at: the look that decided; 0 while none has.
@@ -34,8 +34,8 @@ class Looks:
         self.stopped_at = 0
 
     def should_stop(self, requests: CollectedRequests, blocks: Sequence[Block]) -> bool:
-        """Put the looks for which there are pairs enough now. True when one has decided; nothing is
-        asked after that.
+        """Take the looks for which there are enough pairs now. True when one has decided; no
+        look is taken after that.
         """
         while self.remaining and not self.stopped_at and requests.first_pairs >= self.remaining[0]:
             self._judge_at(self.remaining.pop(0), requests, blocks)

@@ -22,7 +22,7 @@ MIN_ITEMS = 20
 """Items of tasks below which the approximation of their bound is too rough."""
 
 MIN_REFERENCE_PAIRS = 30
-"""Below which the normal approximation of the bound of the reference is not one."""
+"""Reference pairs below which the normal approximation of their bound is too rough."""
 
 
 def _refuse_percent(confidence: float) -> float:
@@ -46,12 +46,13 @@ class Objective(BaseModel):
     slo: Number | None = Field(
         None,
         gt=0,
-        description="Only with statistic over_slo: the seconds that a request may take.",
+        description="Only with statistic over_slo: maximum seconds that a request may take.",
     )
     scope: Scope = Field(
         "absolute",
         description=(
-            "absolute: the value itself. vs_live: as ratio to, or difference from, the live color."
+            "absolute: the value itself. vs_live: its ratio to, or its difference from, the value"
+            " of the live color."
         ),
     )
     max: Number | None = Field(
@@ -69,10 +70,10 @@ class Objective(BaseModel):
         ),
     )
     confidence: Confidence = Field(
-        description="One-sided confidence of its bound. The gate's when left out."
+        description="One-sided confidence of its bound. Default: the gate's confidence."
     )
     name: str = Field(
-        "", description="Name in tables and sentences. Made from the other keys when left out."
+        "", description="Name in tables and messages. Default: made from the other keys."
     )
 
     @property
@@ -160,8 +161,8 @@ class Objective(BaseModel):
                 )
             if self.max is not None or self.min is not None:
                 raise ValueError(
-                    "has better_by and a limit; that it is better implies that it is no worse, so"
-                    " leave max and min out"
+                    "has better_by and a limit; better_by is a limit itself, so leave max and min"
+                    " out"
                 )
             return self
         if self.max is None and self.min is None:
@@ -176,18 +177,19 @@ class Objective(BaseModel):
 
 
 class Bake(BaseModel):
-    """The watch after a switch."""
+    """The bake: the watch after a switch, with the old color as control."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seconds: Number = Field(
-        0, ge=0, le=7 * 86_400, description="How long the new live color is probed."
+        0, ge=0, le=7 * 86_400, description="Seconds for which the new live color is probed."
     )
     max_errors: Count = Field(
         0,
         ge=0,
         description=(
-            "Failed probes that are still tolerated, and 2 more for each of the old color's."
+            "Number of failed probes that are tolerated, and 2 more for each that only the old"
+            " color fails."
         ),
     )
     probes_per_second: Number = Field(
@@ -195,7 +197,7 @@ class Bake(BaseModel):
         gt=0,
         le=50,
         description=(
-            "Pairs of probes: a short prompt to the new color and the old one, in random order."
+            "Pairs of probes per second: the same short prompt to both colors, in random order."
         ),
     )
     max_slower: Number | None = Field(
@@ -203,14 +205,14 @@ class Bake(BaseModel):
         gt=1,
         le=100,
         description=(
-            "How many times as long as the old color the new one may take. Left out: not compared."
+            "Maximum ratio of the new color's latency to the old one's. Default: not compared."
         ),
     )
     confidence: Confidence = Field(
         0.99,
         description=(
-            "One-sided, of the bound that has to exceed max_slower, at whichever pair of the whole"
-            " bake."
+            "One-sided confidence with which the latency ratio must exceed max_slower for a"
+            " rollback. It holds over the whole bake."
         ),
     )
     largest_ratio: Number = Field(
@@ -218,28 +220,28 @@ class Bake(BaseModel):
         gt=1,
         le=100,
         description=(
-            "A pair counts as at most this many times above or below max_slower, stalls and"
-            " failures too."
+            "Each pair of probes counts as at most this many times above or below max_slower, so"
+            " that one stall or failure proves nothing."
         ),
     )
     reference_pairs: Count = Field(
         0,
         le=1000,
         description=(
-            "Pairs before the switch, which show how much slower the load makes the color that has"
-            " it. 0: the load is not accounted for."
+            "Number of pairs of probes before the switch, which show how much the load slows the"
+            " color that has it. 0: the load is not accounted for."
         ),
     )
     max_seconds: Number | None = Field(
-        None, gt=0, description="A probe that takes longer has failed. Left out: a minute."
+        None, gt=0, description="Seconds after which a probe counts as failed. Default: 60."
     )
     keep_warm_seconds: Number = Field(
         KEEP_WARM_SECONDS,
         ge=0,
         le=30 * 86_400,
         description=(
-            "How long the old color stays up for an instant rollback; then a cluster scales it to"
-            " zero."
+            "Seconds for which the old color stays up for an instant rollback. Then a cluster"
+            " scales it to zero."
         ),
     )
 
@@ -249,7 +251,7 @@ class Bake(BaseModel):
         if 0 < pairs < MIN_REFERENCE_PAIRS:
             raise ValueError(
                 f"is too few for a bound; write {MIN_REFERENCE_PAIRS} or more, or 0 for a service"
-                " whose load slows nothing"
+                " that load does not slow"
             )
         return pairs
 
@@ -262,8 +264,8 @@ class Select(BaseModel):
     prefer: Literal["speed", "memory", "size", "cost", "quality"] = Field(
         "speed",
         description=(
-            "Weighed against the mean KL divergence. speed, memory and cost are measured by the"
-            " engine alone, in the step that evaluates."
+            "What is weighed against the mean KL divergence. speed, memory and cost are measured on"
+            " the engine alone, in the step that evaluates."
         ),
     )
     within: Number = Field(
@@ -271,8 +273,8 @@ class Select(BaseModel):
         ge=0,
         lt=1,
         description=(
-            "So much worse than the best, as a share, still counts as as good: then quality"
-            " decides."
+            "Share by which a candidate may be worse than the best one and still count as equally"
+            " good; among those the lowest KL divergence decides."
         ),
     )
 
@@ -284,7 +286,7 @@ class Gate(BaseModel):
 
     name: str = Field(min_length=1)
     confidence: Confidence = Field(
-        description="One-sided, of every bound that does not say otherwise."
+        description="One-sided confidence of the bounds of objectives that do not set their own."
     )
     objectives: list[Objective] = Field(min_length=1)
     select: Select = Select()

@@ -47,7 +47,7 @@ TYPICAL = {
 comes from the prompt. The last three are assumed.
 """
 MOST_PAIRS = 1_000_000
-"""Pairs that nobody will measure: what needs more is said to need these."""
+"""Most pairs that are reported: an objective that needs more is reported to need these."""
 UNLIKELY = 1e-6
 """Tails of a distribution that are not counted."""
 
@@ -59,8 +59,7 @@ class Need:
     Attributes:
         noise: see above. `measured`: by `greenlight gate calibrate`; else the typical value.
         needed: pairs of requests, throughput windows, or for the error rate requests per color,
-            with
-            which an equal model passes as often as planned.
+            with which an equal model passes as often as planned.
         budget: what the gate measures of them.
         resolvable: the limit nearest to "equal" that the budget can show. In the objective's own
             terms: a ratio, or a difference of shares.
@@ -201,7 +200,7 @@ def _errors(
     while pairs < MOST_PAIRS and not shown(objective.limit, pairs):
         pairs *= 2
     low = pairs // 2
-    # not quite monotone, as counts are whole: near enough
+    # not quite monotone, as counts are whole numbers, but close enough
     while pairs < MOST_PAIRS and pairs - low > max(1, pairs // 500):
         middle = (low + pairs) // 2
         low, pairs = (low, middle) if shown(objective.limit, middle) else (middle, pairs)

@@ -43,5 +43,5 @@ def test_a_worker_that_does_not_come_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(barrier, "TIMEOUT_SECONDS", 0.2)
-    with pytest.raises(TimeoutError, match=r"only 1 of 2 workers .* pairs within 0.2 s"):
+    with pytest.raises(TimeoutError, match=r"only 1 of 2 workers .* barrier pairs within 0.2 s"):
         Barrier(str(tmp_path), 0, 2).wait("pairs")

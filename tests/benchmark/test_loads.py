@@ -240,7 +240,7 @@ def test_saturation_finds_what_a_server_can_carry(
 
 
 def test_saturation_needs_an_objective() -> None:
-    with pytest.raises(InputError, match="names no slo"):
+    with pytest.raises(InputError, match="has no slo"):
         find_saturation(["http://127.0.0.1:9"], Workload(), start=1, most=2, seconds=1)
     assert load_workload("chat").slo.limits
     assert Plan().look_pairs == (100,)

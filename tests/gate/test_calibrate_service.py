@@ -69,7 +69,10 @@ def test_a_margin_that_is_too_small_is_said(stage: Stage) -> None:
         and record["objectives"][0]["noise"] > 0
         and record["objectives"][0]["needed"] > 40
     )
-    assert "cannot be counted on to promote an equal model here within 40 pairs" in record["reason"]
+    assert (
+        "not resolvable: with 40 pairs this gate promotes an equal model in only"
+        in record["reason"]
+    )
 
 
 def test_it_disturbs_no_rollout(stage: Stage) -> None:
@@ -84,7 +87,7 @@ def test_it_disturbs_no_rollout(stage: Stage) -> None:
     moving = stage.target.commit(
         state.having(switch=Switch(action="promote", release=state.live_release, back=None))
     )
-    with pytest.raises(ConflictError, match="a move of the traffic of llm is under way"):
+    with pytest.raises(ConflictError, match="a switch of the traffic of llm is under way"):
         calibrate_service(stage.target, gate, Workload(), 0, 1, history)
     stage.target.commit(moving.having(switch=None))
     assert not Path(history).exists()
@@ -99,7 +102,7 @@ def test_what_cannot_be_calibrated_is_refused(stage: Stage, tmp_path: Path) -> N
     prompts = CliRunner().invoke(app, [*place, "--prompts", "/no/such/prompts.jsonl"])
     assert isinstance(prompts.exception, InputError)
     quality = load_gate("name: q\nconfidence: 0.95\nobjectives: [{metric: kl_mean, max: 1}]\n")
-    with pytest.raises(GreenlightError, match="compares nothing with live"):
+    with pytest.raises(GreenlightError, match="has no objective that compares with live"):
         calibrate_service(stage.target, quality, Workload(), 0, 1, str(tmp_path))
 
 

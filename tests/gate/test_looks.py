@@ -110,8 +110,8 @@ def test_the_decision_records_its_looks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("looks", "says"),
     [
-        ("0", "plan 1 to 20"),
-        ("21", "plan 1 to 20"),
+        ("0", "write 1 to 20"),
+        ("21", "write 1 to 20"),
         ("[500]", "end with pairs, 1000"),
         ("[500, 500, 1000]", "must rise"),
         ("[]", "must rise"),
