@@ -12,6 +12,7 @@ from greenlight.cli import (
     cost_command,
     gate_commands,
     history_commands,
+    inspect_command,
     schedule_commands,
     service_commands,
     step_commands,
@@ -197,6 +198,7 @@ service_commands.register(app)
 step_commands.register(app)
 cloud_commands.register(app)
 cost_command.register(app)
+inspect_command.register(app)
 history_commands.register(app)
 app.add_typer(gate_commands.app)
 app.add_typer(schedule_commands.app, rich_help_panel="In a cloud")

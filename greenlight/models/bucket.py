@@ -21,7 +21,7 @@ from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, Model
 from greenlight.models.description import check_at
 from greenlight.models.file_selection import CONFIG, choose_files
 from greenlight.models.not_a_model import PIPELINE
-from greenlight.models.source import Source, SourceFile
+from greenlight.models.source import Description, Source, SourceFile
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Client
@@ -87,8 +87,8 @@ class BucketSource(Source):
         self.place = self.prefix  # of the checkpoint that is fetched
         self._objects: dict[str, Blob] = {}  # directly below `place`
 
-    def check(self) -> None:
-        check_at(self, self._newest(lambda *_: None).commit)
+    def check(self) -> Description:
+        return check_at(self, self._newest(lambda *_: None).commit)
 
     def resolve(self) -> str:
         checkpoint = self._newest(log.warning)

@@ -11,7 +11,7 @@ from greenlight.models.description import check_at
 from greenlight.models.digest_cache import remembered_digests
 from greenlight.models.file_selection import choose_files, list_folder
 from greenlight.models.integrity import content_digest
-from greenlight.models.source import Source, SourceFile
+from greenlight.models.source import Description, Source, SourceFile
 
 log = logging.getLogger("greenlight.download")
 
@@ -27,7 +27,7 @@ class FolderSource(Source):
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.folder = name, folder
 
-    def check(self) -> None:
+    def check(self) -> Description:
         if not self.folder.exists():
             raise InputError(
                 "model",
@@ -44,7 +44,7 @@ class FolderSource(Source):
                 f" tokenizer{gguf if self.folder.suffix == '.gguf' else ''}",
             )
         try:
-            check_at(self, "")
+            return check_at(self, "")
         except OSError as error:
             raise InputError(
                 "model",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from greenlight.core.errors import GreenlightError, InputError
 from greenlight.models.description import check_at
 from greenlight.models.file_selection import choose_files
-from greenlight.models.source import Source, SourceFile
+from greenlight.models.source import Description, Source, SourceFile
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -34,7 +34,7 @@ class HubSource(Source):
         self.name, self.revision = name, revision
         self._commits: dict[str, ModelInfo] = {}  # listings by their commit, which never change
 
-    def check(self) -> None:
+    def check(self) -> Description:
         info = self._info(self.revision)
         if info.gated and not _token():
             raise InputError(
@@ -43,7 +43,7 @@ class HubSource(Source):
                 "it is gated; accept its terms on its page and set HF_TOKEN to a token of that"
                 " account",
             )
-        check_at(self, self._commit(info))
+        return check_at(self, self._commit(info))
 
     def resolve(self) -> str:
         return self._commit(self._info(self.revision))

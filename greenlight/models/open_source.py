@@ -9,7 +9,7 @@ from greenlight.models.bucket import BucketSource
 from greenlight.models.builtin import TINY
 from greenlight.models.folder import FolderSource
 from greenlight.models.hub import HubSource
-from greenlight.models.source import Source
+from greenlight.models.source import Description, Source
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[^\s*?\[\]]*)?")
@@ -54,14 +54,14 @@ def parse_source(model: str, revision: str = "") -> Source:
     return HubSource(model, revision)
 
 
-def check_source(model: str, revision: str = "") -> None:
+def check_source(model: str, revision: str = "") -> Description:
     """Refuse a source that cannot work: at once for local ones, after one listing for remote ones.
 
     Raises:
         InputError: names the field (`model` or `revision`), the value and the fix.
         GreenlightError: a remote source cannot be reached.
     """
-    parse_source(model, revision).check()
+    return parse_source(model, revision).check()
 
 
 def _refuse_revision(source: Source, revision: str) -> Source:

@@ -5,7 +5,9 @@ one small interface.
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
+
+from greenlight.models.safetensors_header import Tensor
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,19 @@ class SourceFile:
         return self.origin or self.path
 
 
+@dataclass(frozen=True)
+class Description:
+    """A model as its small files and headers describe it."""
+
+    source: str  # as the user named it, for errors
+    config: dict[str, Any]
+    files: dict[str, int]  # sizes in bytes of all files at the top, by name
+    chosen: dict[str, str]  # the files to take: name in the source -> name in the artifact
+    tensors: dict[str, Tensor]
+    texts: dict[str, bytes]  # of tokenizer, chat template and settings, by name
+    notes: tuple[str, ...] = ()  # what was decided, for people
+
+
 class FileReader(Protocol):
     """Reads bytes of one file of a model: from `start`, to its end without `length`."""
 
@@ -41,8 +56,8 @@ class Source(ABC):
     found: str = ""  # after `resolve`: which of several checkpoints below the name it is
 
     @abstractmethod
-    def check(self) -> None:
-        """One listing: is there a model that can be taken?
+    def check(self) -> Description:
+        """Read what the place holds, but no weights: is there a model that can be taken?
 
         Raises:
             InputError: no, and what to give instead.

@@ -203,6 +203,7 @@ class Parameters(BaseModel):
             InputError: names the first bad field, its value and the fix.
         """
         from greenlight.models.open_source import check_source
+        from greenlight.resolve.inspection import check_takes
         from greenlight.rollout.targets import open_target
 
         self.check_values()
@@ -214,7 +215,12 @@ class Parameters(BaseModel):
                 "a cluster needs a bucket for models and results; give a gs:// prefix",
             )
         target.check()
-        check_source(self.model, self.revision)
+        check_takes(
+            check_source(self.model, self.revision),
+            self.recipes,
+            self.engine,
+            first=target.kind == "local" and target.live() is None,
+        )
 
     def check_here(self) -> None:
         """Check that this machine can run the steps itself: what the method needs of it. Takes
