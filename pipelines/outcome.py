@@ -61,7 +61,7 @@ class Outcome:
         return cls(run_id, history, log, records, exit_code_of(records))
 
     @property
-    def outcome(self) -> runs.Outcome:
+    def outcome(self) -> runs.OutcomeName:
         """What became of the run, such as promoted, retired, held, up_to_date or failed."""
         return self.records.outcome
 

@@ -52,7 +52,7 @@ Step = Literal[
     "promote",
     "retire",
 ]
-Outcome = Literal[
+OutcomeName = Literal[
     "promoted",
     "already_live",
     "rolled_back",
@@ -130,7 +130,7 @@ class RunRecords:
     unreadable: tuple[Unreadable, ...] = ()
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> OutcomeName:
         """How the run ended. `unfinished`: it stopped without an error, so it was killed or it is
         still running.
         """
@@ -188,7 +188,7 @@ class RunRecords:
             else str(self.parameters.get("service", ""))
         )
 
-    def _without_end(self) -> Outcome:
+    def _without_end(self) -> OutcomeName:
         return "unreadable" if self.unreadable else "unfinished"
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from greenlight.core.history import Outcome, RunRecords, StepError
+from greenlight.core.history import OutcomeName, RunRecords, StepError
 from greenlight.core.records import WITHOUT_BITS, Release
 
 Tone = Literal["good", "bad", "waiting", "neutral"]
@@ -11,7 +11,7 @@ Tone = Literal["good", "bad", "waiting", "neutral"]
 # Steps that may have moved the traffic when they fail. All before them leave it alone.
 MOVES_TRAFFIC = ("promote",)
 
-TITLES: dict[Outcome, tuple[str, Tone, str]] = {
+TITLES: dict[OutcomeName, tuple[str, Tone, str]] = {
     "promoted": ("Promoted", "good", "✓"),
     "already_live": ("Already live", "good", "✓"),
     "up_to_date": ("Up to date", "neutral", "="),

@@ -11,7 +11,7 @@ from pydantic import Field
 from greenlight.core import history as runs
 from greenlight.core import storage
 from greenlight.core.errors import InputError
-from greenlight.core.history import Outcome, RunRecords, load_run
+from greenlight.core.history import OutcomeName, RunRecords, load_run
 from greenlight.core.records import ObjectiveResult, Part, Release, Verdict
 from greenlight.core.yaml_file import nearest
 from greenlight.report.metric_labels import unit_of
@@ -26,7 +26,7 @@ class RunLine(Part):
     run_id: str
     time: datetime | None = Field(description="When it began.")
     service: str
-    outcome: Outcome
+    outcome: OutcomeName
     verdict: Verdict | None = Field(description="None: it came to no decision.")
     reason: str = Field(description="Of the verdict, or of the first failure.")
     gate: str

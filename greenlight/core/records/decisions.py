@@ -253,7 +253,7 @@ class Promotion(Record):
 class ReportSummary(Record):
     """What a run came to, small: for KFP Metrics, and for lists of runs."""
 
-    outcome: str = Field(description="One of greenlight.core.history.Outcome.")
+    outcome: str = Field(description="One of greenlight.core.history.OutcomeName.")
     headline: str = Field(description="The verdict in one line.")
     scalars: dict[str, float] = Field(
         description="Finite numbers only. A number that was not measured is not there."
