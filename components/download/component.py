@@ -9,6 +9,7 @@ from greenlight.components.image import COMPONENTS_IMAGE
 def download(
     baseline: dsl.Output[dsl.Model],
     source: str,
+    from_gguf: str,
     commit: str,
     build: str,
     history: str,
@@ -19,7 +20,8 @@ def download(
     from greenlight.models.open_source import parse_source
 
     with step("download", build, history) as running:
-        place = parse_source(source)  # the commit says all that a revision could
+        # the commit says all that a revision could
+        place = parse_source(source, from_gguf=from_gguf)
         record = download_model(place, commit, baseline.path)
         baseline.metadata.update(
             source=record.source, commit=record.commit, digest=record.digest, bytes=record.bytes

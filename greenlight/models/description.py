@@ -21,7 +21,7 @@ from greenlight.models.safetensors_header import (
     header_length,
     parse_header,
 )
-from greenlight.models.source import FileReader, Source
+from greenlight.models.source import FileReader, Kind, Source
 from greenlight.models.tokenizer_checks import (
     SENTENCEPIECE,
     TOKENIZER,
@@ -114,6 +114,10 @@ def check_at(source: Source, commit: str) -> None:
     """Describe and check a source, and log what was decided. Raises as these do."""
     for note in check_description(describe_source(source, commit)):
         log.info("%s: %s", source.name, note)
+
+
+CHECKPOINT = Kind(choose_files, check_at)
+"""What most sources hold: a folder as `save_pretrained` writes it."""
 
 
 def _describe(model: str, names: dict[str, int], read: FileReader) -> Description:
