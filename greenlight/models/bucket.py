@@ -20,6 +20,7 @@ from greenlight.core.errors import GreenlightError, InputError, IntegrityError
 from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, Model
 from greenlight.models.description import CHECKPOINT
 from greenlight.models.file_selection import CONFIG
+from greenlight.models.not_a_model import PIPELINE
 from greenlight.models.source import Kind, Source, SourceFile
 
 if TYPE_CHECKING:
@@ -166,9 +167,12 @@ class BucketSource(Source):
         )
 
     def _candidates(self) -> list[Listing]:
-        """The prefix itself, when it is a checkpoint; else those below it, the newest first."""
+        """The prefix itself, when it is a checkpoint or a pipeline of several models; else those
+        below it, the newest first.
+        """
         listing = self._listing(self.prefix)
-        if CONFIG in listing.blobs or not listing.below or self.kind is not CHECKPOINT:
+        whole = listing.blobs.keys() & {CONFIG, PIPELINE} or self.kind is not CHECKPOINT
+        if whole or not listing.below:
             return [listing]
         if len(listing.below) > MOST_CHECKPOINTS:
             raise InputError(

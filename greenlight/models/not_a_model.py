@@ -1,5 +1,6 @@
 """What a place is that holds no model, in words that say what to give instead."""
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -9,6 +10,7 @@ PICKLE = re.compile(
 )
 OTHER_FORMAT = re.compile(r".*\.(ggml|onnx|h5|msgpack|tflite|mlmodel|npz|xml)")
 SNAPSHOT = re.compile(r"snapshots/([^/]+)/config\.json")
+PIPELINE = "model_index.json"
 AS_SAVED = "give a folder as save_pretrained writes it"
 GGUF = (
     "its weights are GGUF ({name}), and safetensors are needed; give the model that it was made"
@@ -24,17 +26,17 @@ def why_no_config(names: Collection[str], read: Callable[[str], bytes]) -> str:
         read: gives the content of a small file.
     """
     top = sorted(name for name in names if "/" not in name)
-    if "model_index.json" in top:
+    if PIPELINE in top:
         return "it is a diffusers pipeline, which makes images; give a causal language model"
     if "adapter_config.json" in top or any(name.startswith("adapter_model.") for name in top):
-        return _adapter(read)
+        return _adapter(top, read)
     others = [name for name in top if name.endswith((".gguf", ".safetensors"))]
     if others and all(name.endswith(".gguf") for name in others):
         return GGUF.format(name=others[0])
     if snapshots := sorted(match[1] for name in names if (match := SNAPSHOT.fullmatch(name))):
         return (
             "it is the root of a hub cache, which keeps each commit in a folder of its own; give"
-            f" snapshots/{_cached_main(read, snapshots)} in it"
+            f" snapshots/{_cached_main(names, read, snapshots)} in it"
         )
     original = [name for name in top if name.startswith("consolidated")]
     if original and not [name for name in others if name not in original]:
@@ -75,7 +77,7 @@ def why_no_weights(
 def other_weights(top: Collection[str], read: Callable[[str], bytes]) -> str:
     """Which weights of another kind a place holds, and what to give instead. Empty: none."""
     if any(name.startswith("adapter_model.") for name in top):
-        return _adapter(read)
+        return _adapter(top, read)
     if pickles := sorted(name for name in top if PICKLE.fullmatch(name)):
         return (
             f"its weights are pickled ({pickles[0]}), and loading a pickle runs code; convert them"
@@ -93,21 +95,18 @@ def other_weights(top: Collection[str], read: Callable[[str], bytes]) -> str:
     return ""
 
 
-def _adapter(read: Callable[[str], bytes]) -> str:
-    try:
-        base = json.loads(read("adapter_config.json"))["base_model_name_or_path"]
-    except (OSError, LookupError, ValueError, TypeError):
-        base = "its base model"
+def _adapter(top: Collection[str], read: Callable[[str], bytes]) -> str:
+    base = None
+    if "adapter_config.json" in top:
+        with contextlib.suppress(ValueError, LookupError, TypeError):
+            base = json.loads(read("adapter_config.json"))["base_model_name_or_path"]
     return (
-        f"it is an adapter of {base}, not a whole model; merge it into that (merge_and_unload of"
-        " peft), save the result with its tokenizer and give that folder"
+        f"it is an adapter of {base or 'its base model'}, not a whole model; merge it into that"
+        " (merge_and_unload of peft), save the result with its tokenizer and give that folder"
     )
 
 
-def _cached_main(read: Callable[[str], bytes], snapshots: list[str]) -> str:
+def _cached_main(names: Collection[str], read: Callable[[str], bytes], snapshots: list[str]) -> str:
     """The snapshot that the cache calls main; else the first."""
-    try:
-        main = read("refs/main").decode().strip()
-    except (OSError, LookupError, ValueError):
-        main = ""
+    main = read("refs/main").decode(errors="replace").strip() if "refs/main" in names else ""
     return main if main in snapshots else snapshots[0]

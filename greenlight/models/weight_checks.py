@@ -43,23 +43,22 @@ def check_weights(model: str, config: dict[str, Any], tensors: Mapping[str, Tens
 
 
 def _missing_layers(text: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    count = next((text[name] for name in LAYER_COUNTS if isinstance(text.get(name), int)), 0)
+    # Some families count their blocks once as layers and once as two.
+    count = min((text[name] for name in LAYER_COUNTS if isinstance(text.get(name), int)), default=0)
     stacks: dict[str, set[int]] = defaultdict(set)
-    names: dict[str, int] = defaultdict(int)
     for name in tensors:
         if match := LAYER.match(name):
             stacks[match[1]].add(int(match[2]))
-            names[match[1]] += 1
-    if not stacks:
-        return ""
-    stack = max(sorted(stacks), key=lambda each: names[each])  # the language model, not a tower
-    missing = sorted(set(range(count)) - stacks[stack])
-    if not missing:
-        return ""
-    return (
-        f"its weights lack {len(missing)} of {count} layers that its config.json says it has, first"
-        f" {stack}.{missing[0]}; complete it, or correct the number of layers"
-    )
+    for stack, found in sorted(stacks.items()):
+        # Of several stacks, such as that of images, config.json counts one, and it is not clear
+        # which; none has gaps.
+        whole = count if len(stacks) == 1 else max(found)
+        if missing := sorted(set(range(whole)) - found):
+            return (
+                f"its weights lack {len(missing)} of {whole} layers, first {stack}.{missing[0]};"
+                " complete it, or correct the number of layers in its config.json"
+            )
+    return ""
 
 
 def _missing_ends(config: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
@@ -81,14 +80,20 @@ def _missing_ends(config: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
                     " correct vocab_size or save the model again"
                 )
         return f"its weights hold no embedding of {vocabulary} tokens (vocab_size); complete it"
-    if len(ends) == 1 and _tied(config) is False:
-        lacks = "the embedding" if HEAD.fullmatch(ends[0]) else "the output head (lm_head.weight)"
-        return (
-            f"its weights lack {lacks}: only {ends[0]} has a row for each token, and"
-            " tie_word_embeddings is false; complete it, or say true in config.json if both are"
-            " one"
-        )
-    return ""
+    if len(ends) > 1 or _tied(config) is not False:
+        return ""
+    # Some families have a row or two more in one of both.
+    kind, lacks = (
+        (EMBEDDING, "the embedding")
+        if HEAD.fullmatch(ends[0])
+        else (HEAD, "the output head (lm_head.weight)")
+    )
+    if any(kind.fullmatch(name) for name in outside):
+        return ""
+    return (
+        f"its weights lack {lacks}: only {ends[0]} has a row for each token, and"
+        " tie_word_embeddings is false; complete it, or say true in config.json if both are one"
+    )
 
 
 def _tied(config: dict[str, Any]) -> bool | None:

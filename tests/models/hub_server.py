@@ -119,6 +119,8 @@ class HubServer:
         }
 
     def _send_file(self, request: BaseHTTPRequestHandler, name: str) -> None:
+        if name not in self.files:
+            return _fail(request, 404, "EntryNotFound")
         data = self.files[name]
         wanted = request.headers.get("Range", "")
         if match := re.fullmatch(r"bytes=(\d+)-(\d+)", wanted):  # a look at a part of it

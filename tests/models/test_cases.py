@@ -18,7 +18,9 @@ from greenlight.models.download import download_model
 from greenlight.models.integrity import verify_model
 from greenlight.models.open_source import check_source, parse_source
 from tests.gcs import bucket, gcs_server  # noqa: F401  fixtures
-from tests.models.cases.cases_weights import CASES, FOLDERS_ONLY, Case, read_tensors
+from tests.models.cases import cases_weights  # noqa: F401  adds its cases
+from tests.models.cases.case import CASES, Case, read_tensors
+from tests.models.cases.cases_kinds import FOLDERS_ONLY
 from tests.models.hub_server import HubServer
 
 TAKEN = sorted(name for name, case in CASES.items() if not case.says)
@@ -32,43 +34,19 @@ def make(case: Case, folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(params=["folder", "hub", "bucket"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Puts a case into a place and gives its name there, and what tells whether weights came."""
-    hubs = []
-
-    def put(case: Case) -> str:
-        folder = make(case, tmp_path / "case")
-        files = {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in folder.rglob("*")
-            if path.is_file()
-        }
-        if request.param == "hub":
-            hubs.append(HubServer(files).__enter__())
-            monkeypatch.setenv("HF_ENDPOINT", hubs[0].url)
-            return "org/name"
-        if request.param == "bucket":
-            store = request.getfixturevalue("bucket")
-            for name, data in files.items():
-                store.blob(f"case/{name}").upload_from_string(data)
-            return f"gs://{store.name}/case"
-        return str(folder)
-
-    put.hubs = hubs  # type: ignore[attr-defined]
-    yield put
-    for hub in hubs:
-        hub.__exit__()
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
-@pytest.mark.parametrize("name", TAKEN)
-def test_taken(name: str, place, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def check_taken(name: str, model: str, output: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "greenlight.download")
-    model = place(CASES[name])
     check_source(model)
     assert CASES[name].note in caplog.text
     source = parse_source(model)
-    output = tmp_path / "output"
     download_model(source, source.resolve(), output).save(output)
     verify_model(output)
     opened = open_checkpoint("model", output)
@@ -81,19 +59,54 @@ def test_taken(name: str, place, tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert (opened.folder / "model.safetensors").is_file() == (len(weights) == 1)
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused(name: str, place) -> None:
-    model = place(CASES[name])
+def check_refused(name: str, model: str) -> None:
     with pytest.raises(InputError, match=CASES[name].says) as caught:
         check_source(model)
     assert (caught.value.field, caught.value.value) == ("model", model)
     assert "\n" not in str(caught.value)
-    for hub in place.hubs:
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_taken(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = make(CASES[name], tmp_path / "case")
+    check_taken(name, str(folder), tmp_path / "output", caplog)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str, tmp_path: Path) -> None:
+    check_refused(name, str(make(CASES[name], tmp_path / "case")))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_on_the_hub(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with HubServer(files_of(make(CASES[name], tmp_path / "case"))) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        if not CASES[name].says:
+            check_taken(name, "org/name", tmp_path / "output", caplog)
+            return
+        check_refused(name, "org/name")
         for file, wanted in hub.looked_at:
             if file.endswith(".safetensors"):
                 first, last = map(int, wanted.removeprefix("bytes=").split("-"))
                 assert last - first < FIRST_READ
         assert not [asked for asked in hub.fetched if asked.path.endswith(".safetensors")]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_in_a_bucket(
+    name: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    bucket,
+) -> None:
+    for path, data in files_of(make(CASES[name], tmp_path / "case")).items():
+        bucket.blob(f"case/{path}").upload_from_string(data)
+    if CASES[name].says:
+        check_refused(name, f"gs://{bucket.name}/case")
+    else:
+        check_taken(name, f"gs://{bucket.name}/case", tmp_path / "output", caplog)
 
 
 @pytest.mark.parametrize("name", FOLDERS_ONLY)
