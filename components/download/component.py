@@ -9,10 +9,10 @@ from greenlight.components.image import COMPONENTS_IMAGE
 def download(
     baseline: dsl.Output[dsl.Model],
     source: str,
-    from_gguf: str,
     commit: str,
     build: str,
     history: str,
+    from_gguf: str = "",
 ) -> None:
     """Fetch the baseline at an exact commit. HF_TOKEN comes from the environment."""
     from greenlight.core.step import step

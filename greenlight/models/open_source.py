@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from greenlight.core.errors import InputError
+from greenlight.models.adapter import ADAPTER, PREFIX, AdapterSource
 from greenlight.models.bucket import BucketSource
 from greenlight.models.builtin import TINY
 from greenlight.models.folder import FolderSource
@@ -25,7 +26,7 @@ def parse_source(model: str, revision: str = "", from_gguf: str = "") -> Source:
     Args:
         model: `org/name` on the hub, `gs://bucket/prefix`, a local folder, `builtin:tiny` or
             `builtin:smollm2`. A folder that exists wins over a hub id. A GGUF file in any of the
-            first three, by its path.
+            first three, by its path; an adapter in them, with `adapter:` before it.
         revision: branch, tag or commit of a hub model. Empty: the default branch. Other sources
             have none.
         from_gguf: the GGUF file in the model's folder that is converted. Empty: none, or the model
@@ -34,6 +35,8 @@ def parse_source(model: str, revision: str = "", from_gguf: str = "") -> Source:
     Raises:
         InputError: it is none of these.
     """
+    if model.startswith(PREFIX):
+        return AdapterSource(model, _adapter(model, revision), parse_source)
     if from_gguf:
         if not from_gguf.endswith(SUFFIX) or model.startswith("builtin:"):
             raise InputError(
@@ -76,6 +79,15 @@ def parse_source(model: str, revision: str = "", from_gguf: str = "") -> Source:
             " builtin:smollm2",
         )
     return HubSource(model, revision)
+
+
+def _adapter(model: str, revision: str) -> Source:
+    """The place of an adapter, by `adapter:` and its name. Raises InputError when it is none."""
+    place = parse_source(model.removeprefix(PREFIX), revision)
+    if not isinstance(place, FolderSource | HubSource | BucketSource):
+        raise InputError("model", model, "after adapter: goes a folder, a hub id or a gs:// prefix")
+    place.kind = ADAPTER
+    return place
 
 
 def check_source(model: str, revision: str = "", from_gguf: str = "") -> None:
