@@ -19,7 +19,7 @@ from greenlight.models.safetensors_header import (
     header_length,
     parse_header,
 )
-from greenlight.models.source import Description, FileReader, Source
+from greenlight.models.source import Description, FileReader, Kind, Source
 from greenlight.models.tokenizer_checks import (
     SENTENCEPIECE,
     TOKENIZER,
@@ -101,6 +101,10 @@ def check_at(source: Source, commit: str) -> Description:
     for note in check_description(description):
         log.info("%s: %s", source.name, note)
     return description
+
+
+CHECKPOINT = Kind(choose_files, check_at)
+"""What most sources hold: a folder as `save_pretrained` writes it."""
 
 
 def _describe(model: str, names: dict[str, int], read: FileReader) -> Description:

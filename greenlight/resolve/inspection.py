@@ -93,7 +93,14 @@ def inspect(model: str, revision: str = "") -> Inspection:
         GreenlightError: the source cannot be reached.
     """
     source = parse_source(model, revision)
-    return inspect_description(source.check(), source.resolve())
+    if (described := source.check()) is None:
+        raise InputError(
+            "model",
+            model,
+            "only its conversion shows what it is; `greenlight download` converts it, then inspect"
+            " the folder `model` of the result",
+        )
+    return inspect_description(described, source.resolve())
 
 
 def inspect_description(described: Description, commit: str = "") -> Inspection:

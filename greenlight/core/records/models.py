@@ -157,6 +157,13 @@ class Model(Record):
     commit: str = Field(
         description="Hub commit, or content digest for folders, buckets and the built-in model."
     )
+    made: str = Field(
+        "",
+        description=(
+            "How a baseline was made of what the source holds, such as `dequantized from GGUF Q4_1"
+            " (model.gguf)`. Empty: its files are the source's own."
+        ),
+    )
     format: Format
     method: str = "none"
     bits: int = Field(16, description="Bits per weight; 16 or 32 is full precision.")
