@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from greenlight.core.errors import GreenlightError
 from greenlight.core.extras import how_to_install, is_installed
@@ -78,7 +79,8 @@ class PackageSource(Source):
 
     def check(self) -> None:
         if not self._is_cached():
-            self._install("--dry-run", "--target", str(user_cache()))
+            with TemporaryDirectory() as nowhere:
+                self._install("--dry-run", "--target", nowhere)
 
     def resolve(self) -> str:
         return self.package.sha256

