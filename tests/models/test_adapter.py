@@ -34,7 +34,7 @@ def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = LoraConfig(
         r=4, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM", init_lora_weights=False
     )
-    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(folder)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(str(folder))
     (folder / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
     return folder
 
