@@ -4,13 +4,16 @@ import contextlib
 import inspect
 import io
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from greenlight.core.errors import GreenlightError, IntegrityError
+from greenlight.evaluate.windows import WINDOW
 from greenlight.models.checkpoint import Checkpoint
+from greenlight.models.context import text_config
 from greenlight.models.model_class import find_model_class
 from greenlight.serving.engines.precision import FULL_ARITHMETIC
 
@@ -19,6 +22,11 @@ if TYPE_CHECKING:
     import torch
 
 CHUNK_TOKENS = 64
+LOGITS_AT_ONCE = 1 << 27
+"""Logits of windows that are read at once: 512 MiB in 32 bits."""
+# Threads that wait by spinning make a busy machine up to 10 times slower. Read when torch is
+# imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 
 @contextlib.contextmanager
@@ -34,11 +42,17 @@ def silence() -> Iterator[None]:
 
 
 class Scorer(Protocol):
-    """A loaded model."""
+    """A loaded model.
+
+    Attributes:
+        at_once: how many threads may ask for logits at the same time.
+    """
+
+    at_once: int
 
     def logits(self, ids: list[int], last: int = 0) -> "torch.Tensor":
         """Next-token logits after each of `ids`, or after the last so many, on CPU, of shape
-        (tokens, vocabulary). Valid until the next call.
+        (tokens, vocabulary). Valid until the thread's next call.
         """
 
 
@@ -90,6 +104,9 @@ class TorchScorer:
         if on_gpu:
             options["device_map"] = {"": 0}
         self._device = "cuda:0" if on_gpu else "cpu"
+        # the layers of bitsandbytes and modules that are read from disk change as they are used
+        changes = offload or checkpoint.record.format not in ("safetensors", "compressed-tensors")
+        self.at_once = 1 if on_gpu or changes else _windows_at_once(config, threads)
         torch.set_num_threads(threads)
         with contextlib.redirect_stderr(io.StringIO()):  # progress bars
             model, report = find_model_class(config).from_pretrained(
@@ -128,6 +145,7 @@ class OpenVINOScorer:
         compiled = openvino.Core().compile_model(
             model, "CPU", {"INFERENCE_NUM_THREADS": threads, **FULL_ARITHMETIC}
         )
+        self.at_once = 1
         self._request = compiled.create_infer_request()
         names = {name for port in self._request.model_inputs for name in port.names}
         self._takes_positions = "position_ids" in names
@@ -162,6 +180,11 @@ class OpenVINOScorer:
             if unwanted < len(chunk):
                 chunks.append(self._request.get_tensor("logits").data[0][unwanted:].copy())
         return torch.from_numpy(np.concatenate(chunks))
+
+
+def _windows_at_once(config: dict[str, Any], threads: int) -> int:
+    vocabulary = text_config(config).get("vocab_size") or config.get("vocab_size") or 1
+    return min(threads, max(1, LOGITS_AT_ONCE // (WINDOW * int(vocabulary))))
 
 
 def _keep_on_disk(model: Any, folder: Path) -> None:
