@@ -17,7 +17,7 @@ from greenlight.evaluate.answers import Answered, compare_answers, read_answers,
 from greenlight.evaluate.compare import TAIL, Sums, compare
 from greenlight.evaluate.golden import golden_set
 from greenlight.evaluate.load_tasks import load_tasks
-from greenlight.evaluate.parallel import score_windows
+from greenlight.evaluate.parallel import report_seconds, score_windows
 from greenlight.evaluate.reference import OpenReference, open_reference
 from greenlight.evaluate.scorers import Scorer, load_scorer, silence
 from greenlight.evaluate.windows import check_tokenizer
@@ -67,11 +67,13 @@ def evaluate_model(
 
     log.info("loading the candidate (%s)", candidate.record.format)
     with silence():
-        scorer = load_scorer(candidate, len(os.sched_getaffinity(0)))
+        with report_seconds("loading the candidate"):
+            scorer = load_scorer(candidate, len(os.sched_getaffinity(0)))
         scored = score(scorer, reference)
-        golden = golden_set(
-            scorer, candidate.folder, reference, [each.sums.leads for each in scored]
-        )
+        with report_seconds("asking golden prompts"):
+            golden = golden_set(
+                scorer, candidate.folder, reference, [each.sums.leads for each in scored]
+            )
         answered = tasks.ask("candidate", scorer, candidate) if tasks else []
     write_documents(scored, Path(output_folder))
     record = Evaluation(

@@ -11,8 +11,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, TypeVar
 
+from greenlight.core.waiting import report_meanwhile
 from greenlight.evaluate.scorers import Scorer
 from greenlight.evaluate.windows import PROGRESS_SECONDS
 
@@ -23,6 +25,13 @@ log = logging.getLogger("greenlight.evaluate")
 
 W = TypeVar("W")
 R = TypeVar("R")
+
+
+def report_seconds(what: str) -> AbstractContextManager[None]:
+    """Say every second that this goes on: `loading the baseline`."""
+    return report_meanwhile(
+        lambda seconds: log.info(what, extra={"figure": f"{seconds:.0f} s"}), PROGRESS_SECONDS
+    )
 
 
 def score_windows(

@@ -26,7 +26,7 @@ from greenlight.core.records import RECORD_FILE, Reference
 from greenlight.evaluate.answers import write_answers
 from greenlight.evaluate.compare import DRAWN, TOP, Kept, keep, predict
 from greenlight.evaluate.load_tasks import load_tasks
-from greenlight.evaluate.parallel import score_windows
+from greenlight.evaluate.parallel import report_seconds, score_windows
 from greenlight.evaluate.scorers import load_scorer, silence
 from greenlight.evaluate.tasks import NO_TASKS, Tasks
 from greenlight.evaluate.text_files import BUILTIN, load_text, text_digest
@@ -154,7 +154,8 @@ def make_reference(
     tokens = sum(len(document.ids) for document in documents)
     log.info("loading the baseline")
     with silence():
-        scorer = load_scorer(baseline, len(os.sched_getaffinity(0)))
+        with report_seconds("loading the baseline"):
+            scorer = load_scorer(baseline, len(os.sched_getaffinity(0)))
         columns = Columns(*(np.zeros(tokens, kind) for kind in (np.float32, np.int32, np.float32)))
         with open(folder / LOGPROBS_FILE, "wb") as file, open(folder / IDS_FILE, "wb") as ids:
             vocabulary, at = 0, 0

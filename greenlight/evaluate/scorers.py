@@ -117,6 +117,8 @@ class TorchScorer:
                 _keep_on_disk(model, offload)
             self._model = model.eval()
             self._can_keep_few = "logits_to_keep" in inspect.signature(model.forward).parameters
+            if any(_changes_positions(module) for module in model.modules()):
+                self.at_once = 1
             self.logits([0])  # compressed weights are unpacked at the first use
 
     def logits(self, ids: list[int], last: int = 0) -> "torch.Tensor":
@@ -185,6 +187,11 @@ class OpenVINOScorer:
 def _windows_at_once(config: dict[str, Any], threads: int) -> int:
     vocabulary = text_config(config).get("vocab_size") or config.get("vocab_size") or 1
     return min(threads, max(1, LOGITS_AT_ONCE // (WINDOW * int(vocabulary))))
+
+
+def _changes_positions(module: Any) -> bool:
+    """Whether it keeps rotary frequencies that depend on the length of the text it read last."""
+    return any(kind in str(getattr(module, "rope_type", "")) for kind in ("dynamic", "longrope"))
 
 
 def _keep_on_disk(model: Any, folder: Path) -> None:

@@ -5,11 +5,10 @@ import threading
 import time
 
 import pytest
+import torch
 
 from greenlight.core.errors import GreenlightError
 from greenlight.evaluate.parallel import score_windows
-
-torch = pytest.importorskip("torch")
 
 
 class Slow:
@@ -20,7 +19,7 @@ class Slow:
     def __init__(self) -> None:
         self.threads = set[str]()
 
-    def logits(self, ids: list[int], last: int = 0) -> "torch.Tensor":
+    def logits(self, ids: list[int], last: int = 0) -> torch.Tensor:
         self.threads.add(threading.current_thread().name)
         if ids == [7]:
             raise GreenlightError("broken")
