@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenlight.core.errors import GreenlightError, InputError
+from greenlight.core.extras import MissingExtraError, how_to_install
 from greenlight.models.context import text_config
 from greenlight.models.tokenizer_checks import (
     ADDED_TOKENS,
@@ -82,10 +83,9 @@ def load_model_tokenizer(folder: Path) -> ModelTokenizer:
             return _build(folder)
         except ModuleNotFoundError as error:
             if error.name != "transformers" or TOKENIZER not in files:
-                raise GreenlightError(
-                    f"The tokenizer of {folder} cannot be read without {error.name}. Install it"
-                    " (pip install 'greenlight-llm[quantize]'), or give a model that Greenlight"
-                    " quantized."
+                raise MissingExtraError(
+                    f"The tokenizer of {folder} cannot be read without {error.name}."
+                    f" {how_to_install('quantize')} Or give a model that Greenlight quantized."
                 ) from None
             log.warning(
                 "transformers is not installed: the tokenizer is taken from tokenizer.json alone"
