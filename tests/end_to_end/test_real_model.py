@@ -1,6 +1,7 @@
 """A real model through the compiled pipeline: what a person sees of `--model builtin:smollm2`."""
 
 import json
+import os
 import urllib.request
 from pathlib import Path
 
@@ -11,7 +12,15 @@ from greenlight.models.open_source import check_source
 from tests.end_to_end.conftest import Home
 
 # It loads a model of 135 million weights several times, and its latencies are compared.
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(1800)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.alone,
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(
+        "GREENLIGHT_REAL_MODEL" not in os.environ,
+        reason="takes more than ten minutes; GREENLIGHT_REAL_MODEL=1 runs it",
+    ),
+]
 
 HERE = Path(__file__).parent
 QUESTIONS = {
