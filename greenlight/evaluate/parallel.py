@@ -1,9 +1,10 @@
 """Windows of a text read by a loaded model, as many at once as it can: a thread each.
 
 A window is computed by one thread from start to end, so its result does not depend on how many run
-beside it. On two cores that takes half of the CPU time of one window after the other with two
-threads each, or of padded batches, and a tenth where other processes keep the cores busy: the
-threads of one matrix product wait for each other.
+beside it. The threads of one matrix product wait for each other, which costs most where other
+processes keep the cores busy. There, 1,754 tokens of a 135M model took 6 CPU seconds in two threads
+so; 18 to 41 with two threads for each window in turn, 6 to 18 in padded batches with two threads
+(32 bits; in bfloat16 6, 36 to 65, and 8 to 35).
 """
 
 import logging
