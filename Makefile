@@ -90,6 +90,12 @@ bake-study: install  ## Simulate how often the watch after a switch rolls back a
 chaos: install kubernetes  ## Break a rollout on a real cluster in every way we know, under a constant load, and show what that load saw of it (10 minutes)
 	$(PY) -m benchmarks.chaos $(ARGS)
 
+test-models: install  ## Quantize, evaluate and serve small models of 26 architectures by every method and engine, and write docs/models.md (an hour; ARGS="--architectures llama qwen3")
+	$(PY) -m tests.model_matrix $(ARGS)
+
+models-page: install  ## Write docs/models.md anew from docs/models.json
+	$(PY) -m tests.model_matrix.page
+
 tiny: install  ## Train the built-in model again (2 to 7 minutes)
 	OMP_NUM_THREADS=1 GOMP_SPINCOUNT=0 $(PY) -m greenlight.models.builtin.train
 
@@ -187,4 +193,4 @@ $(UV):
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .cache/checkov
 	$(UV) pip install --quiet --python .cache/checkov/bin/python checkov==3.3.30 || true
 
-.PHONY: bake-study base bench-load bench-quantize bench-reference bench-serving bench-serving-scale bootstrap chaos clean demo destroy docs down format gate-study help image image-components image-gpu install kubernetes lint loadtest mirror notebooks packages report-picture run test test-cluster test-docs test-environments test-packaging test-serving test-terraform test-tools test-unit tiny vllm
+.PHONY: bake-study base bench-load bench-quantize bench-reference bench-serving bench-serving-scale bootstrap chaos clean demo destroy docs down format gate-study help image image-components image-gpu install kubernetes lint loadtest mirror models-page notebooks packages report-picture run test test-cluster test-docs test-environments test-models test-packaging test-serving test-terraform test-tools test-unit tiny vllm
