@@ -13,6 +13,9 @@ from greenlight.core.records import Format
 from greenlight.models.known_types import known_types
 from greenlight.serving.engines.precision import Precision
 
+UNPAGED = {"deepseek_v2": "its keys and values have different widths"}
+"""Families that say that their attention can be paged, and fail when it is."""
+
 
 @dataclass(frozen=True)
 class EngineKind:
@@ -43,6 +46,8 @@ class EngineKind:
         known = known_types() if self.name == "transformers" else None
         if known and not known.has_attention_backends(model_type):
             return f"transformers has no paged attention for {model_type}"
+        if self.name == "transformers" and model_type in UNPAGED:
+            return f"transformers' paged cache does not hold {model_type}: {UNPAGED[model_type]}"
         if self.name == "vllm" and (names := _vllm_architectures()):
             architecture = next(iter(config.get("architectures") or ()), "")
             if architecture and architecture not in names:

@@ -67,7 +67,10 @@ def test_families_that_an_engine_does_not_serve() -> None:
         assert "transformers" not in found.baseline_engines
         assert found.fit("optimum", 8).engines == ["openvino"]
         assert found.fit("bnb", 4).refused
-    assert ENGINES["transformers"].refuses({"model_type": "llama"}) == ""
+    for family in ("gpt_oss", "deepseek_v2"):
+        assert ENGINES["transformers"].refuses({"model_type": family})
+    for family in ("llama", "qwen3", "gemma3_text", "gpt2", "mixtral", "smollm3", "phi3", "opt"):
+        assert ENGINES["transformers"].refuses({"model_type": family}) == ""
 
 
 def test_a_method_that_no_engine_serves_is_refused() -> None:
