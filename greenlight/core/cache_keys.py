@@ -7,6 +7,7 @@ same files in a checkout, a wheel and an image, and computing one imports nothin
 """
 
 import ast
+import contextlib
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1]
 NAME = "greenlight"
 DIGITS = 12
+PARSE_ATTEMPTS = 5
 
 MODEL_LIBRARIES = {
     "accelerate": "accelerate",
@@ -143,6 +145,16 @@ def _path(package: Path, name: str) -> Path | None:
     return None
 
 
+def _parse(source: bytes) -> ast.Module:
+    """Python 3.11 counts the depth of its parser for all threads together, and raises SystemError
+    where another one parses meanwhile, as printing a traceback does (python/cpython#106905).
+    """
+    for _ in range(PARSE_ATTEMPTS - 1):
+        with contextlib.suppress(SystemError):
+            return ast.parse(source)
+    return ast.parse(source)
+
+
 @cache
 def _module(package: Path, name: str) -> _Module:
     path = _path(package, name)
@@ -151,7 +163,7 @@ def _module(package: Path, name: str) -> _Module:
     source = path.read_bytes()
     inside = name if path.name == "__init__.py" else name.rpartition(".")[0]
     ours, others, data = set[str](), set[str](), set[Path]()
-    imported, texts = _read(ast.parse(source), inside)
+    imported, texts = _read(_parse(source), inside)
     for found in imported:
         if found.startswith(f"{NAME}."):
             ours |= _ours(package, found)
