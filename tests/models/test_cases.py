@@ -117,7 +117,8 @@ def test_a_folder_that_holds_models_names_the_one_to_give(name: str, tmp_path: P
 
 
 def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
-    for name, said in (("m.gguf", "--from-gguf"), ("model.safetensors", "give the folder")):
+    said_of = {"m.gguf": "its m.gguf has a broken header", "model.safetensors": "give the folder"}
+    for name, said in said_of.items():
         (tmp_path / name).write_bytes(b"GGUF")
         with pytest.raises(InputError, match=said):
             check_source(str(tmp_path / name))
