@@ -2,11 +2,11 @@
 weights, not the weights.
 """
 
-from collections import defaultdict
+from collections import Counter
 from pathlib import Path
 
 from greenlight.models.description import check_description, describe_folder
-from greenlight.models.safetensors_header import DTYPE_BITS
+from greenlight.models.safetensors_header import DTYPE_BITS, bytes_by_dtype
 
 
 def check_checkpoint(model: str, folder: Path, quantized_too: bool = False) -> None:
@@ -23,7 +23,7 @@ def check_checkpoint(model: str, folder: Path, quantized_too: bool = False) -> N
 
 def weight_bits(folder: Path) -> int:
     """Bits of the type that most of the weights have. Call it on a checked folder."""
-    sizes: dict[int, int] = defaultdict(int)
-    for tensor in describe_folder(folder).tensors.values():
-        sizes[DTYPE_BITS[tensor.dtype]] += tensor.bytes
-    return max(sizes, key=lambda bits: sizes[bits])
+    sizes: Counter[int] = Counter()
+    for dtype, size in bytes_by_dtype(describe_folder(folder).tensors.values()).items():
+        sizes[DTYPE_BITS[dtype]] += size
+    return sizes.most_common(1)[0][0]

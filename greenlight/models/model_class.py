@@ -6,7 +6,6 @@ import contextlib
 import functools
 import importlib
 import json
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from greenlight.core.errors import IntegrityError
 from greenlight.models.description import describe_folder
 from greenlight.models.file_selection import CONFIG
+from greenlight.models.safetensors_header import bytes_by_dtype
 
 # torch's names of the types that weights are computed in, by those of safetensors
 FLOATS = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
@@ -108,8 +108,5 @@ def weights_dtype(folder: Path) -> str:
     """torch's name of the type that most of a checkpoint's weights have in its files. What its
     config says may be missing, nested or another: that is what they were trained or loaded in.
     """
-    sizes: dict[str, int] = defaultdict(int)
-    for tensor in describe_folder(folder).tensors.values():
-        if tensor.dtype in FLOATS:
-            sizes[tensor.dtype] += tensor.bytes
-    return FLOATS[max(sizes, key=lambda name: sizes[name])] if sizes else "float32"
+    sizes = bytes_by_dtype(describe_folder(folder).tensors.values()).most_common()
+    return next((FLOATS[dtype] for dtype, _ in sizes if dtype in FLOATS), "float32")

@@ -3,6 +3,8 @@ their values (https://huggingface.co/docs/safetensors).
 """
 
 import json
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -30,6 +32,14 @@ class Tensor:
     shape: tuple[int, ...]
     bytes: int
     file: str
+
+
+def bytes_by_dtype(tensors: Iterable[Tensor]) -> Counter[str]:
+    """Bytes of the tensors of each type, by safetensors' name of the type."""
+    sizes: Counter[str] = Counter()
+    for tensor in tensors:
+        sizes[tensor.dtype] += tensor.bytes
+    return sizes
 
 
 def header_length(first: bytes, size: int) -> int:

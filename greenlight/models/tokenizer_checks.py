@@ -6,12 +6,13 @@ import base64
 import binascii
 import importlib.metadata
 import importlib.util
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenlight.core.errors import InputError
+from greenlight.models.json_files import json_object
+from greenlight.models.safetensors_header import LFS_POINTER
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -33,8 +34,6 @@ TOKENIZER_FILES = (
     "vocab.txt",
 )
 MODEL_TYPES = ("BPE", "WordPiece", "WordLevel", "Unigram")
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-LFS_POINTER = b"version https://git-lfs"
 SAVE_AS_FAST = (
     "save it as a fast one (AutoTokenizer, save_pretrained) into the same folder, which writes"
     " tokenizer.json"
@@ -114,27 +113,7 @@ def read_object(model: str, files: Mapping[str, bytes], name: str) -> dict[str, 
     """The JSON object in one of `files`; empty where there is no such file. Raises InputError when
     it is none.
     """
-    if name not in files:
-        return {}
-    _check_no_pointer(model, name, files[name])
-    if files[name].startswith(BYTE_ORDER_MARK):
-        raise InputError(
-            "model",
-            model,
-            f"its {name} begins with a byte-order mark, which transformers refuses; save it as"
-            " UTF-8 without one",
-        )
-    try:
-        found = json.loads(files[name])
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            "model", model, f"its {name} is not JSON ({error}); repair it or save the model again"
-        ) from None
-    if not isinstance(found, dict):
-        raise InputError(
-            "model", model, f"its {name} is not a JSON object; repair it or save the model again"
-        )
-    return found
+    return json_object(model, name, files[name]) if name in files else {}
 
 
 def _check_no_pointer(model: str, name: str, data: bytes) -> None:

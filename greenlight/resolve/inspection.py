@@ -2,7 +2,6 @@
 of its weights, before anything is downloaded.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from math import prod
 
@@ -12,7 +11,7 @@ from greenlight.core.errors import InputError
 from greenlight.core.records import recipe_name
 from greenlight.models.context import context_length, text_config
 from greenlight.models.open_source import parse_source
-from greenlight.models.safetensors_header import DTYPE_BITS
+from greenlight.models.safetensors_header import DTYPE_BITS, bytes_by_dtype
 from greenlight.models.source import Description
 from greenlight.quantize.coverage import linear_weights
 from greenlight.quantize.methods import capabilities, methods
@@ -25,7 +24,9 @@ SCALE_BITS = 0.25
 """Bits per weight that scales add: 16 bits for a group of 64 weights."""
 
 LIBRARIES = 1.1e9
-"""Bytes of memory that importing the quantization libraries takes (docs/benchmarks.md)."""
+"""Bytes of memory that the quantization libraries take, mapped files included
+(docs/benchmarks.md).
+"""
 
 
 class MethodFit(BaseModel):
@@ -107,9 +108,7 @@ def inspect_description(described: Description, commit: str = "") -> Inspection:
     """The same of a model that was described already."""
     config, tensors = described.config, described.tensors
     language = text_config(config)
-    sizes: Counter[str] = Counter()
-    for tensor in tensors.values():
-        sizes[tensor.dtype] += tensor.bytes
+    sizes = bytes_by_dtype(tensors.values())
     return Inspection(
         source=described.source,
         commit=commit,
