@@ -136,13 +136,19 @@ def able_engines(described: Description, method: str) -> list[str]:
 
 
 def check_takes(
-    described: Description, recipes: Sequence[tuple[str, int]], engine: str, first: bool
+    described: Description,
+    recipes: Sequence[tuple[str, int]],
+    engine: str,
+    *,
+    here: bool,
+    first: bool,
 ) -> None:
     """Check that every chosen method takes the model, and that an engine serves the result.
 
     Args:
         recipes: methods with their bits.
         engine: the engine that was chosen, or `auto`.
+        here: this machine serves, so that an engine must be installed on it.
         first: nothing is live yet on this machine, so that the model itself is served too, in full
             precision, for the candidate to be compared with.
 
@@ -150,7 +156,7 @@ def check_takes(
         InputError: one does not; says why and what would do.
     """
     for method, bits in recipes:
-        _check_recipe(described, method, bits, engine)
+        _check_recipe(described, method, bits, engine, here)
     if first and (reason := BASELINE_ENGINE.refuses(described.config)):
         raise InputError(
             "model",
@@ -161,16 +167,17 @@ def check_takes(
         )
 
 
-def _check_recipe(described: Description, method: str, bits: int, engine: str) -> None:
+def _check_recipe(described: Description, method: str, bits: int, engine: str, here: bool) -> None:
     check_method_takes(method, bits, described.config, described.tensors)
-    able = able_engines(described, method)
+    refused = {
+        name: ENGINES[name].refuses(described.config)
+        or (f"{name} is not installed here" if here and ENGINES[name].missing() else "")
+        for name in methods()[method].engines
+    }
+    able = [name for name, reason in refused.items() if not reason]
     if able and engine in ("auto", *able):
         return
-    reasons = "; ".join(
-        reason
-        for name in methods()[method].engines
-        if (reason := ENGINES[name].refuses(described.config))
-    )
+    reasons = "; ".join(filter(None, refused.values()))
     if able:
         raise InputError(
             "engine", engine, f"cannot serve {described.source}: {reasons}; use {able[0]} or auto"

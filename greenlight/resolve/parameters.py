@@ -226,8 +226,9 @@ class Parameters(BaseModel):
         target.check()
         described = check_source(self.model, self.revision, self.from_gguf)
         if described:  # else what it is shows when it has been converted
-            first = target.kind == "local" and target.live() is None
-            check_takes(described, self.recipes, self.engine, first)
+            here = target.kind == "local"
+            first = here and target.live() is None
+            check_takes(described, self.recipes, self.engine, here=here, first=first)
 
     def check_here(self) -> None:
         """Check that this machine can run the steps itself: what the method needs of it. Takes

@@ -1,6 +1,7 @@
 """What a model is and what can be made of it, from its small files and headers alone."""
 
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -77,24 +78,36 @@ def test_a_method_that_no_engine_serves_is_refused() -> None:
     stable = described("stablelm", "StableLmForCausalLM")
     says = r"'bnb:4': no engine serves .* no paged attention for stablelm"
     with pytest.raises(InputError, match=says):
-        check_takes(stable, [("bnb", 4)], "auto", first=False)
-    check_takes(stable, [("optimum", 8)], "auto", first=False)
+        check_takes(stable, [("bnb", 4)], "auto", here=False, first=False)
+    check_takes(stable, [("optimum", 8)], "auto", here=False, first=False)
 
 
 def test_an_engine_that_does_not_serve_the_family_is_refused() -> None:
     stable = described("stablelm", "StableLmForCausalLM")
     with pytest.raises(InputError, match="engine: 'transformers': cannot serve m"):
-        check_takes(stable, [("gptq", 4)], "transformers", first=False)
+        check_takes(stable, [("gptq", 4)], "transformers", here=False, first=False)
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed here")
+def test_an_engine_that_is_not_installed_does_not_count_where_this_machine_serves() -> None:
+    stable = described("stablelm", "StableLmForCausalLM")
+    check_takes(stable, [("gptq", 4)], "auto", here=False, first=False)
+    with pytest.raises(
+        InputError, match=r"'gptq:4': no engine serves .*vllm is not installed here"
+    ):
+        check_takes(stable, [("gptq", 4)], "auto", here=True, first=False)
 
 
 def test_the_first_deployment_needs_an_engine_for_the_model_itself() -> None:
     stable = described("stablelm", "StableLmForCausalLM")
     with pytest.raises(InputError, match=r"nothing is live yet.*`greenlight deploy`"):
-        check_takes(stable, [("optimum", 8)], "auto", first=True)
-    check_takes(described("llama", "LlamaForCausalLM"), [("optimum", 8)], "auto", first=True)
+        check_takes(stable, [("optimum", 8)], "auto", here=True, first=True)
+    check_takes(
+        described("llama", "LlamaForCausalLM"), [("optimum", 8)], "auto", here=True, first=True
+    )
 
 
 def test_a_method_that_does_not_take_the_model_is_refused() -> None:
     falcon = described("falcon", "FalconForCausalLM")
     with pytest.raises(InputError, match=r"FalconLinear.*use optimum:4"):
-        check_takes(falcon, [("optimum", 8), ("bnb", 4)], "auto", first=False)
+        check_takes(falcon, [("optimum", 8), ("bnb", 4)], "auto", here=False, first=False)
