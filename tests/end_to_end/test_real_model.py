@@ -1,7 +1,6 @@
 """A real model through the compiled pipeline: what a person sees of `--model builtin:smollm2`."""
 
 import json
-import os
 import urllib.request
 from pathlib import Path
 
@@ -12,15 +11,7 @@ from greenlight.models.open_source import check_source
 from tests.end_to_end.conftest import Home
 
 # It loads a model of 135 million weights several times, and its latencies are compared.
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.alone,
-    pytest.mark.timeout(1800),
-    pytest.mark.skipif(
-        "GREENLIGHT_REAL_MODEL" not in os.environ,
-        reason="takes more than ten minutes; GREENLIGHT_REAL_MODEL=1 runs it",
-    ),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(1800)]
 
 HERE = Path(__file__).parent
 QUESTIONS = {
@@ -88,7 +79,8 @@ def test_a_real_model_in_4_bits_knows_what_it_knew_before(home: Home) -> None:
 
     assert run.evaluation and run.decision
     (task,) = run.evaluation.tasks
-    assert task.baseline_accuracy > 0.7
+    # of two choices each: better than a coin, beyond the error of so few items
+    assert task.baseline_accuracy - 1.96 * task.baseline_stderr > 0.5
     assert abs(task.accuracy - task.baseline_accuracy) <= 1.96 * task.baseline_stderr
     judged = {result.metric: result.status for result in run.decision.objectives}
     assert judged["task_accuracy_drop"] == "pass"
