@@ -43,6 +43,12 @@ test-packaging: install  ## Build the wheel and check it
 test-terraform: install .cache/checkov/bin/checkov  ## Check the Terraform configuration and the workflows, without a cloud (GREENLIGHT_TERRAFORM_MIRROR=... takes the providers from there)
 	$(PY) -m pytest tests/terraform tests/test_workflows.py $(ARGS)
 
+test-models: install  ## Quantize, evaluate and serve small models of 26 architectures by every method and engine, and write docs/models.md (an hour; ARGS="--architectures llama qwen3")
+	$(PY) -m tests.model_matrix $(ARGS)
+
+models-page: install  ## Write docs/models.md anew from docs/models.json
+	$(PY) -m tests.model_matrix.page
+
 notebooks: .venv/notebooks  ## Open the notebooks in Jupyter Lab, on the runs of `make run` (GREENLIGHT_HISTORY=gs://... takes others; ARGS="--no-browser")
 	@GREENLIGHT_HISTORY=$${GREENLIGHT_HISTORY:-$(CURDIR)/.greenlight/history} .venv/bin/jupyter lab $$([ "$$(id -u)" != 0 ] || echo --allow-root) \
 		$(ARGS) notebooks/benchmarks.ipynb
@@ -187,4 +193,4 @@ $(UV):
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .cache/checkov
 	$(UV) pip install --quiet --python .cache/checkov/bin/python checkov==3.3.30 || true
 
-.PHONY: bake-study base bench-load bench-quantize bench-reference bench-serving bench-serving-scale bootstrap chaos clean demo destroy docs down format gate-study help image image-components image-gpu install kubernetes lint loadtest mirror notebooks packages report-picture run test test-cluster test-docs test-environments test-packaging test-serving test-terraform test-tools test-unit tiny vllm
+.PHONY: bake-study base bench-load bench-quantize bench-reference bench-serving bench-serving-scale bootstrap chaos clean demo destroy docs down format gate-study help image image-components image-gpu install kubernetes lint loadtest mirror models-page notebooks packages report-picture run test test-cluster test-docs test-environments test-models test-packaging test-serving test-terraform test-tools test-unit tiny vllm

@@ -2,9 +2,9 @@
 
 import json
 import math
-import os
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -62,15 +62,15 @@ class Cell:
         return json.dumps(asdict(self))
 
 
-def run_architecture(name: str, folder: Path, wanted: tuple[str, ...] = ()) -> Iterator[Cell]:
+def run_architecture(name: str, folder: Path, wanted: Collection[str]) -> Iterator[Cell]:
     """Every cell of an architecture, when it is done.
 
     Args:
         folder: an empty one.
-        wanted: names of methods. Default: all.
+        wanted: names of methods.
     """
     model, reference = folder / "baseline", folder / "reference"
-    rows = [row for row in capabilities() if not wanted or row.method in wanted]
+    rows = [row for row in capabilities() if row.method in wanted]
     text = _text(folder, HELDOUT)
     _text(folder, CALIBRATION)
     reason = ""
@@ -116,7 +116,9 @@ def _run_method(
     except (GreenlightError, LateError) as error:
         for cell in cells:
             seconds = time.monotonic() - started
-            yield replace(cell, outcome="failed", reason=_one_line(error), seconds=round(seconds, 1))
+            yield replace(
+                cell, outcome="failed", reason=_one_line(error), seconds=round(seconds, 1)
+            )
         return
     for cell in cells:
         measured = replace(
@@ -253,5 +255,5 @@ def _text(folder: Path, source: Path) -> Path:
 
 def _one_line(error: Exception) -> str:
     """What a person is told, without the folders of this run."""
-    said = " ".join(str(error.args[0] if isinstance(error, LateError) else error).split())
-    return said.replace(os.sep.join(("", "tmp", "")), "")[:400]
+    said = str(error.fix if isinstance(error, InputError) else error.args[0])
+    return re.sub(r"/\S*model-matrix-\w+/", "", " ".join(said.split()))[:400]

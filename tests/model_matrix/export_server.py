@@ -34,7 +34,8 @@ def import_libraries() -> None:
     """
     import openvino
 
-    save, inside = openvino.save_model, []
+    save = openvino.save_model
+    inside: list[bool] = []
 
     def save_model(*arguments: Any, **named: Any) -> None:
         if inside or openvino.save_model is save_model:

@@ -15,14 +15,13 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from greenlight.core import child_process
 from greenlight.core.child_process import SETTINGS, ChildFailedError
-from greenlight.core.errors import GreenlightError
+from greenlight.core.errors import GreenlightError, InputError
 from tests.model_matrix import export_server
 from tests.model_matrix.export_server import die_with_parent, silence
 
@@ -72,10 +71,13 @@ def in_child(work: Callable[..., Result], *arguments: Any, seconds: float = SECO
         silence(os.devnull)
         try:
             answer: Any = (work(*arguments), None)
+        except InputError as error:
+            answer = (None, (InputError, (error.field, str(error.value), error.fix)))
         except GreenlightError as error:
-            answer = (None, error)
+            answer = (None, (GreenlightError, (str(error),)))
         except BaseException as error:
-            answer = (None, LateError(f"{type(error).__name__}: {error}", traceback.format_exc()))
+            said = f"{type(error).__name__}: {error}"
+            answer = (None, (LateError, (said, traceback.format_exc())))
         with os.fdopen(writing, "wb") as file:
             file.write(pickle.dumps(answer))
         os._exit(0)
@@ -94,27 +96,20 @@ def in_child(work: Callable[..., Result], *arguments: Any, seconds: float = SECO
     os.waitpid(process, 0)
     if not content:
         raise LateError("the process died", "")
-    result, error = pickle.loads(content)
-    if error is not None:
-        raise error
+    result, raised = pickle.loads(content)
+    if raised is not None:
+        kind, said = raised
+        raise kind(*said)
     return result
 
 
-@contextmanager
-def forking(export: "Export | None") -> Iterator[None]:
-    """Let the steps start their processes by forking."""
-    from greenlight.quantize import openvino
-
-    modules = [importlib.import_module(name) for name in USERS]
-    before = [module.run_module for module in modules], openvino.run_python
-    for module in modules:
-        module.run_module = run_module  # type: ignore[attr-defined]
-    if export:
-        openvino.run_python = export.run_python
-    yield
-    for module, original in zip(modules, before[0], strict=True):
-        module.run_module = original  # type: ignore[attr-defined]
-    openvino.run_python = before[1]
+def start_by_forking(export: "Export") -> None:
+    """From now on the steps fork their processes."""
+    for name in USERS:
+        module: Any = importlib.import_module(name)
+        module.run_module = run_module
+    openvino: Any = importlib.import_module("greenlight.quantize.openvino")
+    openvino.run_python = export.run_python
 
 
 def run_module(module: str, arguments: list[str], scratch: Path, label: str) -> int:

@@ -43,9 +43,5 @@ class Results:
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(
-            '{"made": '
-            + json.dumps(self.made)
-            + ',\n"cells": [\n'
-            + ",\n".join(lines)
-            + "\n]}\n"
+            '{"made": ' + json.dumps(self.made) + ',\n"cells": [\n' + ",\n".join(lines) + "\n]}\n"
         )
