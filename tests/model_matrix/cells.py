@@ -27,6 +27,8 @@ LIMITS = "kl_mean max 20 at 0.95"
 """For `smallest`: of random weights little is left, and any will do."""
 WRONG = 1 / 8
 """Share of golden answers that may differ, as in greenlight/rollout/preconditions.py."""
+LONG = 200
+"""Characters of a library's error that are kept."""
 VLLM_PYTHON = ROOT / ".venv-vllm/bin/python"
 ON_VLLM = ("gptq", 4)
 """What is tried on vLLM, which takes long to start; where it does not take a model, `none`."""
@@ -255,5 +257,8 @@ def _text(folder: Path, source: Path) -> Path:
 
 def _one_line(error: Exception) -> str:
     """What a person is told, without the folders of this run."""
-    said = str(error.fix if isinstance(error, InputError) else error.args[0])
-    return re.sub(r"/\S*model-matrix-\w+/", "", " ".join(said.split()))[:400]
+    if isinstance(error, InputError):
+        return error.fix
+    said = str(error.args[0])
+    plain = re.sub(r"/\S*model-matrix-\w+/", "", " ".join(said.split()))
+    return plain if len(plain) <= LONG else f"{plain[:LONG]}…"
