@@ -96,6 +96,12 @@ bake-study: install  ## Simulate how often the watch after a switch rolls back a
 chaos: install kubernetes  ## Break a rollout on a real cluster in every way we know, under a constant load, and show what that load saw of it (10 minutes)
 	$(PY) -m benchmarks.chaos $(ARGS)
 
+test-models: install  ## Quantize, evaluate and serve small models of 26 architectures by every method and engine, and write docs/models.md (an hour; ARGS="--architectures llama qwen3")
+	$(PY) -m tests.model_matrix $(ARGS)
+
+models-page: install  ## Write docs/models.md anew from docs/models.json
+	$(PY) -m tests.model_matrix.page
+
 tiny: install  ## Train the built-in model again (2 to 7 minutes)
 	OMP_NUM_THREADS=1 GOMP_SPINCOUNT=0 $(PY) -m greenlight.models.builtin.train
 

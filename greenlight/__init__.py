@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         draw_throughput,
     )
     from greenlight.report.overview import Comparison, RunLine
+    from greenlight.resolve.inspection import Inspection, inspect
     from greenlight.rollout.state import ServiceStatus
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "GreenlightError",
     "Headline",
     "InputError",
+    "Inspection",
     "IntegrityError",
     "NoAnswerError",
     "Outcome",
@@ -82,6 +84,7 @@ __all__ = [
     "draw_throughput",
     "follow",
     "headline",
+    "inspect",
     "judge",
     "load_frames",
     "load_gate",
@@ -106,6 +109,7 @@ _MODULE_OF = {
     "GreenlightError": "core.errors",
     "Headline": "report.headline",
     "InputError": "core.errors",
+    "Inspection": "resolve.inspection",
     "IntegrityError": "core.errors",
     "NoAnswerError": "core.errors",
     "Outcome": "pipelines.outcome",
@@ -119,6 +123,7 @@ _MODULE_OF = {
     "draw_objectives": "report.notebook_charts",
     "draw_throughput": "report.notebook_charts",
     "headline": "report.headline:headline_of",
+    "inspect": "resolve.inspection",
     "load_gate": "gate.objectives",
     "unit_of": "report.metric_labels",
 }

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from greenlight.core import history as runs
 from greenlight.core import storage
 from greenlight.core.errors import InputError, RejectedError
+from greenlight.core.extras import MissingExtraError
 from greenlight.core.history import RunRecords
 from greenlight.core.records import Verdict
 from greenlight.report.headline import headline_of
@@ -26,6 +27,7 @@ def exit_code_of(run: RunRecords) -> int:
     # Releases before the package called the second one Rejected; histories keep that.
     for kind, names in (
         (InputError, ("InputError",)),
+        (MissingExtraError, ("MissingExtraError",)),
         (RejectedError, ("RejectedError", "Rejected")),
     ):
         if run.outcome == "failed" and any(error.error in names for error in run.errors):

@@ -42,6 +42,7 @@ def promotion(given: Parameters) -> None:
             shared = {"history": given.history}
             baseline = download(
                 source=given.model,
+                from_gguf=given.from_gguf,
                 commit=found.outputs["commit"],
                 build=found.outputs["source_build"],
                 **shared,

@@ -15,6 +15,7 @@ from greenlight.resolve.parameters import Parameters
 class RunArguments(TypedDict, total=False):
     model: str
     revision: str
+    from_gguf: str
     method: str
     bits: int
     methods: str

@@ -117,7 +117,7 @@ def test_the_plain_install_names_the_extra(
     ):
         done = attempt(greenlight, *arguments.split(), cwd=project, env=variables)
         (line,) = done.stderr.splitlines()
-        assert done.returncode, arguments
+        assert done.returncode == 2, arguments
         assert line.startswith("error: "), line
         assert line.endswith(f"-py3-none-any.whl[{extra}]'."), line
     assert not (project / ".greenlight").exists()

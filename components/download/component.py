@@ -12,6 +12,7 @@ def download(
     commit: str,
     build: str,
     history: str,
+    from_gguf: str = "",
 ) -> None:
     """Fetch the baseline at an exact commit. HF_TOKEN comes from the environment."""
     from greenlight.core.step import step
@@ -19,7 +20,8 @@ def download(
     from greenlight.models.open_source import parse_source
 
     with step("download", build, history) as running:
-        place = parse_source(source)  # the commit says all that a revision could
+        # the commit says all that a revision could
+        place = parse_source(source, from_gguf=from_gguf)
         record = download_model(place, commit, baseline.path)
         baseline.metadata.update(
             source=record.source, commit=record.commit, digest=record.digest, bytes=record.bytes

@@ -9,6 +9,7 @@ from greenlight.components.image import COMPONENTS_IMAGE
 def resolve(
     model: str,
     revision: str,
+    from_gguf: str,
     method: str,
     bits: int,
     methods: str,

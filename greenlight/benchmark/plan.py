@@ -4,6 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from greenlight.core.records import Part
+
 Role = Literal["candidate", "live"]
 ROLES: tuple[Role, Role] = ("candidate", "live")
 
@@ -20,7 +22,7 @@ Number = Annotated[float, BeforeValidator(_refuse_bool), Field(allow_inf_nan=Fal
 Count = Annotated[int, BeforeValidator(_refuse_bool)]
 
 
-class Plan(BaseModel):
+class Plan(Part):
     """The sizes of a benchmark: the section `benchmark:` of a gate file. They decide what the gate
     can see.
 
@@ -32,8 +34,6 @@ class Plan(BaseModel):
     A block of pairs is what the gate resamples. A throughput window is another thing: a stretch of
     full load on one color, in which its output tokens are counted.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     pairs: Count = Field(
         100,

@@ -4,21 +4,20 @@ import math
 import random
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from greenlight.benchmark.plan import Count, Number, Plan
 from greenlight.core.errors import InputError
+from greenlight.core.records import Part
 from greenlight.core.yaml_file import check, load_yaml
 
 
-class Lengths(BaseModel):
+class Lengths(Part):
     """A distribution of token counts. A plain number stands for a fixed length.
 
     `mean` and `sd` are those of the length itself, also of the log-normal one; what is drawn is
     rounded and cut to `min` and `max`. Uniform needs only these two.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     distribution: Literal["fixed", "uniform", "normal", "lognormal"] = "fixed"
     mean: Number = Field(0, ge=0, le=1_000_000)
@@ -72,10 +71,8 @@ class Lengths(BaseModel):
         return min(self.max, max(self.min, round(value)))
 
 
-class Stage(BaseModel):
+class Stage(Part):
     """A stretch of the pairs with a load of its own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     seconds: Number = Field(gt=0, le=86_400)
     rate: Number | None = Field(
@@ -86,12 +83,10 @@ class Stage(BaseModel):
     )
 
 
-class Slo(BaseModel):
+class Slo(Part):
     """What a request should keep, in seconds. A request that keeps all that is given, and does not
     fail, counts for goodput.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ttft: Number | None = Field(None, gt=0, description="Time to first token.")
     itl: Number | None = Field(
@@ -106,12 +101,10 @@ class Slo(BaseModel):
         return self.model_dump(exclude_none=True)
 
 
-class Prices(BaseModel):
+class Prices(Part):
     """USD per hour of one server of a color: a number, or a machine of the price table, such as
     `g2-standard-8 spot`. Alone it is both colors'.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     candidate: Number = Field(gt=0, le=100_000)
     live: Number = Field(gt=0, le=100_000)
@@ -143,7 +136,7 @@ Arrivals = Literal["closed", "poisson", "constant", "trace"]
 OPEN_USERS = 256
 
 
-class Workload(BaseModel):
+class Workload(Part):
     """What is sent, and when: a workload file. `short`, the default, sends the built-in prompts in
     closed loop, as long as the gate says.
 
@@ -152,8 +145,6 @@ class Workload(BaseModel):
     latency runs from then. Both requests of a pair are due at the same time: open loop is for
     colors with machines of their own.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field("short", min_length=1)
     prompts: str = Field(

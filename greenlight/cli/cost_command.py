@@ -7,7 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from greenlight.cli.options import HOME, HistoryOption, HomeOption, takes
+from greenlight.cli.options import HistoryOptions, takes
 from greenlight.core.errors import InputError
 from greenlight.core.prices import Cost, Setup, estimate, load_prices
 
@@ -16,9 +16,10 @@ def register(app: typer.Typer) -> None:
     app.command()(cost)
 
 
-@takes(Setup)
+@takes(Setup, HistoryOptions)
 def cost(
     setup: Setup,
+    history: HistoryOptions,
     run: Annotated[
         str,
         typer.Option(
@@ -28,8 +29,6 @@ def cost(
             )
         ),
     ] = "",
-    home: HomeOption = HOME,
-    history: HistoryOption = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Estimate what a service costs per month, by part, and per million tokens.
@@ -37,7 +36,7 @@ def cost(
     The prices are those of a dated table, so this is an estimate, not an invoice.
     """
     if run:
-        rate = _measured_rate(history or str(home.absolute() / "history"), run)
+        rate = _measured_rate(history.place, run)
         setup = setup.model_copy(update={"tokens_per_second": rate})
     found = estimate(setup, load_prices())
     if as_json:

@@ -6,17 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from greenlight.cli.options import (
-    HOME,
-    NAMESPACE,
-    SERVICE,
-    TARGET,
-    HistoryOption,
-    HomeOption,
-    NamespaceOption,
-    ServiceOption,
-    TargetOption,
-)
+from greenlight.cli.options import RecordedServiceOptions, ServiceHistoryOptions, takes
 from greenlight.cli.service_commands import EXIT_NOT_PROMOTED, JsonOption, open_service
 from greenlight.cli.step_commands import log_to_terminal
 from greenlight.core import storage
@@ -108,12 +98,9 @@ def replay(
 
 
 @app.command()
+@takes(RecordedServiceOptions)
 def calibrate(
-    target: TargetOption = TARGET,
-    service: ServiceOption = SERVICE,
-    namespace: NamespaceOption = NAMESPACE,
-    home: HomeOption = HOME,
-    history: HistoryOption = "",
+    about: RecordedServiceOptions,
     gate: Annotated[
         str, typer.Option(help="Gate: the name of a shipped one, a path, or a gs:// URI.")
     ] = "default",
@@ -170,9 +157,9 @@ def calibrate(
 
     judge = load_gate(gate)
     load = load_workload(workload, prompts)
-    place = open_service(target, service, namespace, home)
+    place = open_service(about)
     check_prompts(load.prompts)
-    kept = history or str(home.absolute() / "history")
+    kept = about.place
     if place.kind != "local":
         if not storage.is_remote(kept):
             raise InputError(
@@ -194,19 +181,20 @@ def calibrate(
             soft_wrap=True,
         )
         console.print(record.reason, markup=False, soft_wrap=True)
-        console.print(f"kept in {calibration_file(kept, service)}", markup=False, soft_wrap=True)
+        console.print(
+            f"kept in {calibration_file(kept, about.service)}", markup=False, soft_wrap=True
+        )
     raise typer.Exit(0 if record.resolvable else EXIT_NOT_PROMOTED)
 
 
 @app.command()
+@takes(ServiceHistoryOptions)
 def backtest(
+    runs_of: ServiceHistoryOptions,
     gate: Annotated[
         str,
         typer.Option(help="Gate to judge by: the name of a shipped one, a path, or a gs:// URI."),
     ],
-    service: ServiceOption = SERVICE,
-    home: HomeOption = HOME,
-    history: HistoryOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Judge every recorded run of a service by another gate, from the artifacts of those runs.
@@ -220,8 +208,7 @@ def backtest(
 
     judge = load_gate(gate)
     log_to_terminal()
-    place = history or str(home.absolute() / "history")
-    tried = backtest(place, judge, service)
+    tried = backtest(runs_of.place, judge, runs_of.service)
     counts = {
         outcome: sum(each.outcome == outcome for each in tried)
         for outcome in ("same", "changed", "skipped")
@@ -239,7 +226,7 @@ def backtest(
         )
     if not counts["same"] + counts["changed"]:
         raise GreenlightError(
-            f"no run of {service} in {place} could be judged. `greenlight run` makes one; --history"
-            " names another place."
+            f"no run of {runs_of.service} in {runs_of.place} could be judged. `greenlight run`"
+            " makes one; --history names another place."
         )
     raise typer.Exit(EXIT_NOT_PROMOTED if counts["changed"] else 0)

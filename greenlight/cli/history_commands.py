@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from greenlight.cli.gate_tables import STATUS_STYLES
-from greenlight.cli.options import HOME, HistoryOption, HomeOption
+from greenlight.cli.options import HistoryOptions, takes
 from greenlight.core import formats
 from greenlight.core.errors import GreenlightError
 from greenlight.core.records import ObjectiveResult
@@ -46,7 +46,9 @@ def register(app: typer.Typer) -> None:
     app.command("compare")(compare_runs)
 
 
+@takes(HistoryOptions)
 def list_runs(
+    history: HistoryOptions,
     service: Annotated[
         str,
         typer.Option(
@@ -58,14 +60,12 @@ def list_runs(
         int,
         typer.Option("--limit", "-n", min=1, help="Maximum number of runs to list, newest first."),
     ] = 20,
-    home: HomeOption = HOME,
-    history: HistoryOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """List the runs, newest first: how each ended, its verdict, and its main figures. --json prints
     all figures.
     """
-    place = history or str(home.absolute() / "history")
+    place = history.place
     lines = [line_of(run) for run in read_runs(place, service, limit)]
     if as_json:
         print(json.dumps([line.model_dump(mode="json") for line in lines], indent=2))
@@ -78,17 +78,17 @@ def list_runs(
     _console().print(runs_table(lines))
 
 
+@takes(HistoryOptions)
 def compare_runs(
+    history: HistoryOptions,
     a: Annotated[
         str, typer.Argument(metavar="A", help="First run. `greenlight runs` lists the ids.")
     ],
     b: Annotated[str, typer.Argument(metavar="B", help="Second run, compared with the first.")],
-    home: HomeOption = HOME,
-    history: HistoryOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Compare two runs: the inputs that changed, each metric, and the bound of each objective."""
-    place = history or str(home.absolute() / "history")
+    place = history.place
     found = compare(find_run(place, a, "A"), find_run(place, b, "B"))
     if as_json:
         print(found.model_dump_json(indent=2))

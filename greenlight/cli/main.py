@@ -12,13 +12,14 @@ from greenlight.cli import (
     cost_command,
     gate_commands,
     history_commands,
+    inspect_command,
     schedule_commands,
     service_commands,
     step_commands,
     template_command,
 )
 from greenlight.cli.cloud_commands import EXIT_INTERRUPTED, OutcomeJsonOption
-from greenlight.cli.options import HOME, HistoryOption, HomeOption, takes
+from greenlight.cli.options import HistoryOptions, takes
 from greenlight.core.errors import GreenlightError, InputError
 from greenlight.pipelines.runners.open_cloud import compile_pipeline
 from greenlight.pipelines.runners.settings import CloudOptions, check_runner
@@ -157,12 +158,12 @@ def compile_command(
 
 
 @app.command()
+@takes(HistoryOptions)
 def report(
+    options: HistoryOptions,
     run_id: Annotated[
         str, typer.Argument(metavar="RUN", help="Id of the run. Empty: the newest run.")
     ] = "",
-    home: HomeOption = HOME,
-    history: HistoryOption = "",
     output: Annotated[
         Path | None,
         typer.Option(
@@ -178,11 +179,13 @@ def report(
     from greenlight.core import storage
     from greenlight.report.write import write_report
 
-    history = history or str(home.absolute() / "history")
+    history = options.place
     run_id = run_id or next(iter(runs.runs(history)), "")
     if not run_id:
         raise InputError(
-            "home", str(home), "name a folder that holds runs; `greenlight run` makes the first"
+            "home",
+            str(options.home),
+            "name a folder that holds runs; `greenlight run` makes the first",
         )
     path = output or (
         Path(f"report-{run_id}.html")
@@ -197,6 +200,7 @@ service_commands.register(app)
 step_commands.register(app)
 cloud_commands.register(app)
 cost_command.register(app)
+inspect_command.register(app)
 history_commands.register(app)
 app.add_typer(gate_commands.app)
 app.add_typer(schedule_commands.app, rich_help_panel="In a cloud")

@@ -1,5 +1,5 @@
 """Command-line options made from the names, types, defaults and descriptions of a model's own
-fields. Those that say where a service is come from the fields of Parameters.
+fields. Those that say where a service and its history are come from the fields of Parameters.
 """
 
 import inspect
@@ -8,35 +8,60 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from greenlight.core.errors import InputError
 from greenlight.resolve.parameters import FROM_ENVIRONMENT, Parameters
 
+FIRST_PORT = int(Parameters.model_fields["port"].default)
 
-def parameter_option(name: str, also: str = "") -> Any:
-    """The option for a parameter that says where a service is: its help text and its environment
-    variable.
+
+def _as_parameter(name: str, default: Any = None, also: str = "") -> Any:
+    """A field with the default and the description of a parameter.
 
     Args:
-        also: what the help text says beyond the description of the parameter.
+        default: another default than the parameter's.
+        also: what the description says beyond the parameter's.
     """
-    said = Parameters.model_fields[name].description or ""
-    return typer.Option(envvar=f"GREENLIGHT_{name.upper()}", help=f"{said} {also}".strip())
+    field = Parameters.model_fields[name]
+    return Field(
+        field.default if default is None else default,
+        description=f"{field.description or ''} {also}".strip(),
+    )
 
 
-TARGET, SERVICE, NAMESPACE = (
-    str(Parameters.model_fields[name].default) for name in ("target", "service", "namespace")
-)
-HOME = Path(str(Parameters.model_fields["home"].default))
-FIRST_PORT = int(Parameters.model_fields["port"].default)
-TargetOption = Annotated[str, parameter_option("target")]
-ServiceOption = Annotated[str, parameter_option("service")]
-NamespaceOption = Annotated[str, parameter_option("namespace")]
-HomeOption = Annotated[Path, parameter_option("home")]
-HistoryOption = Annotated[
-    str, parameter_option("history", "Empty: the folder `history` in the home folder.")
-]
+class HistoryOptions(BaseModel):
+    """Which history a command reads or writes."""
+
+    home: Path = _as_parameter("home")
+    history: str = _as_parameter("history", "", "Empty: the folder `history` in the home folder.")
+
+    @property
+    def place(self) -> str:
+        """Folder or gs:// prefix of the history."""
+        return self.history or str(self.home.absolute() / "history")
+
+
+class ServiceOptions(BaseModel):
+    """Which service a command is about."""
+
+    target: str = _as_parameter("target")
+    service: str = _as_parameter("service")
+    namespace: str = _as_parameter("namespace")
+    home: Path = _as_parameter("home")
+
+
+class ServiceHistoryOptions(HistoryOptions):
+    """Which service's runs a command reads, and where they are."""
+
+    service: str = _as_parameter("service")
+
+
+class RecordedServiceOptions(ServiceOptions, HistoryOptions):
+    """Which service a command is about, and the history that says what was done with it."""
+
+
+FROM_PARAMETERS = (Parameters, HistoryOptions, ServiceOptions)
 
 
 def takes(
@@ -48,7 +73,7 @@ def takes(
     Args:
         models: the types of the command's first parameters, in their order.
         from_environment: those whose options also come from GREENLIGHT_ and their name. Of
-            Parameters these are `FROM_ENVIRONMENT`.
+            Parameters and what is made from it these are `FROM_ENVIRONMENT`.
         defaults: what the command line uses instead of the field's own default.
     """
 
@@ -66,14 +91,16 @@ def takes(
             inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
-                default=defaults.get(name, info.default),
+                default=defaults.get(
+                    name, inspect.Parameter.empty if info.is_required() else info.default
+                ),
                 annotation=Annotated[
                     info.annotation,
                     typer.Option(
                         help=info.description,
                         envvar=f"GREENLIGHT_{name.upper()}"
                         if model in from_environment
-                        or (model is Parameters and name in FROM_ENVIRONMENT)
+                        or (issubclass(model, FROM_PARAMETERS) and name in FROM_ENVIRONMENT)
                         else None,
                         rich_help_panel="Where the steps run"
                         if model in from_environment

@@ -6,40 +6,21 @@ import json
 from typing import Annotated
 
 import typer
+from pydantic import BaseModel, Field
 from rich.console import Console
 from rich.table import Table
 
-from greenlight.cli.cloud_runner import (
-    call_with_retries,
-)
+from greenlight.cli.cloud_runner import call_with_retries
 from greenlight.cli.options import takes
 from greenlight.cli.timetable import read_timetable
 from greenlight.core.errors import InputError
+from greenlight.pipelines.runners.interface import Timetable
 from greenlight.pipelines.runners.open_cloud import open_runner
 from greenlight.pipelines.runners.settings import CloudOptions
 from greenlight.pipelines.start import read_files
 from greenlight.resolve.parameters import Parameters
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule.")]
-CronOption = Annotated[
-    str,
-    typer.Option(
-        help=(
-            'When runs start, as a cron expression of five fields, such as "0 3 * * 1" for Mondays'
-            ' at 3:00 UTC. On Vertex a time zone may stand before it: "TZ=Europe/Zurich 0 3 * * 1".'
-        )
-    ),
-]
-ConcurrentOption = Annotated[
-    int, typer.Option(help="Maximum number of this schedule's runs at the same time.")
-]
-StartOption = Annotated[
-    str, typer.Option(help="Start no run before this time, such as 2027-01-31T03:00:00Z.")
-]
-EndOption = Annotated[
-    str, typer.Option(help="Start no run after this time, such as 2027-12-31T03:00:00Z.")
-]
-
 app = typer.Typer(
     name="schedule",
     no_args_is_help=True,
@@ -50,19 +31,38 @@ app = typer.Typer(
 )
 
 
+class ScheduleOptions(BaseModel):
+    """When a schedule starts runs."""
+
+    cron: str = Field(
+        description=(
+            'When runs start, as a cron expression of five fields, such as "0 3 * * 1" for Mondays'
+            ' at 3:00 UTC. On Vertex a time zone may stand before it: "TZ=Europe/Zurich 0 3 * * 1".'
+        )
+    )
+    max_concurrent_runs: int = Field(
+        1, description="Maximum number of this schedule's runs at the same time."
+    )
+    start: str = Field(
+        "", description="Start no run before this time, such as 2027-01-31T03:00:00Z."
+    )
+    end: str = Field("", description="Start no run after this time, such as 2027-12-31T03:00:00Z.")
+
+    def check(self) -> Timetable:
+        """The timetable. Raises InputError."""
+        return read_timetable(self.cron, self.max_concurrent_runs, self.start, self.end)
+
+
 @app.command("create")
-@takes(Parameters, CloudOptions, from_environment=(CloudOptions,))
+@takes(ScheduleOptions, Parameters, CloudOptions, from_environment=(CloudOptions,))
 def create_schedule(
+    schedule: ScheduleOptions,
     parameters: Parameters,
     options: CloudOptions,
     name: NameArgument,
-    cron: CronOption,
-    max_concurrent_runs: ConcurrentOption = 1,
-    start: StartOption = "",
-    end: EndOption = "",
 ) -> None:
     """Create a schedule that starts runs with these parameters."""
-    times = read_timetable(cron, max_concurrent_runs, start, end)
+    times = schedule.check()
     parameters.check_for_cloud()
     parameters = read_files(parameters)
     runner = open_runner(options, parameters)
@@ -119,15 +119,12 @@ def resume_schedule(options: CloudOptions, name: NameArgument) -> None:
 
 
 @app.command("update")
-@takes(Parameters, CloudOptions, from_environment=(CloudOptions,))
+@takes(ScheduleOptions, Parameters, CloudOptions, from_environment=(CloudOptions,))
 def update_schedule(
+    schedule: ScheduleOptions,
     parameters: Parameters,
     options: CloudOptions,
     name: NameArgument,
-    cron: CronOption,
-    max_concurrent_runs: ConcurrentOption = 1,
-    start: StartOption = "",
-    end: EndOption = "",
     times_only: Annotated[
         bool,
         typer.Option(
@@ -139,7 +136,7 @@ def update_schedule(
     """Change a schedule on Vertex: its times, its parameters, and its pipeline, which is compiled
     from the installed code.
     """
-    times = read_timetable(cron, max_concurrent_runs, start, end)
+    times = schedule.check()
     if not times_only:
         parameters.check_for_cloud()
     wanted = None if times_only else read_files(parameters)

@@ -10,15 +10,9 @@ from rich.console import Console
 
 from greenlight.cli.options import (
     FIRST_PORT,
-    HOME,
-    NAMESPACE,
-    SERVICE,
-    TARGET,
-    HistoryOption,
-    HomeOption,
-    NamespaceOption,
-    ServiceOption,
-    TargetOption,
+    RecordedServiceOptions,
+    ServiceOptions,
+    takes,
 )
 from greenlight.cli.run_outcome import find_held_run, show_promotion
 from greenlight.cli.service_status import show_status, watch_status
@@ -41,11 +35,9 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
+@takes(ServiceOptions)
 def status(
-    target: TargetOption = TARGET,
-    service: ServiceOption = SERVICE,
-    namespace: NamespaceOption = NAMESPACE,
-    home: HomeOption = HOME,
+    about: ServiceOptions,
     as_json: JsonOption = False,
     watch: Annotated[
         bool,
@@ -61,7 +53,7 @@ def status(
     """
     from greenlight.rollout.status import read_status
 
-    place, console = open_service(target, service, namespace, home), Console(highlight=False)
+    place, console = open_service(about), Console(highlight=False)
     if watch:
         watch_status(console, lambda: read_status(place))
     elif as_json:
@@ -70,13 +62,12 @@ def status(
         show_status(console, read_status(place))
 
 
+@takes(RecordedServiceOptions)
 def deploy(
+    about: RecordedServiceOptions,
     model_path: Annotated[
         str, typer.Option(help="Model artifact to deploy: a folder, or a gs:// prefix.")
     ],
-    target: TargetOption = TARGET,
-    service: ServiceOption = SERVICE,
-    namespace: NamespaceOption = NAMESPACE,
     replicas: Annotated[int, typer.Option(min=1, help="Number of serving processes or pods.")] = 1,
     engine: Annotated[
         str, typer.Option(help="Engine: auto (from the artifact), openvino, transformers or vllm.")
@@ -102,8 +93,6 @@ def deploy(
             )
         ),
     ] = 0,
-    home: HomeOption = HOME,
-    history: HistoryOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Deploy a model to the idle color without a pipeline.
@@ -115,9 +104,9 @@ def deploy(
     from greenlight.rollout import by_hand
     from greenlight.rollout.releases import Source
 
-    place = open_service(target, service, namespace, home, port)
-    if target == "local" and not place.endpoint:
-        place = open_service(target, service, namespace, home, FIRST_PORT)
+    place = open_service(about, port)
+    if about.target == "local" and not place.endpoint:
+        place = open_service(about, FIRST_PORT)
     texts = load_texts(prompts)
     remote = model_path.startswith("gs://")
     folder = model_path if remote else str(Path(model_path).absolute())
@@ -125,7 +114,7 @@ def deploy(
     source.model  # noqa: B018  refuses what is no artifact, before anything is done
     place.check()
     if not remote and place.kind != "local":
-        source = Source(folder, upload_to_bucket(Path(folder), folder, history))
+        source = Source(folder, upload_to_bucket(Path(folder), folder, about.history))
     run_id = f"deploy-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     release = by_hand.deploy(
         place,
@@ -140,18 +129,15 @@ def deploy(
         print(f"deployed   {release.release_id} on {release.color}")
     if auto_switch:
         moved = by_hand.switch(place, release.color, run_id)
-        _exit(_save_move(moved, target, home, history), as_json)
+        _exit(_save_move(moved, about), as_json)
     if as_json:
         print(release.model_dump_json(indent=2))
 
 
+@takes(RecordedServiceOptions)
 def switch(
+    about: RecordedServiceOptions,
     color: Annotated[str, typer.Argument(help="Color that gets the traffic: blue or green.")],
-    target: TargetOption = TARGET,
-    service: ServiceOption = SERVICE,
-    namespace: NamespaceOption = NAMESPACE,
-    home: HomeOption = HOME,
-    history: HistoryOption = "",
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -167,12 +153,14 @@ def switch(
             to = color
         case _:
             raise InputError("color", color, "use blue or green")
-    place = open_service(target, service, namespace, home)
-    _ask(f"Move the traffic of {service} to {color}?", yes)
-    _exit(_save_move(by_hand.switch(place, to), target, home, history), as_json)
+    place = open_service(about)
+    _ask(f"Move the traffic of {about.service} to {color}?", yes)
+    _exit(_save_move(by_hand.switch(place, to), about), as_json)
 
 
+@takes(RecordedServiceOptions)
 def promote(
+    about: RecordedServiceOptions,
     run_id: Annotated[
         str,
         typer.Argument(
@@ -180,11 +168,6 @@ def promote(
             help="Run whose decision is carried out. Empty: the newest run that was held.",
         ),
     ] = "",
-    target: TargetOption = TARGET,
-    service: ServiceOption = SERVICE,
-    namespace: NamespaceOption = NAMESPACE,
-    home: HomeOption = HOME,
-    history: HistoryOption = "",
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -195,22 +178,22 @@ def promote(
     from greenlight.report.write import write_report
     from greenlight.rollout import bluegreen
 
-    history = history or str(home.absolute() / "history")
-    run_id, decision = find_held_run(history, run_id, service)
+    history = about.place
+    run_id, decision = find_held_run(history, run_id, about.service)
     candidate, live = decision.deployment.candidate, decision.deployment.live
     _ask(
-        f"The gate says {decision.verdict}. Move the traffic of {service} from {live.release_id} to"
-        f" {candidate.release_id} on {candidate.color}?",
+        f"The gate says {decision.verdict}. Move the traffic of {about.service} from"
+        f" {live.release_id} to {candidate.release_id} on {candidate.color}?",
         yes,
     )
-    promotion = bluegreen.promote(open_service(target, service, namespace, home), decision, run_id)
+    promotion = bluegreen.promote(open_service(about), decision, run_id)
     storage.write_bytes(
         storage.join(history, run_id, "promote.json"), promotion.model_dump_json(indent=2).encode()
     )
     report = (
         Path(history) / run_id / "report.html"
         if not storage.is_remote(history)
-        else home.absolute() / f"report-{run_id}.html"
+        else about.home.absolute() / f"report-{run_id}.html"
     )
     report.parent.mkdir(parents=True, exist_ok=True)
     write_report(history, run_id, report, None)
@@ -219,12 +202,9 @@ def promote(
     _exit(promotion, as_json)
 
 
+@takes(RecordedServiceOptions)
 def rollback(
-    target: TargetOption = TARGET,
-    service: ServiceOption = SERVICE,
-    namespace: NamespaceOption = NAMESPACE,
-    home: HomeOption = HOME,
-    history: HistoryOption = "",
+    about: RecordedServiceOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Give the traffic back to the release that was live before.
@@ -233,15 +213,13 @@ def rollback(
     """
     from greenlight.rollout import bluegreen
 
-    moved = bluegreen.rollback(open_service(target, service, namespace, home))
-    _show(_save_move(moved, target, home, history), as_json)
+    moved = bluegreen.rollback(open_service(about))
+    _show(_save_move(moved, about), as_json)
 
 
+@takes(ServiceOptions)
 def recover(
-    target: TargetOption = TARGET,
-    service: ServiceOption = SERVICE,
-    namespace: NamespaceOption = NAMESPACE,
-    home: HomeOption = HOME,
+    about: ServiceOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Finish or undo what a run that died left, and scale down an old color that was kept warm long
@@ -251,17 +229,15 @@ def recover(
     """
     from greenlight.rollout import lifecycle
 
-    if finished := lifecycle.recover(open_service(target, service, namespace, home)):
+    if finished := lifecycle.recover(open_service(about)):
         _show(finished, as_json)
     else:
         print("null" if as_json else "nothing was left undone")
 
 
+@takes(ServiceOptions)
 def down(
-    target: TargetOption = TARGET,
-    service: ServiceOption = SERVICE,
-    namespace: NamespaceOption = NAMESPACE,
-    home: HomeOption = HOME,
+    about: ServiceOptions,
 ) -> None:
     """Stop both colors and the endpoint.
 
@@ -269,15 +245,13 @@ def down(
     """
     from greenlight.rollout import lifecycle
 
-    lifecycle.down(open_service(target, service, namespace, home))
-    print(f"{service} is down")
+    lifecycle.down(open_service(about))
+    print(f"{about.service} is down")
 
 
+@takes(ServiceOptions)
 def sleep(
-    target: TargetOption = TARGET,
-    service: ServiceOption = SERVICE,
-    namespace: NamespaceOption = NAMESPACE,
-    home: HomeOption = HOME,
+    about: ServiceOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Stop serving for a while, to save cost.
@@ -287,46 +261,45 @@ def sleep(
     """
     from greenlight.rollout import lifecycle
 
-    live = lifecycle.sleep(open_service(target, service, namespace, home))
+    live = lifecycle.sleep(open_service(about))
     print(
         live.model_dump_json(indent=2)
         if as_json
-        else f"{service} sleeps; {live.release_id} is live again after `greenlight wake`"
+        else f"{about.service} sleeps; {live.release_id} is live again after `greenlight wake`"
     )
 
 
+@takes(ServiceOptions)
 def wake(
-    target: TargetOption = TARGET,
-    service: ServiceOption = SERVICE,
-    namespace: NamespaceOption = NAMESPACE,
-    home: HomeOption = HOME,
+    about: ServiceOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Start a service that sleeps, and return when its live release is ready."""
     from greenlight.rollout import lifecycle
 
-    live = lifecycle.wake(open_service(target, service, namespace, home))
+    live = lifecycle.wake(open_service(about))
     print(
         live.model_dump_json(indent=2)
         if as_json
-        else f"{service} is awake: {live.release_id} is live on {live.color}"
+        else f"{about.service} is awake: {live.release_id} is live on {live.color}"
     )
 
 
-def open_service(target: str, service: str, namespace: str, home: Path, port: int = 0) -> "Target":
+def open_service(about: ServiceOptions, port: int = 0) -> "Target":
     """The target that the options name. Raises InputError."""
     from greenlight.rollout.targets import open_target
 
-    return open_target(target, service, namespace, str(home.absolute()), port)
+    home = str(about.home.absolute())
+    return open_target(about.target, about.service, about.namespace, home, port)
 
 
-def _save_move(moved: Promotion, target: str, home: Path, history: str) -> Promotion:
+def _save_move(moved: Promotion, about: RecordedServiceOptions) -> Promotion:
     """Write the move to the history, since the cluster records only what is live now. A history
     that cannot be written undoes no move, so the reason is only printed.
     """
     from greenlight.core.history import save_move
 
-    if not history and target != "local":
+    if not about.history and about.target != "local":
         print(
             "the move is in no history, since none was given: use --history gs://… or"
             " GREENLIGHT_HISTORY",
@@ -334,7 +307,7 @@ def _save_move(moved: Promotion, target: str, home: Path, history: str) -> Promo
         )
         return moved
     try:
-        save_move(history or str(home.absolute() / "history"), moved)
+        save_move(about.place, moved)
     except Exception as error:  # a bucket fails in many ways
         print(
             f"the move is not in the history: {type(error).__name__}: {error}".splitlines()[0],

@@ -75,6 +75,13 @@ def download(
     revision: Annotated[
         str, typer.Option(help="Branch, tag or commit of a hub model. Empty: its default branch.")
     ] = "",
+    from_gguf: Annotated[
+        str,
+        typer.Option(
+            help="Name of the GGUF file that the model holds instead of safetensors: it is"
+            " dequantized."
+        ),
+    ] = "",
 ) -> None:
     """Download a model and verify it. Only safetensors are taken, and an interrupted download is
     resumed.
@@ -85,8 +92,8 @@ def download(
     from greenlight.models.open_source import check_source, parse_source
 
     log_to_terminal()
-    check_source(model_id, revision)
-    source = parse_source(model_id, revision)
+    check_source(model_id, revision, from_gguf)
+    source = parse_source(model_id, revision, from_gguf)
     record = download_model(source, source.resolve(), output_path)
     record.save(output_path)
     print(record.model_dump_json(indent=2, exclude={"files"}))

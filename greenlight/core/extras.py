@@ -9,7 +9,11 @@ from greenlight.version import VERSION
 
 
 class MissingExtraError(GreenlightError):
-    """A library is not installed that an extra of the package brings."""
+    """A library is not installed that an extra of the package brings. Exit code 2, as for bad
+    input: nothing was done.
+    """
+
+    exit_code = 2
 
 
 def require(extra: str, needed_by: str, *modules: str) -> None:

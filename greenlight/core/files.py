@@ -1,7 +1,9 @@
 """Files that are there whole or not at all, also after a kill or a power cut."""
 
 import contextlib
+import fcntl
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -35,3 +37,26 @@ def flush_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def user_cache() -> Path:
+    """The folder of what may be deleted at any time, since it can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "greenlight"
+
+
+@contextlib.contextmanager
+def hold_lock(path: Path, waiting: Callable[[], None]) -> Iterator[int]:
+    """Hold a file locked. Yields its descriptor; a process that inherits it holds the lock too.
+
+    Args:
+        path: of the lock; folders above it are made.
+        waiting: called when another process holds it, before waiting for that.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()

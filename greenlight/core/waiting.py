@@ -1,7 +1,9 @@
 """The one wait of this project: look again and again, say how it goes, give up in time."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 PROGRESS_SECONDS = 2.0
@@ -42,6 +44,28 @@ def wait_for(
         if reports.is_over():
             report(elapsed)
         time.sleep(interval)
+
+
+@contextmanager
+def report_meanwhile(
+    report: Callable[[float], None], interval: float = PROGRESS_SECONDS
+) -> Iterator[None]:
+    """Call `report` with the seconds so far, from a thread, while something works that says
+    nothing itself.
+    """
+    ended, began = threading.Event(), time.monotonic()
+
+    def work() -> None:
+        while not ended.wait(interval):
+            report(time.monotonic() - began)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 class Interval:

@@ -17,6 +17,7 @@ from greenlight.evaluate.answers import Answered, compare_answers, read_answers,
 from greenlight.evaluate.compare import TAIL, Sums, compare
 from greenlight.evaluate.golden import golden_set
 from greenlight.evaluate.load_tasks import load_tasks
+from greenlight.evaluate.parallel import report_seconds, score_windows
 from greenlight.evaluate.reference import OpenReference, open_reference
 from greenlight.evaluate.scorers import Scorer, load_scorer, silence
 from greenlight.evaluate.windows import check_tokenizer
@@ -66,11 +67,13 @@ def evaluate_model(
 
     log.info("loading the candidate (%s)", candidate.record.format)
     with silence():
-        scorer = load_scorer(candidate, len(os.sched_getaffinity(0)))
+        with report_seconds("loading the candidate"):
+            scorer = load_scorer(candidate, len(os.sched_getaffinity(0)))
         scored = score(scorer, reference)
-        golden = golden_set(
-            scorer, candidate.folder, reference, [each.sums.leads for each in scored]
-        )
+        with report_seconds("asking golden prompts"):
+            golden = golden_set(
+                scorer, candidate.folder, reference, [each.sums.leads for each in scored]
+            )
         answered = tasks.ask("candidate", scorer, candidate) if tasks else []
     write_documents(scored, Path(output_folder))
     record = Evaluation(
@@ -82,6 +85,8 @@ def evaluate_model(
         documents=len(scored),
         tokens=sum(each.sums.tokens for each in scored),
         metrics=summarize(scored),
+        kl_error=math.sqrt(sum(each.sums.kl_variance for each in scored))
+        / sum(each.sums.tokens for each in scored),
         golden=golden,
         tasks=_compare_answers(reference, answered, Path(output_folder)),
         seconds=round(time.monotonic() - started, 3),
@@ -144,9 +149,15 @@ def score(scorer: Scorer, reference: OpenReference) -> list[Scored]:
         Scored(number, document.bytes, Sums())
         for number, document in enumerate(reference.documents)
     ]
-    for window in reference.windows():
+    for window, found in score_windows(
+        scorer,
+        reference.windows(),
+        lambda each: each.inputs,
+        lambda each, logits: compare(each.baseline, logits, each.targets),
+        reference.record.tokens,
+    ):
         sums = scored[window.document].sums
-        sums += compare(window.baseline, scorer.logits(window.inputs), window.targets)
+        sums += found
     return scored
 
 

@@ -5,9 +5,11 @@ The log-probabilities of all tokens lie one after the other in one file, which i
 window at a time: memory does not grow with the text. Half precision keeps 11 bits of each. As the
 rows are normalised again when they are read, what is left of that in a mean divergence is about
 1e-6 nats; the loss of each token and the most likely one, which perplexity and agreement are made
-of, are kept exactly.
+of, are kept exactly. Of a vocabulary of more than `compare.WHOLE` entries only a part is kept, and
+beside it in a second file which tokens those are; compare.py says which part, and the error.
 """
 
+import contextlib
 import logging
 import os
 import time
@@ -22,8 +24,9 @@ from greenlight.core.child_process import own_peak_memory
 from greenlight.core.errors import IntegrityError
 from greenlight.core.records import RECORD_FILE, Reference
 from greenlight.evaluate.answers import write_answers
-from greenlight.evaluate.compare import Predicted, predict
+from greenlight.evaluate.compare import DRAWN, TOP, Kept, keep, predict
 from greenlight.evaluate.load_tasks import load_tasks
+from greenlight.evaluate.parallel import report_seconds, score_windows
 from greenlight.evaluate.scorers import load_scorer, silence
 from greenlight.evaluate.tasks import NO_TASKS, Tasks
 from greenlight.evaluate.text_files import BUILTIN, load_text, text_digest
@@ -36,9 +39,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("greenlight.evaluate")
 
 LOGPROBS_FILE, TEXTS_FILE, TOKENS_FILE = "logprobs.f16", "texts.parquet", "tokens.parquet"
+IDS_FILE = "ids.bin"
 TASKS_FOLDER = "tasks"
 ITEM = 2  # bytes
-LEAST = -65504.0  # the lowest number in 16 bits: what is less likely is as good as impossible
 
 
 class Window(NamedTuple):
@@ -49,16 +52,18 @@ class Window(NamedTuple):
     document: int
     inputs: list[int]
     targets: list[int]
-    baseline: Predicted
+    baseline: Kept
 
 
-class Kept(NamedTuple):
-    """Beside the log-probabilities, in 32 bits: that of the token that came, and the most likely
-    token. Made at once: small pieces among large ones would keep the memory of those.
+class Columns(NamedTuple):
+    """Beside the log-probabilities, in 32 bits: that of the token that came, the most likely token,
+    and the probability of the rest. Made at once: small pieces among large ones would keep the
+    memory of those.
     """
 
     target: np.ndarray
     top1: np.ndarray
+    rest: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -90,21 +95,30 @@ class OpenReference:
 
         kept = pq.read_table(self.folder / TOKENS_FILE)
         target, top1 = (
-            torch.from_numpy(kept.column(name).to_numpy()) for name in ("target_logprob", "top1")
+            torch.tensor(kept.column(name).to_numpy()) for name in ("target_logprob", "top1")
         )
-        at, width = 0, self.record.vocabulary
-        with open(self.folder / LOGPROBS_FILE, "rb") as file:
-            for number, inputs, targets in each_window(
-                self.documents, self.record.start, self.record.window
-            ):
-                end = at + len(targets)
-                rows = torch.from_numpy(
-                    np.fromfile(file, np.float16, len(targets) * width).reshape(-1, width)
-                )
+        record = self.record
+        rest = torch.tensor(kept.column("rest").to_numpy()) if record.kept else None
+        at, width = 0, record.kept + record.drawn or record.vocabulary
+        with contextlib.ExitStack() as files:
+            logprobs = files.enter_context(open(self.folder / LOGPROBS_FILE, "rb"))
+            ids = files.enter_context(open(self.folder / IDS_FILE, "rb")) if record.kept else None
+            for number, inputs, targets in each_window(self.documents, record.start, record.window):
+                here = slice(at, at := at + len(targets))
+                shape = (len(targets), width)
                 yield Window(
-                    number, inputs, targets, Predicted(rows, target[at:end], top1[at:end].long())
+                    number,
+                    inputs,
+                    targets,
+                    Kept(
+                        _read(logprobs, np.float16, shape),
+                        target[here],
+                        top1[here].long(),
+                        record.vocabulary,
+                        _read(ids, _id_type(record.vocabulary), shape).long() if ids else None,
+                        rest[here] if rest is not None else None,
+                    ),
                 )
-                at = end
 
 
 def make_reference(
@@ -140,16 +154,24 @@ def make_reference(
     tokens = sum(len(document.ids) for document in documents)
     log.info("loading the baseline")
     with silence():
-        scorer = load_scorer(baseline, len(os.sched_getaffinity(0)))
-        kept = Kept(np.empty(tokens, np.float32), np.empty(tokens, np.int32))
-        with open(folder / LOGPROBS_FILE, "wb") as file:
-            at = 0
-            for _, inputs, targets in each_window(documents, reader.start, reader.window):
-                _write(file, scorer.logits(inputs), targets, kept, at)
-                at += len(targets)
-            size = file.tell()
+        with report_seconds("loading the baseline"):
+            scorer = load_scorer(baseline, len(os.sched_getaffinity(0)))
+        columns = Columns(*(np.zeros(tokens, kind) for kind in (np.float32, np.int32, np.float32)))
+        with open(folder / LOGPROBS_FILE, "wb") as file, open(folder / IDS_FILE, "wb") as ids:
+            vocabulary, at = 0, 0
+            windows = enumerate(each_window(documents, reader.start, reader.window))
+            for _, parts in score_windows(
+                scorer, windows, lambda each: each[1][1], _keep_window, tokens
+            ):
+                for part in parts:
+                    at = _write(file, ids, part, columns, at)
+                    vocabulary = part.vocabulary
+            size = file.tell() + ids.tell()
+            in_part = ids.tell() > 0
         answered = loaded.ask("baseline", scorer, baseline) if loaded else []
-    _write_tables(folder, texts, documents, reader, kept)
+    if not in_part:
+        (folder / IDS_FILE).unlink()
+    _write_tables(folder, texts, documents, reader, columns)
     if answered:
         write_answers(answered, folder)
         tasks.keep(folder / TASKS_FOLDER)
@@ -158,11 +180,15 @@ def make_reference(
         text_digest=digest,
         documents=len(documents),
         tokens=tokens,
-        vocabulary=size // ITEM // tokens,
+        vocabulary=vocabulary,
         window=reader.window,
         opening=reader.encode(""),
         start=reader.start,
         bytes=size,
+        kept=TOP if in_part else 0,
+        drawn=DRAWN if in_part else 0,
+        rest=float(columns.rest.mean()),
+        kl_error=float(np.sqrt(np.square(columns.rest).sum() / DRAWN) / tokens),
         tasks=[each.score() for each in answered],
         tasks_asked=",".join(tasks.names),
         tasks_digest=tasks.digest(),
@@ -179,12 +205,17 @@ def open_reference(folder: Path | str) -> OpenReference:
 
     folder = Path(folder)
     record = Reference.load(folder)
-    wanted = record.tokens * record.vocabulary * ITEM
+    width = record.kept + record.drawn or record.vocabulary
+    each = ITEM + (_id_type(record.vocabulary)().itemsize if record.kept else 0)
+    wanted = record.tokens * width * each
     try:
         rows = pq.read_table(folder / TEXTS_FILE).to_pylist()
         count, size = (
             pq.read_metadata(folder / TOKENS_FILE).num_rows,
-            (folder / LOGPROBS_FILE).stat().st_size,
+            sum(
+                (folder / name).stat().st_size
+                for name in (LOGPROBS_FILE, *[IDS_FILE] * bool(record.kept))
+            ),
         )
     except (OSError, ValueError) as error:
         raise IntegrityError(
@@ -217,21 +248,41 @@ def _made_before(folder: Path, *digests: str) -> Reference | None:
     return record
 
 
-def _write(
-    file: IO[bytes], logits: "torch.Tensor", targets: list[int], kept: Kept, at: int
-) -> None:
-    """Append the rows to the file, some at a time, and put what is kept of them beside at its
-    place.
+def _read(file: IO[bytes], kind: type[np.generic], shape: tuple[int, int]) -> "torch.Tensor":
+    import torch
+
+    return torch.from_numpy(np.fromfile(file, kind, shape[0] * shape[1]).reshape(shape))
+
+
+def _id_type(vocabulary: int) -> type[np.uint16] | type[np.int32]:
+    return np.uint16 if vocabulary <= 1 << 16 else np.int32
+
+
+def _keep_window(
+    window: tuple[int, tuple[int, list[int], list[int]]], logits: "torch.Tensor"
+) -> list[Kept]:
+    number, (_, _, targets) = window
+    return [
+        keep(part, (number << 16) + at)
+        for at, part in enumerate(predict("baseline", logits, targets))
+    ]
+
+
+def _write(file: IO[bytes], ids: IO[bytes], part: Kept, columns: Columns, at: int) -> int:
+    """Append the rows to the files, and put what is kept beside them at its place. Returns the next
+    one.
     """
-    for part in predict("baseline", logits, targets):
-        file.write(part.logprobs.clamp(min=LEAST).half().numpy())
-        end = at + len(part.target)
-        kept.target[at:end], kept.top1[at:end] = part.target.numpy(), part.top1.numpy()
-        at = end
+    file.write(part.logprobs.numpy())
+    end = at + len(part.target)
+    columns.target[at:end], columns.top1[at:end] = part.target.numpy(), part.top1.numpy()
+    if part.ids is not None and part.rest is not None:
+        ids.write(part.ids.numpy().astype(_id_type(part.vocabulary)))
+        columns.rest[at:end] = part.rest.numpy()
+    return end
 
 
 def _write_tables(
-    folder: Path, texts: list[str], documents: list[Document], reader: Reader, kept: Kept
+    folder: Path, texts: list[str], documents: list[Document], reader: Reader, columns: Columns
 ) -> None:
     """A row per document, with its ids as they are scored and as the tokenizer gives them; and a
     row per token.
@@ -250,5 +301,6 @@ def _write_tables(
         folder / TEXTS_FILE,
     )
     pq.write_table(
-        pa.table({"target_logprob": kept.target, "top1": kept.top1}), folder / TOKENS_FILE
+        pa.table({"target_logprob": columns.target, "top1": columns.top1, "rest": columns.rest}),
+        folder / TOKENS_FILE,
     )

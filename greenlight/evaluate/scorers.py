@@ -4,13 +4,16 @@ import contextlib
 import inspect
 import io
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from greenlight.core.errors import GreenlightError
+from greenlight.evaluate.windows import WINDOW
 from greenlight.models.checkpoint import Checkpoint
+from greenlight.models.context import text_config
 from greenlight.models.model_class import load_model
 from greenlight.serving.engines.precision import FULL_ARITHMETIC
 
@@ -19,6 +22,11 @@ if TYPE_CHECKING:
     import torch
 
 CHUNK_TOKENS = 64
+LOGITS_AT_ONCE = 1 << 27
+"""Logits of windows that are read at once: 512 MiB in 32 bits."""
+# Threads that wait by spinning make a busy machine up to 10 times slower. Read when torch is
+# imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 
 @contextlib.contextmanager
@@ -34,11 +42,17 @@ def silence() -> Iterator[None]:
 
 
 class Scorer(Protocol):
-    """A loaded model."""
+    """A loaded model.
+
+    Attributes:
+        at_once: how many threads may ask for logits at the same time.
+    """
+
+    at_once: int
 
     def logits(self, ids: list[int], last: int = 0) -> "torch.Tensor":
         """Next-token logits after each of `ids`, or after the last so many, on CPU, of shape
-        (tokens, vocabulary). Valid until the next call.
+        (tokens, vocabulary). Valid until the thread's next call.
         """
 
 
@@ -90,6 +104,9 @@ class TorchScorer:
         if on_gpu:
             options["device_map"] = {"": 0}
         self._device = "cuda:0" if on_gpu else "cpu"
+        # the layers of bitsandbytes and modules that are read from disk change as they are used
+        changes = offload or checkpoint.record.format not in ("safetensors", "compressed-tensors")
+        self.at_once = 1 if on_gpu or changes else _windows_at_once(config, threads)
         torch.set_num_threads(threads)
         with contextlib.redirect_stderr(io.StringIO()):  # progress bars
             model = load_model(checkpoint.folder, **options)
@@ -99,6 +116,8 @@ class TorchScorer:
                 _keep_on_disk(model, offload)
             self._model = model.eval()
             self._can_keep_few = "logits_to_keep" in inspect.signature(model.forward).parameters
+            if any(_changes_positions(module) for module in model.modules()):
+                self.at_once = 1
             self.logits([0])  # compressed weights are unpacked at the first use
 
     def logits(self, ids: list[int], last: int = 0) -> "torch.Tensor":
@@ -127,6 +146,7 @@ class OpenVINOScorer:
         compiled = openvino.Core().compile_model(
             model, "CPU", {"INFERENCE_NUM_THREADS": threads, **FULL_ARITHMETIC}
         )
+        self.at_once = 1
         self._request = compiled.create_infer_request()
         names = {name for port in self._request.model_inputs for name in port.names}
         self._takes_positions = "position_ids" in names
@@ -170,6 +190,16 @@ def _widen(model: Any, dtype: "torch.dtype") -> None:
     for parameter in model.parameters():
         if parameter.is_floating_point() and parameter.element_size() == 2:
             parameter.data = parameter.data.to(dtype)
+
+
+def _windows_at_once(config: dict[str, Any], threads: int) -> int:
+    vocabulary = text_config(config).get("vocab_size") or config.get("vocab_size") or 1
+    return min(threads, max(1, LOGITS_AT_ONCE // (WINDOW * int(vocabulary))))
+
+
+def _changes_positions(module: Any) -> bool:
+    """Whether it keeps rotary frequencies that depend on the length of the text it read last."""
+    return any(kind in str(getattr(module, "rope_type", "")) for kind in ("dynamic", "longrope"))
 
 
 def _keep_on_disk(model: Any, folder: Path) -> None:

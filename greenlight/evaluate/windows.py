@@ -1,7 +1,6 @@
 """From text to the token ids that models are scored on."""
 
 import logging
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,26 +92,15 @@ def windows(ids: list[int], start: int, size: int) -> list[tuple[list[int], list
 def each_window(
     documents: list[Document], start: int, size: int
 ) -> Iterator[tuple[int, list[int], list[int]]]:
-    """The windows of all documents in order, each with the number of its document. Says how far
-    they are.
-    """
+    """The windows of all documents in order, each with the number of its document."""
     log.info(
         "scoring %d documents of %d tokens",
         len(documents),
         sum(len(document.ids) for document in documents),
     )
-    told = time.monotonic()
     for number, document in enumerate(documents):
         for inputs, targets in windows(document.ids, start, size):
             yield number, inputs, targets
-        if time.monotonic() - told >= PROGRESS_SECONDS:
-            told = time.monotonic()
-            log.info(
-                "scored %d of %d documents",
-                number + 1,
-                len(documents),
-                extra={"figure": f"{(number + 1) / len(documents):.0%}"},
-            )
 
 
 def check_tokenizer(folder: Path, encoded: dict[str, list[int]]) -> None:

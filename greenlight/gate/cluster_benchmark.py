@@ -19,8 +19,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
-
 from greenlight.benchmark.barrier import Barrier
 from greenlight.benchmark.generator import LOG
 from greenlight.benchmark.planned_requests import PlannedRequest, ServedModel, plan_requests
@@ -29,7 +27,7 @@ from greenlight.benchmark.samples import BLOCKS, REQUESTS, Block
 from greenlight.benchmark.workload import Workload, workers_used
 from greenlight.core import storage
 from greenlight.core.errors import GreenlightError
-from greenlight.core.records import RECORD_FILE, BenchmarkResult, Deployment
+from greenlight.core.records import RECORD_FILE, BenchmarkResult, Deployment, Part
 from greenlight.gate.looks import Looks
 from greenlight.gate.objectives import Gate
 
@@ -43,10 +41,11 @@ MEASURED = (REQUESTS, BLOCKS, LOG)
 MARGIN_S = 300.0  # for the Job's pods to be scheduled, to import, and to upload
 
 
-class JobOrder(BaseModel):
-    """What the Job is to do. Without an evaluation the gate's looks wait until all is measured."""
+class JobOrder(Part):
+    """What the Job is to do. Without an evaluation the gate's looks wait until all is measured.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    The Job's image may be older than who orders: like a record it leaves out newer fields.
+    """
 
     deployment: Deployment
     gate: Gate

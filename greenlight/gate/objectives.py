@@ -5,9 +5,11 @@ in one of these, none in code.
 import hashlib
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from greenlight.benchmark.plan import Count, Number, Plan
+from greenlight.core.errors import IntegrityError
+from greenlight.core.records import Part
 from greenlight.core.records.decisions import KEEP_WARM_SECONDS
 from greenlight.core.yaml_file import load_yaml, nearest, shipped
 from greenlight.gate.catalogue import METRICS, PERCENTILES, Comparison, MetricKind, Scope
@@ -34,10 +36,8 @@ def _refuse_percent(confidence: float) -> float:
 Confidence = Annotated[Number, AfterValidator(_refuse_percent)]
 
 
-class Objective(BaseModel):
+class Objective(Part):
     """One line of a gate: a metric, and the limit that its confidence bound has to keep."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     metric: str
     statistic: str = Field(
@@ -176,10 +176,8 @@ class Objective(BaseModel):
         return self
 
 
-class Bake(BaseModel):
+class Bake(Part):
     """The bake: the watch after a switch, with the old color as control."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     seconds: Number = Field(
         0, ge=0, le=7 * 86_400, description="Seconds for which the new live color is probed."
@@ -256,10 +254,8 @@ class Bake(BaseModel):
         return pairs
 
 
-class Select(BaseModel):
+class Select(Part):
     """Which candidate of a sweep is deployed, of those that keep the objectives on quality."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prefer: Literal["speed", "memory", "size", "cost", "quality"] = Field(
         "speed",
@@ -279,10 +275,8 @@ class Select(BaseModel):
     )
 
 
-class Gate(BaseModel):
+class Gate(Part):
     """A gate file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1)
     confidence: Confidence = Field(
@@ -349,6 +343,22 @@ def load_gate(gate: str) -> Gate:
         InputError: names the key, its value and what to write instead.
     """
     return load_yaml("gate", gate, Gate, "gates")
+
+
+def read_recorded(gate: str) -> Gate:
+    """The gate that a decision holds as JSON. Fields that a newer version has added are left out
+    with a warning, as in other records; in a gate file they are refused.
+
+    Raises:
+        IntegrityError: it is no gate.
+    """
+    try:
+        return Gate.model_validate_json(gate)
+    except ValidationError as error:
+        raise IntegrityError(
+            f"the decision does not hold a gate that this version can read"
+            f" ({error.errors()[0]['msg']}). Name one with --gate."
+        ) from None
 
 
 def shipped_gates() -> list[str]:

@@ -9,7 +9,7 @@ from greenlight.core.errors import InputError, IntegrityError
 from greenlight.core.records import RECORD_FILE, Decision
 from greenlight.gate.evidence import DOCUMENTS, record_digest
 from greenlight.gate.judge import judge
-from greenlight.gate.objectives import Gate, load_gate
+from greenlight.gate.objectives import Gate, read_recorded
 
 REPEATED = (
     "verdict",
@@ -59,11 +59,11 @@ def replay(decision: Decision, gate: Gate | None = None) -> Decision:
     if gate is None:
         if not decision.gate:
             raise IntegrityError("the decision does not hold its gate. Name one with --gate.")
-        gate = load_gate(decision.gate)
+        gate = read_recorded(decision.gate)
         if gate.digest != decision.gate_digest:
             raise IntegrityError(
                 "the gate in the decision is not the one that its digest is of. It was changed, or"
-                " an older version made it; name one with --gate."
+                " another version of Greenlight made it; name one with --gate."
             )
     with tempfile.TemporaryDirectory() as name:
         evaluation = _fetch_artifact(

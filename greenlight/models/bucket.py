@@ -18,10 +18,10 @@ from pydantic import ValidationError
 
 from greenlight.core.errors import GreenlightError, InputError, IntegrityError
 from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, Model
-from greenlight.models.description import check_at
-from greenlight.models.file_selection import CONFIG, choose_files
+from greenlight.models.description import CHECKPOINT
+from greenlight.models.file_selection import CONFIG
 from greenlight.models.not_a_model import PIPELINE
-from greenlight.models.source import Source, SourceFile
+from greenlight.models.source import Description, Kind, Source, SourceFile
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Client
@@ -80,15 +80,15 @@ class BucketSource(Source):
 
     library = "google-cloud-storage"
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, kind: Kind = CHECKPOINT) -> None:
+        self.name, self.kind = name, kind
         self.bucket, _, prefix = name.removeprefix("gs://").partition("/")
         self.prefix = prefix.rstrip("/") + "/" if prefix else ""
         self.place = self.prefix  # of the checkpoint that is fetched
         self._objects: dict[str, Blob] = {}  # directly below `place`
 
-    def check(self) -> None:
-        check_at(self, self._newest(lambda *_: None).commit)
+    def check(self) -> Description | None:
+        return self.kind.check(self, self._newest(lambda *_: None).commit)
 
     def resolve(self) -> str:
         checkpoint = self._newest(log.warning)
@@ -171,7 +171,8 @@ class BucketSource(Source):
         below it, the newest first.
         """
         listing = self._listing(self.prefix)
-        if listing.blobs.keys() & {CONFIG, PIPELINE} or not listing.below:
+        whole = listing.blobs.keys() & {CONFIG, PIPELINE} or self.kind is not CHECKPOINT
+        if whole or not listing.below:
             return [listing]
         if len(listing.below) > MOST_CHECKPOINTS:
             raise InputError(
@@ -194,7 +195,7 @@ class BucketSource(Source):
                 "there is no object directly below this prefix; give the one that holds"
                 " config.json",
             )
-        chosen = choose_files(
+        chosen = self.kind.choose(
             self.name,
             listing.blobs,
             lambda name: self._read(listing.prefix, listing.blobs, name),

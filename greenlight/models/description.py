@@ -5,10 +5,8 @@ of its tokenizer. The same for a folder, the hub and a bucket.
 import logging
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from greenlight.core.errors import InputError
 from greenlight.models.config_checks import check_config, check_kind
@@ -21,7 +19,7 @@ from greenlight.models.safetensors_header import (
     header_length,
     parse_header,
 )
-from greenlight.models.source import FileReader, Source
+from greenlight.models.source import Description, FileReader, Kind, Source
 from greenlight.models.tokenizer_checks import (
     SENTENCEPIECE,
     TOKENIZER,
@@ -44,19 +42,6 @@ SETTINGS = (
     "modules.json",
 )
 POINTER_BYTES = 1024  # more than any pointer of Git LFS has
-
-
-@dataclass(frozen=True)
-class Description:
-    """A model as its small files and headers describe it."""
-
-    source: str  # as the user named it, for errors
-    config: dict[str, Any]
-    files: dict[str, int]  # sizes in bytes of all files at the top, by name
-    chosen: dict[str, str]  # the files to take: name in the source -> name in the artifact
-    tensors: dict[str, Tensor]
-    texts: dict[str, bytes]  # of tokenizer, chat template and settings, by name
-    notes: tuple[str, ...] = ()  # what was decided, for people
 
 
 def describe_source(source: Source, commit: str) -> Description:
@@ -110,10 +95,16 @@ def check_description(description: Description, quantized_too: bool = False) -> 
     return (*description.notes, *check_kind(model, config))
 
 
-def check_at(source: Source, commit: str) -> None:
+def check_at(source: Source, commit: str) -> Description:
     """Describe and check a source, and log what was decided. Raises as these do."""
-    for note in check_description(describe_source(source, commit)):
+    description = describe_source(source, commit)
+    for note in check_description(description):
         log.info("%s: %s", source.name, note)
+    return description
+
+
+CHECKPOINT = Kind(choose_files, check_at)
+"""What most sources hold: a folder as `save_pretrained` writes it."""
 
 
 def _describe(model: str, names: dict[str, int], read: FileReader) -> Description:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from greenlight.core.files import write_file
+from greenlight.core.files import user_cache, write_file
 from greenlight.core.records import FileEntry
 from greenlight.models.integrity import describe_file
 
@@ -58,11 +58,7 @@ def _state(stat: os.stat_result) -> list[int]:
 
 
 def _memory_file() -> Path:
-    return (
-        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        / "greenlight"
-        / "digests.json"
-    )
+    return user_cache() / "digests.json"
 
 
 def _load(path: Path) -> dict[str, list[Any]]:

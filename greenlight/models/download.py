@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from greenlight.core.errors import GreenlightError, IntegrityError
-from greenlight.core.files import move_file
+from greenlight.core.files import flush_to_disk, move_file
 from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, FileEntry, Format, Model
 from greenlight.models.bucket import ArtifactSource
 from greenlight.models.checkpoint_checks import check_checkpoint, weight_bits
 from greenlight.models.config_checks import check_config
 from greenlight.models.download_progress import Progress
 from greenlight.models.file_selection import CONFIG
-from greenlight.models.integrity import content_digest, verify_model
+from greenlight.models.integrity import content_digest, describe_files, verify_model
 from greenlight.models.json_files import json_object
 from greenlight.models.source import Source, SourceFile
 
@@ -28,6 +28,7 @@ log = logging.getLogger("greenlight.download")
 
 PARALLEL = 8  # files at a time
 PARTIAL_FOLDER = ".partial"  # beside `model/`, for files that are not whole yet
+MAKING_FOLDER = ".making"  # beside `model/`, where a model that has to be made is made
 READ = 2**20
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -64,8 +65,15 @@ def download_model(
         config = json_object(source.name, CONFIG, (target / CONFIG).read_bytes())
         return check_config(source.name, config, quantized_too)
 
-    # The config is checked before gigabytes are fetched for it.
-    entries = _fetch(source, commit, folder, source.list_files(commit), check)
+    scratch = folder / MAKING_FOLDER
+    scratch.mkdir(parents=True, exist_ok=True)
+    made = source.make(commit, scratch)
+    if made is None:
+        # The config is checked before gigabytes are fetched for it.
+        entries = fetch_files(source, commit, folder, source.list_files(commit), check)
+    else:
+        entries = _take(made.folder, target)
+    shutil.rmtree(scratch)
     check_checkpoint(source.name, target, quantized_too)
     total = sum(entry.size for entry in entries.values())
     return Model(
@@ -78,7 +86,12 @@ def download_model(
         files=entries,
         bytes=total,
         seconds=time.monotonic() - started,
-        libraries={source.library: version(source.library)} if source.library else {},
+        libraries=(
+            ({source.library: version(source.library)} if source.library else {})
+            | (made.libraries if made else {})
+        ),
+        made=made.how if made else "",
+        peak_memory_bytes=made.peak_memory_bytes if made else 0,
     )
 
 
@@ -93,16 +106,19 @@ def download_artifact(source: ArtifactSource, output_folder: Path | str) -> Mode
         if verify_model(folder) == source.record:
             return source.record
     (folder / RECORD_FILE).unlink(missing_ok=True)
-    _fetch(
+    fetch_files(
         source, source.record.digest, folder, source.list_files(source.record.digest), lambda: None
     )
     return source.record
 
 
-def _fetch(
+def fetch_files(
     source: Source, commit: str, folder: Path, files: list[SourceFile], check: Callable[[], object]
 ) -> dict[str, FileEntry]:
-    """Bring these files to the folder `model/`. `check` is called when the config is there."""
+    """Bring these files to the folder `model/`. `check` is called when the config is there.
+
+    Raises: as `download_model`.
+    """
     download = _Download(source, commit, folder, files)
     try:
         download.clear_leftovers()
@@ -122,6 +138,16 @@ def _fetch(
         extra={"figure": f"{total / 1e6:.1f} MB"},
     )
     return entries
+
+
+def _take(made: Path, target: Path) -> dict[str, FileEntry]:
+    """Move what was made to its place."""
+    shutil.rmtree(target, ignore_errors=True)
+    for path in made.iterdir():
+        path.chmod(0o644)  # libraries make some files that only this user may read
+        flush_to_disk(path)
+    made.rename(target)
+    return describe_files(target)
 
 
 def _find_finished(source: Source, commit: str, folder: Path) -> Model | None:
@@ -174,13 +200,13 @@ class _Download:
         """
         total = sum(file.size for file in self.files)
         with Progress(self.source.name, self._here, total):
-            (config,) = (file for file in self.files if file.path == CONFIG)
-            found = {CONFIG: self._bring(config)}
+            first = [file for file in self.files if file.path == CONFIG]
+            found = {file.path: self._bring(file) for file in first}
             check()
             pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch")
             # the longest first
             rest = sorted(
-                (file for file in self.files if file is not config), key=lambda file: -file.size
+                (file for file in self.files if file not in first), key=lambda file: -file.size
             )
             futures: dict[str, Future[FileEntry]] = {
                 file.path: pool.submit(self._bring, file) for file in rest

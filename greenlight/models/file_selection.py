@@ -20,9 +20,11 @@ PART = re.compile(r".*\d+-of-(?!0*1\D)\d+.*")  # of several files: one of one is
 OTHER_WEIGHTS = re.compile(
     r"(consolidated|adapter_model|optimizer|scheduler|training_args|random_states).*"
 )
+LICENSE = re.compile(r"(LICENSE|LICENCE|NOTICE|COPYING|USE_POLICY)[\w.-]*", re.IGNORECASE)
 COMPANION = re.compile(
     r"generation_config\.json|tokenizer\.json|tokenizer\.model|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.json|vocab\.txt"
-    r"|merges\.txt|spiece\.model|sentencepiece\.bpe\.model|chat_template\.(jinja|json)|(LICENSE|LICENCE|NOTICE|COPYING|USE_POLICY)[\w.-]*|README\.md",
+    r"|merges\.txt|spiece\.model|sentencepiece\.bpe\.model|chat_template\.(jinja|json)|README\.md|"
+    + LICENSE.pattern,
     re.IGNORECASE,
 )
 TOKENIZERS = (

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from greenlight.core.errors import InputError, IntegrityError
 from greenlight.core.records import FileEntry
-from greenlight.models.description import check_at
+from greenlight.models.description import CHECKPOINT
 from greenlight.models.digest_cache import remembered_digests
-from greenlight.models.file_selection import choose_files, list_folder
+from greenlight.models.file_selection import list_folder
 from greenlight.models.integrity import content_digest
-from greenlight.models.source import Source, SourceFile
+from greenlight.models.source import Description, Kind, Source, SourceFile
 
 log = logging.getLogger("greenlight.download")
 
@@ -24,10 +24,10 @@ class FolderSource(Source):
     place while a run uses the copy.
     """
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.folder = name, folder
+    def __init__(self, name: str, folder: Path, kind: Kind = CHECKPOINT) -> None:
+        self.name, self.folder, self.kind = name, folder, kind
 
-    def check(self) -> None:
+    def check(self) -> Description | None:
         if not self.folder.exists():
             raise InputError(
                 "model",
@@ -36,15 +36,14 @@ class FolderSource(Source):
                 " tokenizer",
             )
         if not self.folder.is_dir():
-            gguf = f", or `--from-gguf {self.name}` to convert it"
             raise InputError(
                 "model",
                 self.name,
                 "it is a file; give the folder that holds config.json, *.safetensors and a"
-                f" tokenizer{gguf if self.folder.suffix == '.gguf' else ''}",
+                " tokenizer",
             )
         try:
-            check_at(self, "")
+            return self.kind.check(self, "")
         except OSError as error:
             raise InputError(
                 "model",
@@ -89,7 +88,7 @@ class FolderSource(Source):
 
     def _describe(self) -> tuple[dict[str, FileEntry], dict[str, str]]:
         """The files of the Model that would be made, and the name of each here."""
-        chosen = choose_files(
+        chosen = self.kind.choose(
             self.name, list_folder(self.folder), lambda name: self.read(name, "")
         ).files
         found = remembered_digests([self.folder / name for name in chosen])

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from greenlight.core.errors import GreenlightError, InputError
-from greenlight.models.description import check_at
-from greenlight.models.file_selection import choose_files
-from greenlight.models.source import Source, SourceFile
+from greenlight.models.description import CHECKPOINT
+from greenlight.models.source import Description, Kind, Source, SourceFile
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -30,11 +29,11 @@ class HubSource(Source):
 
     library = "huggingface-hub"
 
-    def __init__(self, name: str, revision: str = "") -> None:
-        self.name, self.revision = name, revision
+    def __init__(self, name: str, revision: str = "", kind: Kind = CHECKPOINT) -> None:
+        self.name, self.revision, self.kind = name, revision, kind
         self._commits: dict[str, ModelInfo] = {}  # listings by their commit, which never change
 
-    def check(self) -> None:
+    def check(self) -> Description | None:
         info = self._info(self.revision)
         if info.gated and not _token():
             raise InputError(
@@ -43,7 +42,7 @@ class HubSource(Source):
                 "it is gated; accept its terms on its page and set HF_TOKEN to a token of that"
                 " account",
             )
-        check_at(self, self._commit(info))
+        return self.kind.check(self, self._commit(info))
 
     def resolve(self) -> str:
         return self._commit(self._info(self.revision))
@@ -58,7 +57,7 @@ class HubSource(Source):
 
     def list_files(self, commit: str) -> list[SourceFile]:
         names = self.list_names(commit)
-        chosen = choose_files(
+        chosen = self.kind.choose(
             self.name, names, lambda name: self.read(name, commit, 0, names[name])
         ).files
         files = []

@@ -31,6 +31,14 @@ class KnownTypes:
         default = re.search(rf"^    {field}: [^=\n]*= (True|False)$", own, re.MULTILINE)
         return default[1] == "True" if default else None
 
+    def has_attention_backends(self, model_type: str) -> bool:
+        """Whether the type's attention can be replaced by another, such as the paged one of
+        continuous batching: its models say so in their source.
+        """
+        module = self.modules.get(model_type, model_type).replace("-", "_")
+        path = _source(f"models/{module}/modeling_{module}.py")
+        return path.is_file() and "_supports_attention_backend = True" in path.read_text()
+
 
 @lru_cache(1)
 def known_types() -> KnownTypes | None:

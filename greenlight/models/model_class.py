@@ -51,7 +51,7 @@ def load_model(folder: Path, **options: Any) -> Any:
             missing with random numbers.
     """
     kind = find_model_class(json.loads((folder / CONFIG).read_bytes()))
-    return _load_checked(kind.from_pretrained, folder, local_files_only=True, **options)
+    return load_checked(kind.from_pretrained, folder, local_files_only=True, **options)
 
 
 @contextlib.contextmanager
@@ -60,7 +60,7 @@ def checked_loading(kind: Any) -> Iterator[None]:
     that method; enter theirs after this.
     """
     own = kind.__dict__.get("from_pretrained")
-    kind.from_pretrained = functools.partial(_load_checked, kind.from_pretrained)
+    kind.from_pretrained = functools.partial(load_checked, kind.from_pretrained)
     try:
         yield
     finally:
@@ -70,13 +70,15 @@ def checked_loading(kind: Any) -> Iterator[None]:
             kind.from_pretrained = own
 
 
-def _load_checked(load: Callable[..., Any], folder: Any, **options: Any) -> Any:
-    """Tied weights, and those whose absence or presence a class expects, do not count: transformers
+def load_checked(load: Callable[..., Any], folder: Any, *arguments: Any, **options: Any) -> Any:
+    """`load(folder)`, a `from_pretrained` of transformers, with the check of `load_model`.
+
+    Tied weights, and those whose absence or presence a class expects, do not count: transformers
     leaves them out of its report.
     """
     # so that what does not fit is named below, and not only in what transformers prints
     options["ignore_mismatched_sizes"] = True
-    model, report = load(folder, output_loading_info=True, **options)
+    model, report = load(folder, *arguments, output_loading_info=True, **options)
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         keys = sorted(map(str, report.get(problem) or ()))
         if keys:

@@ -101,8 +101,8 @@ def _adapter(top: Collection[str], read: Callable[[str], bytes]) -> str:
         with contextlib.suppress(ValueError, LookupError, TypeError):
             base = json.loads(read("adapter_config.json"))["base_model_name_or_path"]
     return (
-        f"it is an adapter of {base or 'its base model'}, not a whole model; merge it into that"
-        " (merge_and_unload of peft), save the result with its tokenizer and give that folder"
+        f"it is an adapter of {base or 'its base model'}, not a whole model; write adapter: before"
+        " its name to merge the two"
     )
 
 

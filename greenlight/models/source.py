@@ -3,9 +3,15 @@ one small interface.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from greenlight.models.safetensors_header import Tensor
+
+if TYPE_CHECKING:
+    from greenlight.models.file_selection import Selection
 
 
 @dataclass(frozen=True)
@@ -25,10 +31,52 @@ class SourceFile:
         return self.origin or self.path
 
 
+@dataclass(frozen=True)
+class Description:
+    """A model as its small files and headers describe it."""
+
+    source: str  # as the user named it, for errors
+    config: dict[str, Any]
+    files: dict[str, int]  # sizes in bytes of all files at the top, by name
+    chosen: dict[str, str]  # the files to take: name in the source -> name in the artifact
+    tensors: dict[str, Tensor]
+    texts: dict[str, bytes]  # of tokenizer, chat template and settings, by name
+    notes: tuple[str, ...] = ()  # what was decided, for people
+
+
 class FileReader(Protocol):
     """Reads bytes of one file of a model: from `start`, to its end without `length`."""
 
     def __call__(self, name: str, start: int = 0, length: int | None = None) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is taken of a place: a checkpoint, or something that a checkpoint is made of.
+
+    Attributes:
+        choose: the files to take; its arguments are those of `choose_files`.
+        check: describes a source at a commit; nothing where only a conversion shows what it is.
+            Raises InputError where it holds nothing that can be used.
+    """
+
+    choose: Callable[[str, Collection[str], Callable[[str], bytes]], "Selection"]
+    check: Callable[["Source", str], "Description | None"]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A checkpoint that was made here.
+
+    Attributes:
+        folder: holds its files.
+        how: for the record, such as `dequantized from GGUF Q4_1 (model.gguf)`.
+    """
+
+    folder: Path
+    how: str
+    peak_memory_bytes: int = 0
+    libraries: dict[str, str] = field(default_factory=dict)
 
 
 class Source(ABC):
@@ -41,8 +89,8 @@ class Source(ABC):
     found: str = ""  # after `resolve`: which of several checkpoints below the name it is
 
     @abstractmethod
-    def check(self) -> None:
-        """One listing: is there a model that can be taken?
+    def check(self) -> Description | None:
+        """Read what the place holds, but no weights: is there a model that can be taken?
 
         Raises:
             InputError: no, and what to give instead.
@@ -81,3 +129,9 @@ class Source(ABC):
         """Bytes of one file at this commit, from `start`; to its end without `length`. Fewer come
         where the file ends earlier.
         """
+
+    def make(self, commit: str, folder: Path) -> Made | None:
+        """Make the checkpoint below `folder`, where the source holds only what it is made of. None:
+        its files are taken as they are.
+        """
+        return None

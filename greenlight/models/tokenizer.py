@@ -13,12 +13,14 @@ import hashlib
 import json
 import logging
 import math
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenlight.core.errors import GreenlightError, InputError
+from greenlight.core.extras import MissingExtraError, how_to_install
 from greenlight.models.context import text_config
 from greenlight.models.tokenizer_checks import (
     ADDED_TOKENS,
@@ -81,10 +83,9 @@ def load_model_tokenizer(folder: Path) -> ModelTokenizer:
             return _build(folder)
         except ModuleNotFoundError as error:
             if error.name != "transformers" or TOKENIZER not in files:
-                raise GreenlightError(
-                    f"The tokenizer of {folder} cannot be read without {error.name}. Install it"
-                    " (pip install 'greenlight-llm[quantize]'), or give a model that Greenlight"
-                    " quantized."
+                raise MissingExtraError(
+                    f"The tokenizer of {folder} cannot be read without {error.name}."
+                    f" {how_to_install('quantize')} Or give a model that Greenlight quantized."
                 ) from None
             log.warning(
                 "transformers is not installed: the tokenizer is taken from tokenizer.json alone"
@@ -152,7 +153,7 @@ def write_tokenizer(source: Path, target: Path) -> None:
             _same(each.tokenizer, built.tokenizer)
             and each.tokenizer.encode_special_tokens == built.tokenizer.encode_special_tokens
             and each.special == built.special
-            for each in (_build(target), load_model_tokenizer(target))
+            for each in (_build_beside(target, source), load_model_tokenizer(target))
         ):
             return
     raise InputError(
@@ -161,6 +162,19 @@ def write_tokenizer(source: Path, target: Path) -> None:
         "its tokenizer cannot be written as a tokenizer.json that reads texts the same;"
         f" {SAVE_AS_FAST}",
     )
+
+
+def _build_beside(target: Path, source: Path) -> ModelTokenizer:
+    """By transformers, from the tokenizer files of `target` and the config.json of `source`: that
+    of `target` may be written by another version of transformers, which this one cannot read.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        files = read_tokenizer_files(target)
+        if (source / "config.json").is_file():
+            files["config.json"] = (source / "config.json").read_bytes()
+        for file, content in files.items():
+            (Path(name) / file).write_bytes(content)
+        return _build(Path(name))
 
 
 def _is_settled(model: str, files: Mapping[str, bytes]) -> bool:

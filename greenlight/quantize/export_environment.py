@@ -5,7 +5,6 @@ when it is first needed, in the user's cache folder.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -13,11 +12,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from greenlight.core.errors import GreenlightError
 from greenlight.core.extras import how_to_install
+from greenlight.core.files import hold_lock, user_cache
 
 log = logging.getLogger("greenlight.quantize")
 
@@ -82,17 +81,15 @@ def find_export_python() -> Path | None:
 def _cached() -> Path:
     """Where it is made: a folder for these versions on this version of Python."""
     content = f"{sys.version_info[:2]} {PACKAGES} {PINS.read_text()}"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     digest = hashlib.sha256(content.encode()).hexdigest()[:12]
-    return cache / "greenlight" / f"openvino-export-{digest}"
+    return user_cache() / f"openvino-export-{digest}"
 
 
 def _make(folder: Path) -> Path:
     """Make the environment beside its place and move it there, so that what is there is whole."""
     uv = _find_uv()
     python, partial = folder / "bin" / "python", folder.with_suffix(".partial")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(folder.with_suffix(".lock")) as lock:
+    with hold_lock(folder.with_suffix(".lock"), _say_waiting) as lock:
         if os.access(python, os.X_OK):  # another run made it meanwhile
             return python
         log.info(
@@ -114,16 +111,8 @@ def _make(folder: Path) -> Path:
     return python
 
 
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[int]:
-    """Hold a file locked. Yields its descriptor; a process that inherits it holds the lock too."""
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("waiting for another run, which makes the environment of the OpenVINO export")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()
+def _say_waiting() -> None:
+    log.info("waiting for another run, which makes the environment of the OpenVINO export")
 
 
 def _run(lock: int, *command: str) -> None:

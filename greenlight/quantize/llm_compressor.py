@@ -66,6 +66,7 @@ class Compressor(Method):
     format = "compressed-tensors"
     engines = ("transformers", "vllm")
     disk = 3.0  # what it quantizes in 32 bits, and the candidate
+    memory = 0.9  # layers are read when it is their turn
     tolerance = 0.00001
 
     @abstractmethod

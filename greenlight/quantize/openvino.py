@@ -58,6 +58,7 @@ class OpenVINO(Method):
     format = "openvino"
     engines = ("openvino",)
     disk = 4.0  # the export in 32 bits, then the compressed copy
+    memory = 2.0
     tolerance = 0.0001
 
     def refuses(self, bits: int, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

@@ -2,12 +2,14 @@
 environment, which has other versions of the libraries.
 """
 
+import functools
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from greenlight.evaluate.scorers import OpenVINOScorer
+from greenlight.models.model_class import load_checked
 from greenlight.quantize.reload_check import save_predictions
 
 COMPRESSED = ["nncf", "weight_compression"]
@@ -22,6 +24,7 @@ def work(scratch: str, *arguments: str) -> None:
     """
     import openvino
 
+    _check_loads()
     save = openvino.save_model
 
     def save_model(model: Any, *given: Any, **named: Any) -> None:
@@ -38,3 +41,17 @@ def work(scratch: str, *arguments: str) -> None:
     )
 
     main()
+
+
+def _check_loads() -> None:
+    """transformers, which optimum-cli loads the model with, fills missing weights with random ones,
+    and says so only in what it prints.
+    """
+    from transformers import PreTrainedModel
+
+    load = PreTrainedModel.from_pretrained.__func__
+
+    def from_pretrained(kind: Any, *arguments: Any, **options: Any) -> Any:
+        return load_checked(functools.partial(load, kind), *arguments, **options)
+
+    PreTrainedModel.from_pretrained = classmethod(from_pretrained)

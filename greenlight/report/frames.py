@@ -18,7 +18,7 @@ from greenlight.core.errors import GreenlightError, InputError, IntegrityError
 from greenlight.core.history import RunRecords, load_moves
 from greenlight.gate.bootstrap import bootstrap
 from greenlight.gate.evidence import DOCUMENTS
-from greenlight.gate.objectives import load_gate
+from greenlight.gate.objectives import read_recorded
 from greenlight.report.chart_data import ROLES, Samples, read_table, samples_of
 from greenlight.report.overview import find_run, line_of, read_runs
 
@@ -134,7 +134,7 @@ def resample(frames: Frames, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
             run.run_id if run else "",
             "hold no run that came to a decision with its gate; load them with run= and its id",
         )
-    gate = load_gate(run.decision.gate)
+    gate = read_recorded(run.decision.gate)
     samples = (frames.pairs, frames.requests, frames.blocks, frames.documents)
     return bootstrap(gate, *samples, run.benchmark, draws, seed)
 

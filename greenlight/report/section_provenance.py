@@ -110,6 +110,7 @@ def _release_facts(release: Release) -> list[tuple[str, str]]:
 
 def _model_facts(model: Model) -> list[tuple[str, str]]:
     facts = [
+        *([("Made", model.made)] if model.made else []),
         ("Format", model.format),
         ("Files", f"{len(model.files)}, {model.bytes:,} bytes"),
         ("Content digest", model.digest),

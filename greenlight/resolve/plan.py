@@ -130,7 +130,7 @@ def resolve(parameters: Parameters) -> Resolution:
     recovered = recover(target)
     if recovered is not None:
         log.info("finished an interrupted promotion: %s", recovered.outcome)
-    source = parse_source(parameters.model, parameters.revision)
+    source = parse_source(parameters.model, parameters.revision, parameters.from_gguf)
     commit = source.resolve()
     wanted = fingerprint(parameters, commit, release_key())
     live = target.live()
@@ -158,7 +158,7 @@ def resolve(parameters: Parameters) -> Resolution:
     return Resolution(
         verdict=verdict,
         reason=reason,
-        source=parameters.model,
+        source=source.name,
         checkpoint=source.found,
         commit=commit,
         fingerprint=wanted,

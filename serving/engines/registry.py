@@ -1,10 +1,16 @@
 """The engines by name. Nothing here imports one: the HTTP process only asks what they can load."""
 
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 from greenlight.core.records import Format
+from greenlight.models.known_types import known_types
 from greenlight.serving.engines.precision import Precision
 
 
@@ -28,6 +34,32 @@ class EngineKind:
     def missing(self) -> str | None:
         """The first module that is not installed."""
         return next((module for module in self.modules if find_spec(module) is None), None)
+
+    def refuses(self, config: Mapping[str, Any]) -> str:
+        """Why it cannot serve models of this config.json, as the end of a sentence; empty where
+        nothing speaks against it. Looks only into what is installed, and imports nothing.
+        """
+        model_type = str(config.get("model_type", ""))
+        known = known_types() if self.name == "transformers" else None
+        if known and not known.has_attention_backends(model_type):
+            return f"transformers has no paged attention for {model_type}"
+        if self.name == "vllm" and (names := _vllm_architectures()):
+            architecture = next(iter(config.get("architectures") or ()), "")
+            if architecture and architecture not in names:
+                return f"the installed vLLM does not know {architecture}"
+        return ""
+
+
+@lru_cache(1)
+def _vllm_architectures() -> frozenset[str]:
+    """Classes that the installed vLLM knows, read from its source; none where it is not
+    installed.
+    """
+    spec = find_spec("vllm")
+    if spec is None or spec.origin is None:
+        return frozenset()
+    registry = Path(spec.origin).parent / "model_executor" / "models" / "registry.py"
+    return frozenset(re.findall(r'^    "(\w+)": \(', registry.read_text(), re.MULTILINE))
 
 
 OPENVINO = EngineKind(

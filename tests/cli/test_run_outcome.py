@@ -22,6 +22,7 @@ def shown(factory: RunFactory) -> tuple[int, str]:
         ("select", "RejectedError", 3),
         ("select", "GreenlightError", 1),
         ("resolve", "InputError", 2),
+        ("resolve", "MissingExtraError", 2),
         ("benchmark", "Timeout", 1),
     ],
 )

@@ -12,13 +12,15 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
+from greenlight.benchmark.workload import Workload
 from greenlight.cli.main import app
-from greenlight.core.errors import IntegrityError
+from greenlight.core.errors import InputError, IntegrityError
 from greenlight.core.history import STEPS, load_run, runs
 from greenlight.core.records import BenchmarkResult, Decision, Failure, Look, Model
 from greenlight.core.records.base import _warn_of_newer
-from greenlight.gate.objectives import load_gate
-from greenlight.gate.replay import load_decision
+from greenlight.gate.cluster_benchmark import JobOrder
+from greenlight.gate.objectives import load_gate, read_recorded
+from greenlight.gate.replay import load_decision, replay
 from greenlight.rollout.local.store import Store
 
 OLD_HOME = Path(__file__).parent / "old_home"
@@ -94,6 +96,53 @@ def test_a_field_more_is_left_out_with_one_warning(caplog: pytest.LogCaptureFixt
         "Decision: a newer version of Greenlight wrote fields that this one does not know and"
         " leaves out: approved_by",
     ]
+
+
+def newer_gate() -> str:
+    decision = Decision.model_validate_json((OLD / PROMOTED / "gate.json").read_bytes())
+    gate = json.loads(decision.gate)
+    gate["objectives"][0]["weight"] = 2
+    gate["benchmark"]["shards"] = 3
+    return json.dumps(gate | {"owner": "Ada"})
+
+
+def test_the_recorded_gate_of_a_newer_version_is_read(caplog: pytest.LogCaptureFixture) -> None:
+    decision = Decision.model_validate_json((OLD / PROMOTED / "gate.json").read_bytes())
+    with caplog.at_level(logging.WARNING):
+        assert read_recorded(newer_gate()) == load_gate(decision.gate)
+    kinds = [record.getMessage().partition(":")[0] for record in caplog.records]
+    assert sorted(kinds) == ["Gate", "Objective", "Plan"]
+    with pytest.raises(IntegrityError, match="does not hold a gate that this version can read"):
+        read_recorded("{}")
+
+
+def test_a_decision_by_a_newer_gate_is_not_replayed_by_what_is_left_of_it() -> None:
+    decision = Decision.model_validate_json(newer(gate=newer_gate(), gate_digest="of all of it"))
+    with pytest.raises(IntegrityError, match="another version of Greenlight made it"):
+        replay(decision)
+
+
+def test_a_gate_file_with_a_key_more_is_refused() -> None:
+    with pytest.raises(InputError, match=r"objectives\.1\.weight .*: no such key"):
+        load_gate(newer_gate())
+
+
+def test_the_order_of_a_newer_runner_is_read(caplog: pytest.LogCaptureFixture) -> None:
+    decision = Decision.model_validate_json((OLD / PROMOTED / "gate.json").read_bytes())
+    order = JobOrder(
+        deployment=decision.deployment,
+        gate=load_gate(decision.gate),
+        workload=Workload(),
+        planned=[],
+        evaluated=False,
+    )
+    sent = json.loads(order.model_dump_json()) | {"priority": "low"}
+    sent["gate"] = json.loads(newer_gate())
+    sent["workload"]["slo"]["queue"] = 1
+    with caplog.at_level(logging.WARNING):
+        assert JobOrder.model_validate_json(json.dumps(sent)) == order
+    kinds = {record.getMessage().partition(":")[0] for record in caplog.records}
+    assert kinds == {"JobOrder", "Gate", "Objective", "Plan", "Slo"}
 
 
 def test_a_newer_state_of_a_service_is_read(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from greenlight.core import waiting
-from greenlight.core.waiting import Interval, wait_for
+from greenlight.core.waiting import Interval, report_meanwhile, wait_for
 
 
 class Clock:
@@ -71,3 +71,13 @@ def test_an_interval_begins_anew(clock: Clock) -> None:
         over.append(interval.is_over())
         clock.sleep(1)
     assert over == [False, False, True, False, True, False, True]
+
+
+def test_reports_meanwhile_from_a_thread() -> None:
+    said = list[float]()
+    with report_meanwhile(said.append, 0.02):
+        time.sleep(0.2)
+    count = len(said)
+    assert count >= 2 and said == sorted(said)
+    time.sleep(0.05)
+    assert len(said) == count

@@ -5,6 +5,7 @@ what a page shows of one is what it prints.
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from greenlight.cli.main import app
 from greenlight.core.errors import InputError
 from greenlight.gate.judge import judge
 from greenlight.gate.objectives import load_gate
+from greenlight.models.builtin import TINY
 from tests.gate.artifacts import DEPLOYMENT, World, make_artifacts
 from tests.gcs import bucket, gcs_server  # noqa: F401  fixtures
 from tests.report.run_factory import START, RunFactory
@@ -103,7 +105,7 @@ def test_what_is_not_run_here_is_run_elsewhere() -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a reader stands after some runs: a history, one of whose runs was judged by the real
-    gate, and a gate file of their own.
+    gate, and a gate file of their own, and a model.
     """
     folder = tmp_path_factory.mktemp("reader")
     history = folder / ".greenlight/history"
@@ -126,6 +128,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "gate",
         decision.model_copy(update={"evaluation_uri": artifacts[0], "benchmark_uri": artifacts[1]}),
     )
+    shutil.copytree(TINY, folder / "MODEL")
     (folder / "FILE").write_text((ROOT / "pipelines/gates/quick.yaml").read_text())
     return folder
 

@@ -170,6 +170,8 @@ def test_a_model_without_finite_logits_is_named(tmp_path: Path) -> None:
     from greenlight.evaluate.lm_eval_harness import LoadedTasks
 
     class Broken:
+        at_once = 1
+
         def logits(self, ids: list[int], last: int = 0) -> torch.Tensor:
             return torch.full((last or len(ids), 2048), float("nan"))
 

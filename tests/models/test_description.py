@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from greenlight.core.errors import InputError
-from greenlight.models.description import FIRST_READ, Description, describe_folder, describe_source
+from greenlight.models.description import FIRST_READ, describe_folder, describe_source
 from greenlight.models.open_source import parse_source
 from greenlight.models.safetensors_header import Tensor
+from greenlight.models.source import Description
 from greenlight.models.weight_checks import check_weights
 from tests.gcs import bucket, gcs_server  # noqa: F401  fixtures
 from tests.models.conftest import TAKEN, safetensors

@@ -137,7 +137,7 @@ def test_odd_generation_settings_stop_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["model.layers.1.mlp.up_proj.weight", "model.norm.weight"])
-@pytest.mark.parametrize(("method", "bits"), [("bnb", 4), ("gptq", 4)])
+@pytest.mark.parametrize(("method", "bits"), [("bnb", 4), ("gptq", 4), ("optimum", 8)])
 def test_missing_weights_are_not_invented(
     tmp_path: Path, method: str, bits: int, missing: str
 ) -> None:

@@ -1,57 +1,22 @@
 """Real server processes on both engines, shared by the tests of a session."""
 
-import hashlib
-import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.serving.server_process import ROOT, TINY, Server
-
-EXPORTER = ROOT / ".venv-openvino/bin/optimum-cli"
+from benchmarks.serving import model
+from tests.serving.server_process import TINY, Server
 
 
 @pytest.fixture(scope="session")
 def openvino_model() -> Path:
-    """The built-in model as OpenVINO int8. The export takes 25 s and is kept in .cache, by the
-    digest of its source.
-    """
-    if not EXPORTER.is_file():
+    """The built-in model as OpenVINO int8, the same that the benchmarks serve."""
+    if not model.EXPORTER.is_file():
         pytest.skip(
             "no .venv-openvino: the OpenVINO export environment is not installed (`make install`)"
         )
-    digest = hashlib.sha256(
-        b"".join(path.read_bytes() for path in sorted(TINY.iterdir()) if path.is_file())
-    ).hexdigest()[:16]
-    folder = ROOT / f".cache/serving-tests/openvino-int8-{digest}"
-    if not folder.is_dir():
-        partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-        command = [
-            str(EXPORTER),
-            "export",
-            "openvino",
-            "--model",
-            str(TINY),
-            "--task",
-            "text-generation-with-past",
-            "--weight-format",
-            "int8",
-            str(partial),
-        ]
-        subprocess.run(
-            command,
-            check=True,
-            capture_output=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-        )
-        try:
-            partial.rename(folder)
-        except OSError:  # another session was faster
-            shutil.rmtree(partial)
-    return folder
+    return model.openvino_model()
 
 
 @pytest.fixture(scope="session")
@@ -77,9 +42,8 @@ def server(request: pytest.FixtureRequest, starting: dict[str, Server]) -> Serve
     it.
     """
     if request.param == "openvino" and "openvino" not in starting:
-        model = request.getfixturevalue("openvino_model")
         starting["openvino"] = Server(
-            model_id=model,
+            model_id=request.getfixturevalue("openvino_model"),
             release_id="test-release",
             model_digest="sha256:given",
             default_temperature=0,

@@ -91,7 +91,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / source).is_dir():
             shutil.copytree(ROOT / source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            target.mkdir(parents=True)
+            target.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / source, target)
     return folder
 

@@ -157,6 +157,13 @@ class Model(Record):
     commit: str = Field(
         description="Hub commit, or content digest for folders, buckets and the built-in model."
     )
+    made: str = Field(
+        "",
+        description=(
+            "How a baseline was made of what the source holds, such as `dequantized from GGUF Q4_1"
+            " (model.gguf)`. Empty: its files are the source's own."
+        ),
+    )
     format: Format
     method: str = "none"
     bits: int = Field(16, description="Bits per weight; 16 or 32 is full precision.")
@@ -283,7 +290,7 @@ class TaskResult(Part):
 
 class Reference(Record):
     """What a baseline predicts for a text, computed once for all candidates. `logprobs.f16` beside
-    it holds 16 bits per token and entry of the vocabulary.
+    it holds 16 bits per token and kept entry of the vocabulary.
     """
 
     baseline_digest: str
@@ -297,6 +304,20 @@ class Reference(Record):
     )
     start: int = Field(description="Id of the token that each window begins with.")
     bytes: int = Field(description="Size of the log-probabilities.")
+    kept: int = Field(
+        0, description="Likeliest entries of the vocabulary that are kept per token. 0: all."
+    )
+    drawn: int = Field(
+        0, description="Entries that are drawn from the others per token, by their probability."
+    )
+    rest: float = Field(0.0, description="Mean probability of the entries that are not kept.")
+    kl_error: float = Field(
+        0.0,
+        description=(
+            "Standard error that the draws add to kl_mean, of a candidate whose log-probabilities"
+            " of the entries that are not kept vary by 1 nat about the baseline's."
+        ),
+    )
     tasks: list[TaskScore] = Field(
         default_factory=list,
         description="Scores of the baseline on the tasks that candidates are asked too.",
@@ -340,6 +361,13 @@ class Evaluation(Record):
             "perplexity, baseline_perplexity, perplexity_ratio, bits_per_byte, kl_mean, kl_p99"
             " (nats), top1_agreement."
         )
+    )
+    kl_error: float = Field(
+        0.0,
+        description=(
+            "Standard error of kl_mean, in nats, from entries of the vocabulary that the reference"
+            " does not keep. The interval of kl_mean contains it."
+        ),
     )
     golden: list[Golden] = Field(
         default_factory=list,

@@ -76,6 +76,8 @@ class Method(ABC):
             reloaded that rounding explains; docs/quantization.md has
             what was measured. None: nothing is computed, the files are the baseline's.
         disk: most bytes that it writes at any time, as a share of the baseline's.
+        memory: its peak beyond that of the libraries, as a share of the baseline's weights;
+            measured by `make bench-quantize` (docs/benchmarks.md).
         least_share: of the linear weights, by bytes, that it must have quantized to count as done.
             Embeddings and output layer, which it leaves in more bits, do not count. Below 1 there
             is room for small layers that it cannot take, such as the routers of a mixture.
@@ -88,6 +90,7 @@ class Method(ABC):
     format: ClassVar[Format]
     engines: ClassVar[tuple[str, ...]]
     disk: ClassVar[float]
+    memory: ClassVar[float]
     tolerance: ClassVar[float | None]
     calibrates: ClassVar[bool] = False
     searches: ClassVar[bool] = False

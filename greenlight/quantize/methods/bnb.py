@@ -39,6 +39,7 @@ class BitsAndBytes(Method):
     format = "bitsandbytes"
     engines = ("transformers",)
     disk = 1.0
+    memory = 1.5
     tolerance = 0.0001
 
     def refuses(self, bits: int, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

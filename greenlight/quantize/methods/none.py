@@ -16,6 +16,7 @@ class Unchanged(Method):
     format = "safetensors"
     engines = ("transformers", "vllm")
     disk = 1.0
+    memory = 0.0
     tolerance = None
 
     def quantize(self, job: Job) -> int:

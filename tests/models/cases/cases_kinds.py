@@ -186,7 +186,7 @@ def odd_settings_of_the_tokenizer(folder: Path) -> None:
 # What is no model
 
 
-@case(says=r"it is an adapter of org/base, not a whole model; merge it")
+@case(says=r"it is an adapter of org/base, not a whole model; write adapter:")
 def adapter_only(folder: Path) -> None:
     (folder / "config.json").unlink()
     (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")

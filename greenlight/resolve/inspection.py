@@ -1,0 +1,235 @@
+"""What a model is, and what can be made of it: read from its config, its tokenizer and the headers
+of its weights, before anything is downloaded.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from math import prod
+
+from pydantic import BaseModel, Field
+
+from greenlight.core.errors import InputError
+from greenlight.core.records import recipe_name
+from greenlight.models.context import context_length, text_config
+from greenlight.models.open_source import parse_source
+from greenlight.models.safetensors_header import DTYPE_BITS
+from greenlight.models.source import Description
+from greenlight.quantize.coverage import linear_weights
+from greenlight.quantize.methods import capabilities, methods
+from greenlight.quantize.methods.base import Capability
+from greenlight.quantize.suitability import check_method_takes
+from greenlight.serving.engines.registry import ENGINES
+from greenlight.serving.engines.registry import TRANSFORMERS as BASELINE_ENGINE
+
+SCALE_BITS = 0.25
+"""Bits per weight that scales add: 16 bits for a group of 64 weights."""
+
+LIBRARIES = 1.1e9
+"""Bytes of memory that importing the quantization libraries takes (docs/benchmarks.md)."""
+
+
+class MethodFit(BaseModel):
+    """Whether one method takes a model, and what that comes to."""
+
+    method: str
+    bits: int | None = Field(description="Null where the method has no bits to choose.")
+    refused: str = Field("", description="Why the method cannot take the model. Empty: it can.")
+    needs: str = Field(
+        "", description="Hardware that it cannot do without. Empty: a CPU is enough."
+    )
+    engines: list[str] = Field(
+        default_factory=list, description="Engines that can serve the candidate."
+    )
+    bytes: int = Field(0, description="Estimated size of the candidate's weights in bytes.")
+    memory_bytes: int = Field(
+        0, description="Peak memory of the step quantize in bytes, estimated from measured shares."
+    )
+    disk_bytes: int = Field(
+        0, description="Most bytes that the step quantize writes at any time, estimated."
+    )
+
+    @property
+    def name(self) -> str:
+        """As people write it: `optimum:8`."""
+        return recipe_name(self.method, self.bits or 0)
+
+
+class Inspection(BaseModel):
+    """What a model is, as its small files and the headers of its weights say."""
+
+    source: str = Field(description="The model as it was named.")
+    commit: str
+    model_type: str
+    architecture: str = Field(description="Class that config.json names.")
+    parameters: int = Field(description="Number of weights.")
+    bytes: int = Field(description="Size of the weights in bytes.")
+    dtype: str = Field(description="Type that most of the weights have.")
+    context: int | None = Field(description="Maximum number of tokens that the model reads.")
+    vocabulary: int
+    tied: bool = Field(description="Whether the output layer shares the embedding's weights.")
+    tokenizer: str = Field(description="File that holds the tokenizer.")
+    chat_template: bool
+    baseline_engines: list[str] = Field(
+        description="Engines that can serve the model itself, in full precision."
+    )
+    notes: list[str] = Field(default_factory=list)
+    methods: list[MethodFit]
+
+    def fit(self, method: str, bits: int) -> MethodFit:
+        """What is said of one method."""
+        return next(
+            each for each in self.methods if each.method == method and each.bits in (bits, None)
+        )
+
+
+def inspect(model: str, revision: str = "") -> Inspection:
+    """Look at a model without downloading or loading its weights.
+
+    Args:
+        model, revision: as of `greenlight run`.
+
+    Raises:
+        InputError: it is no model that can be taken; says why and what would do.
+        GreenlightError: the source cannot be reached.
+    """
+    source = parse_source(model, revision)
+    if (described := source.check()) is None:
+        raise InputError(
+            "model",
+            model,
+            "only its conversion shows what it is; `greenlight download` converts it, then inspect"
+            " the folder `model` of the result",
+        )
+    return inspect_description(described, source.resolve())
+
+
+def inspect_description(described: Description, commit: str = "") -> Inspection:
+    """The same of a model that was described already."""
+    config, tensors = described.config, described.tensors
+    language = text_config(config)
+    sizes: Counter[str] = Counter()
+    for tensor in tensors.values():
+        sizes[tensor.dtype] += tensor.bytes
+    return Inspection(
+        source=described.source,
+        commit=commit,
+        model_type=str(config.get("model_type", "")),
+        architecture=next(iter(config.get("architectures") or ()), ""),
+        parameters=sum(prod(tensor.shape) for tensor in tensors.values()),
+        bytes=sum(sizes.values()),
+        dtype=sizes.most_common(1)[0][0],
+        context=context_length(config),
+        vocabulary=int(language.get("vocab_size") or 0),
+        tied=not any("lm_head" in name or "embed_out" in name for name in tensors),
+        tokenizer=_tokenizer_file(described.files),
+        chat_template=_has_template(described),
+        baseline_engines=able_engines(described, "none"),
+        notes=list(described.notes),
+        methods=[_fit(described, each) for each in capabilities()],
+    )
+
+
+def able_engines(described: Description, method: str) -> list[str]:
+    """The engines that serve what a method makes of this model."""
+    return [
+        name for name in methods()[method].engines if not ENGINES[name].refuses(described.config)
+    ]
+
+
+def check_takes(
+    described: Description, recipes: Sequence[tuple[str, int]], engine: str, first: bool
+) -> None:
+    """Check that every chosen method takes the model, and that an engine serves the result.
+
+    Args:
+        recipes: methods with their bits.
+        engine: the engine that was chosen, or `auto`.
+        first: nothing is live yet on this machine, so that the model itself is served too, in full
+            precision, for the candidate to be compared with.
+
+    Raises:
+        InputError: one does not; says why and what would do.
+    """
+    for method, bits in recipes:
+        _check_recipe(described, method, bits, engine)
+    if first and (reason := BASELINE_ENGINE.refuses(described.config)):
+        raise InputError(
+            "model",
+            described.source,
+            "nothing is live yet, so the model is first served in full precision, which here"
+            f" {BASELINE_ENGINE.name} does, and {reason}; make something live first, with"
+            " `greenlight deploy`",
+        )
+
+
+def _check_recipe(described: Description, method: str, bits: int, engine: str) -> None:
+    check_method_takes(method, bits, described.config, described.tensors)
+    able = able_engines(described, method)
+    if able and engine in ("auto", *able):
+        return
+    reasons = "; ".join(
+        reason
+        for name in methods()[method].engines
+        if (reason := ENGINES[name].refuses(described.config))
+    )
+    if able:
+        raise InputError(
+            "engine", engine, f"cannot serve {described.source}: {reasons}; use {able[0]} or auto"
+        )
+    raise InputError(
+        "method",
+        recipe_name(method, bits),
+        f"no engine serves what it makes of {described.source}: {reasons}; `greenlight inspect"
+        f" {described.source}` shows what would do",
+    )
+
+
+def _fit(described: Description, row: Capability) -> MethodFit:
+    method = methods()[row.method]
+    bits = row.bits or 16
+    refused = method.refuses(bits, described.config, described.tensors)
+    engines = able_engines(described, row.method)
+    if not refused and not engines:
+        refused = next(
+            reason for name in method.engines if (reason := ENGINES[name].refuses(described.config))
+        )
+    if refused:
+        return MethodFit(method=row.method, bits=row.bits, refused=refused)
+    whole = sum(tensor.bytes for tensor in described.tensors.values())
+    return MethodFit(
+        method=row.method,
+        bits=row.bits,
+        needs=str(row.gpu or ""),
+        engines=engines,
+        bytes=_estimate_bytes(described, row, whole),
+        memory_bytes=int(LIBRARIES + method.memory * whole),
+        disk_bytes=int(method.disk * whole),
+    )
+
+
+def _estimate_bytes(described: Description, row: Capability, whole: int) -> int:
+    """Layers in the bits that were asked for, with their scales; the rest as it is, or in 8 bits
+    with OpenVINO.
+    """
+    bits = row.bits or methods()[row.method].stored_bits
+    if bits is None:
+        return whole
+    linear = linear_weights(described.tensors)
+    packed = sum(prod(tensor.shape) for tensor in linear.values()) * (bits + SCALE_BITS) / 8
+    rest = [tensor for name, tensor in described.tensors.items() if name not in linear]
+    kept = sum(
+        prod(tensor.shape) * (8 if row.format == "openvino" else DTYPE_BITS[tensor.dtype]) / 8
+        for tensor in rest
+    )
+    return int(packed + kept)
+
+
+def _tokenizer_file(files: dict[str, int]) -> str:
+    names = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+    return next((name for name in names if name in files), "")
+
+
+def _has_template(described: Description) -> bool:
+    return any(name.startswith("chat_template") for name in described.texts) or (
+        b'"chat_template"' in described.texts.get("tokenizer_config.json", b"")
+    )

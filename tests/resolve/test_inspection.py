@@ -1,0 +1,97 @@
+"""What a model is and what can be made of it, from its small files and headers alone."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenlight.core.errors import InputError
+from greenlight.models.builtin import TINY
+from greenlight.models.source import Description
+from greenlight.quantize.methods import capabilities
+from greenlight.resolve.inspection import check_takes, inspect, inspect_description
+from greenlight.serving.engines.registry import ENGINES
+from tests.models.cases import cases_kinds, cases_weights  # noqa: F401  add their cases
+from tests.models.cases.case import CASES
+from tests.quantize.test_suitability import dense, tensors
+
+REFUSED = sorted(name for name, case in CASES.items() if case.says)
+
+
+def described(family: str, architecture: str, **config: Any) -> Description:
+    settings = {"model_type": family, "architectures": [architecture], "vocab_size": 1000}
+    return Description("m", settings | config, {}, {}, tensors(dense()), {})
+
+
+def test_the_built_in_model() -> None:
+    found = inspect("builtin:tiny")
+    assert (found.architecture, found.model_type) == ("LlamaForCausalLM", "llama")
+    assert (found.parameters, found.bytes, found.dtype) == (4_196_608, 8_393_216, "BF16")
+    assert (found.context, found.vocabulary, found.tied) == (1024, 2048, False)
+    assert found.tokenizer == "tokenizer.json" and found.chat_template
+    assert found.baseline_engines == ["transformers", "vllm"]
+    assert [(each.method, each.bits) for each in found.methods] == [
+        (each.method, each.bits) for each in capabilities()
+    ]
+    assert not any(each.refused for each in found.methods)
+    assert found.fit("fp8", 8).needs.startswith("an NVIDIA GPU")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "measured"),
+    # bytes of the weights that the step quantize left of the built-in model, docs/quantization.md
+    [(("optimum", 8), 4.3e6), (("optimum", 4), 2.8e6), (("bnb", 4), 3.9e6), (("gptq", 8), 5.4e6)],
+)
+def test_estimated_sizes_are_near_what_was_made(recipe: tuple[str, int], measured: float) -> None:
+    assert inspect("builtin:tiny").fit(*recipe).bytes == pytest.approx(measured, rel=0.1)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_taken_is_refused_with_its_reason(name: str, tmp_path: Path) -> None:
+    shutil.copytree(TINY, tmp_path / "m")
+    CASES[name].make(tmp_path / "m")
+    with pytest.raises(InputError, match=CASES[name].says) as refusal:
+        inspect(str(tmp_path / "m"))
+    assert "\n" not in str(refusal.value)
+
+
+def test_families_that_an_engine_does_not_serve() -> None:
+    for family, architecture in (
+        ("falcon", "FalconForCausalLM"),
+        ("gptj", "GPTJForCausalLM"),
+        ("stablelm", "StableLmForCausalLM"),
+        ("bloom", "BloomForCausalLM"),
+    ):
+        found = inspect_description(described(family, architecture))
+        assert "transformers" not in found.baseline_engines
+        assert found.fit("optimum", 8).engines == ["openvino"]
+        assert found.fit("bnb", 4).refused
+    assert ENGINES["transformers"].refuses({"model_type": "llama"}) == ""
+
+
+def test_a_method_that_no_engine_serves_is_refused() -> None:
+    stable = described("stablelm", "StableLmForCausalLM")
+    says = r"'bnb:4': no engine serves .* no paged attention for stablelm"
+    with pytest.raises(InputError, match=says):
+        check_takes(stable, [("bnb", 4)], "auto", first=False)
+    check_takes(stable, [("optimum", 8)], "auto", first=False)
+
+
+def test_an_engine_that_does_not_serve_the_family_is_refused() -> None:
+    stable = described("stablelm", "StableLmForCausalLM")
+    with pytest.raises(InputError, match="engine: 'transformers': cannot serve m"):
+        check_takes(stable, [("gptq", 4)], "transformers", first=False)
+
+
+def test_the_first_deployment_needs_an_engine_for_the_model_itself() -> None:
+    stable = described("stablelm", "StableLmForCausalLM")
+    with pytest.raises(InputError, match=r"nothing is live yet.*`greenlight deploy`"):
+        check_takes(stable, [("optimum", 8)], "auto", first=True)
+    check_takes(described("llama", "LlamaForCausalLM"), [("optimum", 8)], "auto", first=True)
+
+
+def test_a_method_that_does_not_take_the_model_is_refused() -> None:
+    falcon = described("falcon", "FalconForCausalLM")
+    with pytest.raises(InputError, match=r"FalconLinear.*use optimum:4"):
+        check_takes(falcon, [("optimum", 8), ("bnb", 4)], "auto", first=False)
