@@ -37,7 +37,9 @@ class KnownTypes:
         """
         module = self.modules.get(model_type, model_type).replace("-", "_")
         path = _source(f"models/{module}/modeling_{module}.py")
-        return path.is_file() and "_supports_attention_backend = True" in path.read_text()
+        source = path.read_text() if path.is_file() else ""
+        backends = "_supports_attention_backend = True" in source
+        return backends and "_supports_sdpa = False" not in source
 
 
 @lru_cache(1)
