@@ -41,6 +41,7 @@ def test_there_are_these_workflows() -> None:
         "ci.yml",
         "deploy-model.yml",
         "images.yml",
+        "models.yml",
         "terraform.yml",
     ]
 

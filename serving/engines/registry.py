@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from greenlight.core.records import Format
+from greenlight.models.context import text_config
 from greenlight.models.known_types import known_types
 from greenlight.serving.engines.precision import Precision
-
-UNPAGED = {"deepseek_v2": "its keys and values have different widths"}
-"""Families that say that their attention can be paged, and fail when it is."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,8 @@ class EngineKind:
         known = known_types() if self.name == "transformers" else None
         if known and not known.has_attention_backends(model_type):
             return f"transformers has no paged attention for {model_type}"
-        if self.name == "transformers" and model_type in UNPAGED:
-            return f"transformers' paged cache does not hold {model_type}: {UNPAGED[model_type]}"
+        if known and text_config(config).get("kv_lora_rank"):
+            return f"transformers has no paged cache for the latent attention of {model_type}"
         if self.name == "vllm" and (names := _vllm_architectures()):
             architecture = next(iter(config.get("architectures") or ()), "")
             if architecture and architecture not in names:

@@ -78,7 +78,6 @@ def run_architecture(name: str, folder: Path, wanted: Collection[str]) -> Iterat
     reason = ""
     try:
         in_child(make_model, name, model)
-        in_child(_check_as_resolve_does, model)
         in_child(_make_reference, model, reference, text)
     except (GreenlightError, LateError) as error:
         outcome: Outcome = "refused" if isinstance(error, InputError) else "failed"
@@ -96,12 +95,15 @@ def _run_method(
 ) -> Iterator[Cell]:
     started, bits = time.monotonic(), row.bits or BITS
     candidate = folder / recipe_name(row.method, bits).replace(":", "-")
-    try:
-        in_child(_check_method_takes, row.method, bits, model)
-    except (GreenlightError, LateError) as error:
-        outcome: Outcome = "refused" if isinstance(error, InputError) else "failed"
-        for cell in cells:
+    taken = []
+    for cell in cells:
+        try:
+            in_child(_check_as_resolve_does, model, row.method, bits, cell.engine)
+            taken.append(cell)
+        except (GreenlightError, LateError) as error:
+            outcome: Outcome = "refused" if isinstance(error, InputError) else "failed"
             yield replace(cell, outcome=outcome, reason=_one_line(error))
+    if not (cells := taken):
         return
     try:
         check_machine(row.method)
@@ -208,24 +210,19 @@ def ask_server(candidate: Path, engine: str, golden: list[Golden]) -> list[str]:
 
 def _tried_on_vllm(model: Path) -> tuple[str, int | None]:
     try:
-        in_child(_check_method_takes, *ON_VLLM, model)
+        in_child(_check_as_resolve_does, model, *ON_VLLM, "vllm")
     except InputError:
         return "none", None
     return ON_VLLM
 
 
-def _check_as_resolve_does(model: Path) -> None:
+def _check_as_resolve_does(model: Path, method: str, bits: int, engine: str) -> None:
     from greenlight.models.open_source import check_source
+    from greenlight.resolve.inspection import check_takes
 
-    check_source(str(model))
-
-
-def _check_method_takes(method: str, bits: int, model: Path) -> None:
-    from greenlight.models.description import describe_folder
-    from greenlight.quantize.suitability import check_method_takes
-
-    found = describe_folder(model)
-    check_method_takes(method, bits, found.config, found.tensors)
+    described = check_source(str(model))
+    assert described is not None  # only what is converted has no description yet
+    check_takes(described, [(method, bits)], engine, here=False, first=False)
 
 
 def _make_reference(model: Path, reference: Path, text: Path) -> None:
@@ -257,8 +254,7 @@ def _text(folder: Path, source: Path) -> Path:
 
 def _one_line(error: Exception) -> str:
     """What a person is told, without the folders of this run."""
-    if isinstance(error, InputError):
-        return error.fix
-    said = str(error.args[0])
+    said = error.fix if isinstance(error, InputError) else str(error.args[0])
     plain = re.sub(r"/\S*model-matrix-\w+/", "", " ".join(said.split()))
-    return plain if len(plain) <= LONG else f"{plain[:LONG]}…"
+    whole = isinstance(error, InputError) or len(plain) <= LONG
+    return plain if whole else f"{plain[:LONG]}…"

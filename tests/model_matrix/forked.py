@@ -34,6 +34,7 @@ LIBRARIES = (
     "openvino_genai",
     "pyarrow.parquet",
     "greenlight.quantize.candidate",
+    "greenlight.resolve.inspection",
     "greenlight.serving.engines.transformers",
 )
 USERS = (

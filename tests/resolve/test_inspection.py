@@ -68,8 +68,9 @@ def test_families_that_an_engine_does_not_serve() -> None:
         assert "transformers" not in found.baseline_engines
         assert found.fit("optimum", 8).engines == ["openvino"]
         assert found.fit("bnb", 4).refused
-    for family in ("gpt_oss", "deepseek_v2"):
-        assert ENGINES["transformers"].refuses({"model_type": family})
+    latent = {"model_type": "deepseek_v2", "kv_lora_rank": 32}
+    for config in ({"model_type": "gpt_oss"}, latent):
+        assert "no paged" in ENGINES["transformers"].refuses(config)
     for family in ("llama", "qwen3", "gemma3_text", "gpt2", "mixtral", "smollm3", "phi3", "opt"):
         assert ENGINES["transformers"].refuses({"model_type": family}) == ""
 
