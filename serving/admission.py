@@ -56,7 +56,7 @@ class Admission:
             engine,
         )
         self.vocabulary = Vocabulary(artifact.folder, artifact.vocabulary)
-        self.chat = ChatTemplate(artifact.folder)
+        self.chat = ChatTemplate.open(artifact.folder)
         self.model = os.path.basename(os.path.normpath(settings.model_id))
         self.started = psutil.Process().create_time()
         self.draining = self.refusing = self.demoted = False

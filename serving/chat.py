@@ -1,6 +1,7 @@
 """A model's chat template: from messages to the prompt that the model was trained on."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,11 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from greenlight.models.tokenizer import load_special_tokens
+from greenlight.models.tokenizer_checks import TOKENIZER_CONFIG
 from greenlight.serving.logs import log
+
+UNUSABLE = (jinja2.TemplateError, ValueError, RecursionError)
+TEMPLATE = "chat_template.jinja"
 
 
 class ChatTemplate:
@@ -20,24 +25,33 @@ class ChatTemplate:
     folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Look for a template in `folder`. A model without one, or with one that cannot be read,
-        completes texts but does not chat.
+    def __init__(self, source: str | None, special: Mapping[str, str]) -> None:
+        """Compile a template; a model without one completes texts but does not chat.
+
+        Args:
+            special: the special tokens by name, such as `bos_token`.
+
+        Raises:
+            jinja2.TemplateError, ValueError, RecursionError: it cannot be compiled.
         """
         self._template: jinja2.Template | None = None
-        self._tokens: dict[str, str] = {}
-        self._reads_parts = False
-        try:
-            source = _source(folder)
-            if source is None:
-                return
+        self._special = dict(special)
+        if source is not None:
             environment = _environment()
             self._template = environment.from_string(source)
             self._reads_parts = _reads_parts(environment.parse(source))
-        except (jinja2.TemplateError, ValueError, RecursionError) as error:
+
+    @classmethod
+    def open(cls, folder: Path) -> "ChatTemplate":
+        """The template in a model's folder. One that cannot be read is logged, and none then."""
+        try:
+            found = cls(_source(_template_files(folder)), {})
+        except UNUSABLE as error:
             log.warning("chat_template_unusable", extra={"fields": {"reason": str(error)}})
-            return
-        self._tokens = load_special_tokens(folder)
+            return cls(None, {})
+        if found:
+            found._special = load_special_tokens(folder)
+        return found
 
     def __bool__(self) -> bool:
         return self._template is not None
@@ -58,11 +72,29 @@ class ChatTemplate:
                 add_generation_prompt=ask,
                 tools=None,
                 documents=None,
-                **self._tokens,
+                **self._special,
             )
         # A template is a program that came with the model, and may fail in any way.
         except Exception as error:
             raise ValueError(str(error) or type(error).__name__) from None
+
+
+def try_template(files: Mapping[str, bytes], special: Mapping[str, str]) -> str | None:
+    """Why a model cannot chat, found by asking its template for one message of a user. Empty: it
+    can. None: it has no template.
+
+    Args:
+        files: chat_template.jinja and tokenizer_config.json, those that are there.
+        special: the special tokens by name.
+    """
+    try:
+        template = ChatTemplate(_source(files), special)
+        if not template:
+            return None
+        prompt = template.render([{"role": "user", "content": "Hello"}])
+    except UNUSABLE as error:
+        return str(error) or type(error).__name__
+    return "" if "Hello" in prompt else "it leaves out what the user says"
 
 
 class _Generation(Extension):
@@ -111,15 +143,18 @@ def _environment() -> ImmutableSandboxedEnvironment:
     return environment
 
 
-def _source(folder: Path) -> str | None:
+def _template_files(folder: Path) -> dict[str, bytes]:
+    paths = [folder / name for name in (TEMPLATE, TOKENIZER_CONFIG)]
+    return {path.name: path.read_bytes() for path in paths if path.is_file()}
+
+
+def _source(files: Mapping[str, bytes]) -> str | None:
     """The template's text: a file of its own, or in tokenizer_config.json as a text or as a list of
     named ones. Raises ValueError: a file cannot be read.
     """
-    path = folder / "chat_template.jinja"
-    if path.is_file():
-        return path.read_text(encoding="utf-8")
-    path = folder / "tokenizer_config.json"
-    config = json.loads(path.read_bytes()) if path.is_file() else {}
+    if TEMPLATE in files:
+        return files[TEMPLATE].decode()
+    config = json.loads(files.get(TOKENIZER_CONFIG, b"{}"))
     template = config.get("chat_template") if isinstance(config, dict) else None
     if isinstance(template, list):
         named = {

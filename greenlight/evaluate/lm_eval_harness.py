@@ -121,7 +121,7 @@ class ScorerLM(TemplateLM):
         self._reader = Reader(checkpoint)
         self._starts_with = self._reader.decode([self._reader.start])
         self._stderr = sys.stderr
-        self.template = ChatTemplate(checkpoint.folder)
+        self.template = ChatTemplate.open(checkpoint.folder)
 
     @property
     def eot_token_id(self) -> int:

@@ -7,6 +7,7 @@ import logging
 import re
 import shutil
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from greenlight.models.download import download_model, fetch_files
 from greenlight.models.file_selection import COMPANION, LICENSE, Selection
 from greenlight.models.hub import HubSource
 from greenlight.models.json_files import json_object
-from greenlight.models.source import Kind, Made, Source, SourceFile
+from greenlight.models.source import Description, Kind, Made, Source, SourceFile
 
 log = logging.getLogger("greenlight.download")
 
@@ -40,10 +41,14 @@ class AdapterSource(Source):
         self.name, self.place, self.open_base = name, place, open_base
         self.library = place.library
 
-    def check(self) -> None:
+    def check(self) -> Description | None:
         require("quantize", "An adapter", *LIBRARIES)
         self.place.check()
-        self._base(self.place.resolve()).check()
+        base = self._base(self.place.resolve())
+        if not (described := base.check()):
+            return None
+        notes = (*described.notes, f"an adapter, merged into its base {base.name}")
+        return replace(described, source=self.name, notes=notes)
 
     def resolve(self) -> str:
         require("quantize", "An adapter", *LIBRARIES)

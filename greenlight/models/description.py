@@ -12,6 +12,7 @@ from greenlight.core.errors import InputError
 from greenlight.models.config_checks import check_config, check_kind
 from greenlight.models.file_selection import CONFIG, choose_files, list_folder
 from greenlight.models.json_files import json_object
+from greenlight.models.licence import CARD, find_licence
 from greenlight.models.safetensors_header import (
     PREFIX,
     HeaderError,
@@ -112,7 +113,7 @@ def _describe(model: str, names: dict[str, int], read: FileReader) -> Descriptio
     top = {name: size for name, size in names.items() if "/" not in name}
     wanted = [
         name
-        for name in top.keys() & {*SETTINGS, *TOKENIZER_FILES}
+        for name in top.keys() & {*SETTINGS, *TOKENIZER_FILES, CARD}
         if name not in VOCABULARY_FILES or TOKENIZER not in top or top[name] < POINTER_BYTES
     ]
     with ThreadPoolExecutor(PARALLEL, thread_name_prefix="describe") as pool:
@@ -147,7 +148,10 @@ def _describe(model: str, names: dict[str, int], read: FileReader) -> Descriptio
                 f"its index places {name} in {file}, where it is not; complete the model or save it"
                 " again",
             )
-    return Description(model, parsed, top, selection.files, tensors, contents, selection.notes)
+    licence = find_licence(top, contents.pop(CARD, b""))
+    return Description(
+        model, parsed, top, selection.files, tensors, contents, selection.notes, licence
+    )
 
 
 def _read_header(model: str, name: str, size: int, read: FileReader) -> dict[str, Tensor]:

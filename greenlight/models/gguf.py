@@ -7,6 +7,7 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import lru_cache, partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -17,16 +18,16 @@ from greenlight.core.errors import GreenlightError, InputError
 from greenlight.core.extras import require
 from greenlight.models.download import fetch_files
 from greenlight.models.file_selection import LICENSE, Selection
+from greenlight.models.gguf_description import BYTES_PER_WEIGHT, describe_gguf, simplified
 from greenlight.models.gguf_header import GgufHeader, read_gguf_header
 from greenlight.models.gguf_tokenizer import check_tokenizer
-from greenlight.models.source import Kind, Made, Source, SourceFile
+from greenlight.models.source import Description, Kind, Made, Source, SourceFile
 
 log = logging.getLogger("greenlight.download")
 
 SUFFIX = ".gguf"
 CONVERTER = "greenlight.models.gguf_conversion"
 LIBRARIES = ("gguf", "transformers", "torch")
-BYTES_PER_WEIGHT = 2  # of bfloat16
 LOAD_BYTES = 6  # of memory per weight while it is converted
 OVERHEAD_BYTES = 700e6  # of memory that torch and transformers take
 FULL_PRECISION = ("F64", "F32", "F16", "BF16")
@@ -42,9 +43,10 @@ class GgufSource(Source):
         self.name, self.place, self.file = name, place, file
         self.library = place.library
 
-    def check(self) -> None:
+    def check(self) -> Description | None:
         require("quantize", "A GGUF model", *LIBRARIES)
-        self.place.check()
+        described = self.place.check()
+        return replace(described, source=self.name) if described else None
 
     def resolve(self) -> str:
         require("quantize", "A GGUF model", *LIBRARIES)
@@ -104,7 +106,7 @@ class GgufSource(Source):
 
 def gguf_kind(file: str) -> Kind:
     """How a source treats a place of which a GGUF file is taken: that and the licence."""
-    return Kind(partial(_choose, file), partial(_check, file))
+    return Kind(partial(_choose, file), partial(check_gguf, file))
 
 
 def read_header(source: Source, file: str, commit: str) -> GgufHeader:
@@ -126,7 +128,12 @@ def _choose(
     return Selection({file: file, **taken}, (), {})
 
 
-def _check(file: str, source: Source, commit: str) -> None:
+def check_gguf(file: str, source: Source, commit: str) -> Description:
+    """Describe what the conversion of a GGUF file in a place makes.
+
+    Raises:
+        InputError: it cannot be converted.
+    """
     _choose(file, source.name, source.list_names(commit), lambda name: source.read(name, commit))
     header = read_header(source, file, commit)
     if "split.count" in header.settings and header.settings["split.count"] > 1:
@@ -145,11 +152,7 @@ def _check(file: str, source: Source, commit: str) -> None:
             f" {', '.join(sorted(known))}); give the model as safetensors",
         )
     check_tokenizer(source.name, header.settings)
-
-
-def simplified(architecture: str) -> str:
-    """One spelling for llama.cpp and transformers: qwen2moe and qwen2_moe."""
-    return architecture.replace("-", "").replace("_", "")
+    return describe_gguf(source.name, file, header)
 
 
 @lru_cache(1)

@@ -52,7 +52,7 @@ class GgufHeader:
     """What the header says of a model.
 
     Attributes:
-        settings: by name. Of an array the length, unless arrays were asked for.
+        settings: by name.
         size: of the file in bytes.
     """
 
@@ -82,8 +82,8 @@ class GgufHeader:
 class _Cursor:
     """Goes through a file whose beginning is read further when it is needed."""
 
-    def __init__(self, read: Reader, size: int, arrays: bool) -> None:
-        self.read, self.size, self.arrays = read, size, arrays
+    def __init__(self, read: Reader, size: int) -> None:
+        self.read, self.size = read, size
         self.data, self.place = b"", 0
 
     def take(self, length: int) -> bytes:
@@ -115,25 +115,22 @@ class _Cursor:
         if kind in SCALARS:
             form = f"<{count}{SCALARS[kind]}"
             data = self.take(struct.calcsize(form))
-            return list(struct.unpack(form, data)) if self.arrays else count
-        values = [self.value(kind) for _ in range(count)]
-        return values if self.arrays else count
+            return list(struct.unpack(form, data))
+        return [self.value(kind) for _ in range(count)]
 
 
 def open_gguf(path: Path) -> GgufHeader:
-    """The header of a local file, with all arrays. Raises InputError where it is none."""
+    """The header of a local file. Raises InputError where it is none."""
     with open(path, "rb") as file:
 
         def read(start: int, length: int) -> bytes:
             file.seek(start)
             return file.read(length)
 
-        return read_gguf_header(str(path), path.name, path.stat().st_size, read, arrays=True)
+        return read_gguf_header(str(path), path.name, path.stat().st_size, read)
 
 
-def read_gguf_header(
-    model: str, name: str, size: int, read: Reader, arrays: bool = False
-) -> GgufHeader:
+def read_gguf_header(model: str, name: str, size: int, read: Reader) -> GgufHeader:
     """Read the header of a GGUF file and check that the file is as long as it says.
 
     Args:
@@ -141,12 +138,11 @@ def read_gguf_header(
         name: of the file.
         size: of the file in bytes.
         read: gives bytes of it.
-        arrays: keep the values of arrays, such as the vocabulary.
 
     Raises:
         InputError: it is no GGUF file, or is cut short.
     """
-    cursor = _Cursor(read, size, arrays)
+    cursor = _Cursor(read, size)
     try:
         if (magic := cursor.take(4)) != MAGIC:
             raise InputError("model", model, _no_gguf(name, magic))

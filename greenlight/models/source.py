@@ -42,6 +42,7 @@ class Description:
     tensors: dict[str, Tensor]
     texts: dict[str, bytes]  # of tokenizer, chat template and settings, by name
     notes: tuple[str, ...] = ()  # what was decided, for people
+    licence: str = ""  # as the model says it; empty: it does not
 
 
 class FileReader(Protocol):
@@ -90,7 +91,8 @@ class Source(ABC):
 
     @abstractmethod
     def check(self) -> Description | None:
-        """Read what the place holds, but no weights: is there a model that can be taken?
+        """Read what the place holds, but no weights: is there a model that can be taken? None:
+        what it is shows only when it has been fetched.
 
         Raises:
             InputError: no, and what to give instead.

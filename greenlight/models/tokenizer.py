@@ -93,7 +93,7 @@ def load_model_tokenizer(folder: Path) -> ModelTokenizer:
     tokenizer = read_tokenizer_json(str(folder), files[TOKENIZER])
     config = read_object(str(folder), files, TOKENIZER_CONFIG)
     tokenizer.encode_special_tokens = bool(config.get("split_special_tokens"))
-    return ModelTokenizer(_unbounded(tokenizer), _named_tokens(str(folder), files))
+    return ModelTokenizer(_unbounded(tokenizer), named_tokens(str(folder), files))
 
 
 def check_ids(tokenizer: "Tokenizer", ids: Sequence[int], config: Mapping[str, Any]) -> None:
@@ -117,7 +117,7 @@ def load_special_tokens(folder: Path) -> dict[str, str]:
     has_tokenizer = files.keys() & {TOKENIZER, *SENTENCEPIECE, "vocab.json", "vocab.txt"}
     if has_tokenizer and not _is_settled(str(folder), files):
         return load_model_tokenizer(folder).special
-    return _named_tokens(str(folder), files)
+    return named_tokens(str(folder), files)
 
 
 def write_tokenizer(source: Path, target: Path) -> None:
@@ -262,7 +262,7 @@ def _same_vocabulary(one: Any, other: Any) -> bool:
     )
 
 
-def _named_tokens(model: str, files: Mapping[str, bytes]) -> dict[str, str]:
+def named_tokens(model: str, files: Mapping[str, bytes]) -> dict[str, str]:
     """What the files of a tokenizer say."""
     config = read_object(model, files, TOKENIZER_CONFIG)
     if SETTLED not in config and "added_tokens_decoder" not in config:

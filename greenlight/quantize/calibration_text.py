@@ -112,7 +112,7 @@ def _render_documents(calibration: Calibration, folder: Path) -> list[tuple[str,
     """The sampled documents as text, and whether the chat template has rendered it."""
     from greenlight.serving.chat import ChatTemplate
 
-    template = ChatTemplate(folder)
+    template = ChatTemplate.open(folder)
     found = []
     for document in calibration.sample_documents():
         if isinstance(document, str):

@@ -7,16 +7,19 @@ from math import prod
 
 from pydantic import BaseModel, Field
 
+from greenlight.core import formats
 from greenlight.core.errors import InputError
 from greenlight.core.records import recipe_name
 from greenlight.models.context import context_length, text_config
 from greenlight.models.open_source import parse_source
 from greenlight.models.safetensors_header import DTYPE_BITS, bytes_by_dtype
 from greenlight.models.source import Description
+from greenlight.models.tokenizer import named_tokens
 from greenlight.quantize.coverage import linear_weights
 from greenlight.quantize.methods import capabilities, methods
-from greenlight.quantize.methods.base import Capability
+from greenlight.quantize.methods.base import Capability, Method
 from greenlight.quantize.suitability import check_method_takes
+from greenlight.serving.chat import try_template
 from greenlight.serving.engines.registry import ENGINES
 from greenlight.serving.engines.registry import TRANSFORMERS as BASELINE_ENGINE
 
@@ -48,6 +51,11 @@ class MethodFit(BaseModel):
     disk_bytes: int = Field(
         0, description="Most bytes that the step quantize writes at any time, estimated."
     )
+    seconds: float | None = Field(
+        None,
+        description="Seconds of the step quantize on two CPU cores, estimated; calibration on more"
+        " than 1,000 tokens adds to it. Null: not measured.",
+    )
 
     @property
     def name(self) -> str:
@@ -70,6 +78,10 @@ class Inspection(BaseModel):
     tied: bool = Field(description="Whether the output layer shares the embedding's weights.")
     tokenizer: str = Field(description="File that holds the tokenizer.")
     chat_template: bool
+    chat_refused: str = Field(
+        "", description="Why its chat template fails, so that it only completes texts."
+    )
+    licence: str = Field(description="As the model says it. Empty: it does not.")
     baseline_engines: list[str] = Field(
         description="Engines that can serve the model itself, in full precision."
     )
@@ -98,8 +110,8 @@ def inspect(model: str, revision: str = "") -> Inspection:
         raise InputError(
             "model",
             model,
-            "only its conversion shows what it is; `greenlight download` converts it, then inspect"
-            " the folder `model` of the result",
+            "its package was not fetched on this machine yet; fetch it with `greenlight download`,"
+            " then inspect it again",
         )
     return inspect_description(described, source.resolve())
 
@@ -109,6 +121,7 @@ def inspect_description(described: Description, commit: str = "") -> Inspection:
     config, tensors = described.config, described.tensors
     language = text_config(config)
     sizes = bytes_by_dtype(tensors.values())
+    chat = try_template(described.texts, named_tokens(described.source, described.texts))
     return Inspection(
         source=described.source,
         commit=commit,
@@ -121,7 +134,9 @@ def inspect_description(described: Description, commit: str = "") -> Inspection:
         vocabulary=int(language.get("vocab_size") or 0),
         tied=not any("lm_head" in name or "embed_out" in name for name in tensors),
         tokenizer=_tokenizer_file(described.files),
-        chat_template=_has_template(described),
+        chat_template=chat is not None,
+        chat_refused=chat or "",
+        licence=described.licence,
         baseline_engines=able_engines(described, "none"),
         notes=list(described.notes),
         methods=[_fit(described, each) for each in capabilities()],
@@ -167,6 +182,24 @@ def check_takes(
         )
 
 
+def say_takes(described: Description, recipes: Sequence[tuple[str, int]]) -> str:
+    """One line for people: by which methods a model is taken, and what that needs."""
+    found = inspect_description(described)
+    fits = [found.fit(*recipe) for recipe in recipes]
+    engines = sorted({name for each in fits for name in each.engines})
+    times = [each.seconds for each in fits]
+    needs = [
+        f"{formats.size(max(each.memory_bytes for each in fits))} of memory",
+        f"{formats.size(sum(each.disk_bytes for each in fits))} of disk",
+        *([f"{formats.duration(sum(filter(None, times)))}"] if None not in times else []),
+    ]
+    return (
+        f"takes {described.source} ({found.architecture}, {found.parameters / 1e6:,.1f} million"
+        f" weights) with {', '.join(each.name for each in fits)}, served by"
+        f" {' or '.join(engines)}; quantizing needs about {', '.join(needs)}"
+    )
+
+
 def _check_recipe(described: Description, method: str, bits: int, engine: str, here: bool) -> None:
     check_method_takes(method, bits, described.config, described.tensors)
     refused = {
@@ -210,6 +243,7 @@ def _fit(described: Description, row: Capability) -> MethodFit:
         bytes=_estimate_bytes(described, row, whole),
         memory_bytes=int(LIBRARIES + method.memory * whole),
         disk_bytes=int(method.disk * whole),
+        seconds=_seconds(method, described),
     )
 
 
@@ -230,12 +264,15 @@ def _estimate_bytes(described: Description, row: Capability, whole: int) -> int:
     return int(packed + kept)
 
 
+def _seconds(method: Method, described: Description) -> float | None:
+    if method.seconds is None:
+        return None
+    constant, slope = method.seconds
+    weights = sum(prod(tensor.shape) for tensor in described.tensors.values())
+    return round(constant + slope * weights / 1e9, 1)
+
+
 def _tokenizer_file(files: dict[str, int]) -> str:
     names = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
-    return next((name for name in names if name in files), "")
-
-
-def _has_template(described: Description) -> bool:
-    return any(name.startswith("chat_template") for name in described.texts) or (
-        b'"chat_template"' in described.texts.get("tokenizer_config.json", b"")
-    )
+    gguf = [name for name in files if name.endswith(".gguf")]
+    return next((name for name in (*names, *gguf) if name in files), "")

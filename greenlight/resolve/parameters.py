@@ -14,6 +14,7 @@ from greenlight.core.records import WITHOUT_BITS, recipe_name
 
 if TYPE_CHECKING:
     from greenlight.gate.objectives import Gate
+    from greenlight.models.source import Description
 
 NOT_SEEN = (
     "steps in a cloud do not see this machine's files; copy it to a bucket and give its gs:// URI"
@@ -205,11 +206,9 @@ class Parameters(BaseModel):
         """For people: `optimum:8, bnb:4`."""
         return ", ".join(recipe_name(*recipe) for recipe in self.recipes)
 
-    def check(self) -> None:
-        """Check every value that can be checked without a download.
-
-        Raises:
-            InputError: names the first bad field, its value and the fix.
+    def check(self) -> "Description | None":
+        """Check every value that can be checked without a download, and describe the model. Raises
+        InputError, which names the first bad field, its value and the fix.
         """
         from greenlight.models.open_source import check_source
         from greenlight.resolve.inspection import check_takes
@@ -224,11 +223,11 @@ class Parameters(BaseModel):
                 "a cluster needs a bucket for models and results; give a gs:// prefix",
             )
         target.check()
-        described = check_source(self.model, self.revision, self.from_gguf)
-        if described:  # else what it is shows when it has been converted
+        if described := check_source(self.model, self.revision, self.from_gguf):
             here = target.kind == "local"
             first = here and target.live() is None
             check_takes(described, self.recipes, self.engine, here=here, first=first)
+        return described
 
     def check_here(self) -> None:
         """Check that this machine can run the steps itself: what the method needs of it. Takes

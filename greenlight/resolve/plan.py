@@ -18,6 +18,7 @@ from greenlight.gate.quality_limits import write_quality_limits
 from greenlight.models.open_source import parse_source
 from greenlight.quantize.calibration_text import Calibration
 from greenlight.quantize.methods import methods
+from greenlight.resolve.inspection import say_takes
 from greenlight.resolve.parameters import Parameters
 from greenlight.rollout.lifecycle import recover
 from greenlight.rollout.targets import open_target
@@ -119,7 +120,8 @@ def resolve(parameters: Parameters) -> Resolution:
         InputError: a parameter is unusable.
         ConflictError: another run is rolling out this service.
     """
-    parameters.check()
+    if described := parameters.check():
+        log.info("%s", say_takes(described, parameters.recipes))
     target = open_target(
         parameters.target,
         parameters.service,

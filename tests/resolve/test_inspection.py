@@ -9,15 +9,27 @@ import pytest
 
 from greenlight.core.errors import InputError
 from greenlight.models.builtin import TINY
+from greenlight.models.open_source import check_source
 from greenlight.models.source import Description
 from greenlight.quantize.methods import capabilities
-from greenlight.resolve.inspection import check_takes, inspect, inspect_description
+from greenlight.resolve.inspection import (
+    check_takes,
+    inspect,
+    inspect_description,
+    say_takes,
+)
 from greenlight.serving.engines.registry import ENGINES
-from tests.models.cases import cases_kinds, cases_weights  # noqa: F401  add their cases
+from tests.models.cases import cases_tokens, cases_weights  # noqa: F401  add their cases
 from tests.models.cases.case import CASES
+from tests.models.cases.cases_kinds import FOLDERS_ONLY
+from tests.models.gguf_files import write_gguf
 from tests.quantize.test_suitability import dense, tensors
 
-REFUSED = sorted(name for name, case in CASES.items() if case.says)
+EVERY = {**CASES, **FOLDERS_ONLY}
+REFUSED = sorted(name for name, case in EVERY.items() if case.says)
+TAKEN = sorted(name for name, case in EVERY.items() if not case.says)
+TIED = 2048 * 256
+"""Weights of a head that is the embedding."""
 
 
 def described(family: str, architecture: str, **config: Any) -> Description:
@@ -51,10 +63,69 @@ def test_estimated_sizes_are_near_what_was_made(recipe: tuple[str, int], measure
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_taken_is_refused_with_its_reason(name: str, tmp_path: Path) -> None:
     shutil.copytree(TINY, tmp_path / "m")
-    CASES[name].make(tmp_path / "m")
-    with pytest.raises(InputError, match=CASES[name].says) as refusal:
+    EVERY[name].make(tmp_path / "m")
+    with pytest.raises(InputError, match=EVERY[name].says) as refusal:
         inspect(str(tmp_path / "m"))
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_what_is_taken_is_described(name: str, tmp_path: Path) -> None:
+    shutil.copytree(TINY, tmp_path / "m")
+    EVERY[name].make(tmp_path / "m")
+    found = inspect(str(tmp_path / "m"))
+    tied = TIED * (name == "tied_head")
+    assert found.parameters == 4_196_608 - tied and found.vocabulary == 2048
+    assert not found.fit("optimum", 8).refused
+
+
+def test_a_gguf_file_is_described_as_what_it_becomes(tmp_path: Path) -> None:
+    whole = inspect("builtin:tiny")
+    found = inspect(str(write_gguf(tmp_path / "m.gguf", "Q8_0")))
+    assert (found.architecture, found.tokenizer) == (whole.architecture, "m.gguf")
+    assert (found.parameters, found.context) == (whole.parameters, whole.context)
+    assert (found.vocabulary, found.dtype) == (whole.vocabulary, "BF16")
+    assert "converted from GGUF Q8_0" in found.notes
+    for each, other in zip(found.methods, whole.methods, strict=True):
+        assert (each.refused, each.engines) == (other.refused, other.engines)
+        assert each.bytes == pytest.approx(other.bytes, rel=0.01)
+
+
+def test_the_licence_of_the_model_card_is_said(tmp_path: Path) -> None:
+    model = shutil.copytree(TINY, tmp_path / "m")
+    (model / "LICENSE.txt").write_text("Do as you like.")
+    assert inspect(str(model)).licence == "see LICENSE.txt"
+    (model / "README.md").write_text("---\nlanguage: en\nlicense: apache-2.0\n---\n# M\n")
+    assert inspect(str(model)).licence == "apache-2.0"
+    (model / "README.md").write_text("---\nlicense: other\nlicense_name: own-1\n---\n")
+    assert inspect(str(model)).licence == "own-1"
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ("{% bad %}", "unknown tag 'bad'"),
+        ("{{ raise_exception('no system prompt') }}", "no system prompt"),
+        ("{{ bos_token + messages[0].tool.name }}", "no attribute 'tool'"),
+        ("nothing", "leaves out what the user says"),
+    ],
+)
+def test_a_template_that_fails_is_named_and_stops_nothing(
+    template: str, says: str, tmp_path: Path
+) -> None:
+    model = shutil.copytree(TINY, tmp_path / "m")
+    (model / "chat_template.jinja").write_text(template)
+    found = inspect(str(model))
+    assert found.chat_template and says in found.chat_refused
+    assert not any(each.refused for each in found.methods)
+
+
+def test_one_line_says_what_a_run_takes() -> None:
+    described = check_source("builtin:tiny")
+    assert described is not None
+    line = say_takes(described, [("optimum", 8), ("bnb", 4)])
+    assert line.startswith("takes builtin:tiny (LlamaForCausalLM, 4.2 million weights) with")
+    assert "optimum:8, bnb:4, served by openvino or transformers; quantizing needs" in line
 
 
 def test_families_that_an_engine_does_not_serve() -> None:

@@ -98,7 +98,7 @@ def transformers_render(folder: Path, chat: list[dict[str, Any]], ask: bool) -> 
 
 
 def assert_same(folder: Path, chats: list[list[dict[str, Any]]]) -> None:
-    template = ChatTemplate(folder)
+    template = ChatTemplate.open(folder)
     for chat in chats:
         for ask in (True, False):
             wanted = transformers_render(folder, chat, ask)
@@ -113,7 +113,7 @@ def assert_same(folder: Path, chats: list[list[dict[str, Any]]]) -> None:
 def test_templates(kind: str, tmp_path: Path) -> None:
     folder = cases.tiny(tmp_path / "model")
     (folder / "chat_template.jinja").write_bytes(TEMPLATES[kind].encode())
-    assert ChatTemplate(folder)
+    assert ChatTemplate.open(folder)
     assert_same(folder, CHATS)
 
 
@@ -143,7 +143,7 @@ def test_templates_in_tokenizer_config(value: object, tmp_path: Path) -> None:
     assert_same(folder, CHATS[:1])  # the file comes first
     (folder / "chat_template.jinja").unlink()
     assert_same(folder, CHATS[:1])
-    assert ChatTemplate(folder).render([USER]) == "one"
+    assert ChatTemplate.open(folder).render([USER]) == "one"
 
 
 def test_more_templates_beside_the_default(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_template_that_cannot_be_read(
     folder = cases.tiny(tmp_path / "model")
     data = content if isinstance(content, bytes) else content.encode()
     (folder / "chat_template.jinja").write_bytes(data)
-    assert not ChatTemplate(folder)
+    assert not ChatTemplate.open(folder)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_no_template_in_tokenizer_config(value: object, tmp_path: Path) -> None:
     folder = cases.tiny(tmp_path / "model")
     (folder / "chat_template.jinja").unlink()
     cases.edit(folder / cases.CONFIG, chat_template=value)
-    assert not ChatTemplate(folder)
+    assert not ChatTemplate.open(folder)
 
 
 def test_parts_are_given_to_a_template_that_goes_through_them(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_parts_are_given_to_a_template_that_goes_through_them(tmp_path: Path) ->
         ("{{ m['content'] | trim }}", "onetwo"),
     ):
         (folder / "chat_template.jinja").write_text(LOOP + inner + "{% endfor %}")
-        assert ChatTemplate(folder).render(PARTS) == wanted
+        assert ChatTemplate.open(folder).render(PARTS) == wanted
         if "for p" in inner:
             assert_same(folder, [PARTS])
 
@@ -201,7 +201,7 @@ def test_parts_are_given_to_a_template_that_goes_through_them(tmp_path: Path) ->
 def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
     config = {"chat_template": "{{ bos_token }}{{ eos_token }}", "bos_token": {"content": "<s>"}}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-    assert ChatTemplate(tmp_path).render([USER]) == "<s>"
+    assert ChatTemplate.open(tmp_path).render([USER]) == "<s>"
 
 
 def test_a_prompt_with_a_token_without_weights_is_refused(

@@ -169,7 +169,7 @@ def test_fields_that_change_nothing_are_accepted(server: Server) -> None:
 
 
 def test_a_template_of_its_own(tmp_path: Path) -> None:
-    assert not ChatTemplate(tmp_path)
+    assert not ChatTemplate.open(tmp_path)
     king = "{% if m.role == 'king' %}{{ raise_exception('no kings') }}{% endif %}"
     source = (
         "{{ bos_token }}{% for m in messages %}\n"
@@ -181,12 +181,12 @@ def test_a_template_of_its_own(tmp_path: Path) -> None:
         "bos_token": {"content": "<s>"},
     }
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-    template = ChatTemplate(tmp_path)
+    template = ChatTemplate.open(tmp_path)
     assert template.render([{"role": "user", "content": "<é>"}]) == '<s>["<é>"]\n'
     with pytest.raises(ValueError, match="no kings"):
         template.render([{"role": "king", "content": ""}])
     (tmp_path / "chat_template.jinja").write_text("{% broken")
-    assert not ChatTemplate(tmp_path)
+    assert not ChatTemplate.open(tmp_path)
 
 
 def test_a_template_cannot_reach_python(tmp_path: Path) -> None:
@@ -194,4 +194,4 @@ def test_a_template_cannot_reach_python(tmp_path: Path) -> None:
         "{{ messages.__class__.__mro__[-1].__subclasses__() }}"
     )
     with pytest.raises(ValueError, match="unsafe"):
-        ChatTemplate(tmp_path).render([])
+        ChatTemplate.open(tmp_path).render([])

@@ -19,6 +19,7 @@ class Awq(Compressor):
     name = "awq"
     bits = (4,)
     calibrates = True
+    seconds = 5, 640
     scaled = (*SCALED, ("v_proj", "o_proj"), ("up_proj", "down_proj"))
     layouts = ("cohere", "cohere2", "phi3")
 

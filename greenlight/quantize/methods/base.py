@@ -78,6 +78,8 @@ class Method(ABC):
         disk: most bytes that it writes at any time, as a share of the baseline's.
         memory: its peak beyond that of the libraries, as a share of the baseline's weights;
             measured by `make bench-quantize` (docs/benchmarks.md).
+        seconds: that the step quantize takes on two CPU cores: a constant, and what 10^9 weights
+            add; measured as the memory is, calibration on 1,000 tokens. None: not measured.
         least_share: of the linear weights, by bytes, that it must have quantized to count as done.
             Embeddings and output layer, which it leaves in more bits, do not count. Below 1 there
             is room for small layers that it cannot take, such as the routers of a mixture.
@@ -96,6 +98,7 @@ class Method(ABC):
     searches: ClassVar[bool] = False
     stored_bits: ClassVar[int | None] = None
     gpu: ClassVar[Gpu | None] = None
+    seconds: ClassVar[tuple[float, float] | None] = None
     least_share: ClassVar[float] = 0.9
 
     @abstractmethod

@@ -40,6 +40,7 @@ class BitsAndBytes(Method):
     engines = ("transformers",)
     disk = 1.0
     memory = 1.5
+    seconds = 12, 30
     tolerance = 0.0001
 
     def refuses(self, bits: int, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

@@ -15,6 +15,7 @@ class Gptq(Compressor):
     name = "gptq"
     bits = (4, 8)
     calibrates = True
+    seconds = 5, 310
     mixtures = True
 
     def recipe(self, model: Any, bits: int) -> list[Any]:

@@ -17,6 +17,7 @@ class Unchanged(Method):
     engines = ("transformers", "vllm")
     disk = 1.0
     memory = 0.0
+    seconds = 2, 3
     tolerance = None
 
     def quantize(self, job: Job) -> int:

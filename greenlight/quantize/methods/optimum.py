@@ -34,6 +34,7 @@ SMALLEST_GROUP = 32
 class Optimum(OpenVINO):
     name = "optimum"
     bits = (4, 8)
+    seconds = 16, 25
 
     def refuses(self, bits: int, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
         reason = super().refuses(bits, config, tensors)
