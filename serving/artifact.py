@@ -11,7 +11,12 @@ from typing import Any, get_args
 from greenlight.core.errors import InputError
 from greenlight.core.records import MODEL_FOLDER, RECORD_FILE, Format, Model
 from greenlight.models.context import context_length, text_config
-from greenlight.serving.engines.registry import ENGINES, EngineKind
+from greenlight.serving.engines.registry import (
+    ENGINES,
+    HAS_GPU,
+    EngineKind,
+    quantized_weight_bits,
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class Artifact:
         context: tokens that prompt and output may have together.
         eos: ids of the tokens that end a text.
         kv_numbers: numbers that the KV cache holds for one token.
+        config: the content of config.json.
     """
 
     folder: Path
@@ -33,6 +39,7 @@ class Artifact:
     vocabulary: int
     eos: tuple[int, ...]
     kv_numbers: int
+    config: Mapping[str, Any]
 
     @classmethod
     def open(cls, model_id: str) -> "Artifact":
@@ -87,11 +94,12 @@ class Artifact:
             vocabulary=int(language.get("vocab_size", 0)),
             eos=tuple(eos) if isinstance(eos, list) else (eos,) if isinstance(eos, int) else (),
             kv_numbers=_kv_numbers(language),
+            config=config,
         )
 
     def choose_engine(self, wanted: str) -> EngineKind:
-        """The engine named `wanted`, or with `auto` the first that loads this format and is
-        installed.
+        """The engine named `wanted`, or with `auto` the first that loads this format, serves this
+        family and is installed.
 
         Raises:
             InputError: no such engine can load this artifact here. Names those that can.
@@ -99,6 +107,8 @@ class Artifact:
         able = [kind for kind in ENGINES.values() if self.format in kind.formats]
         installed = [kind for kind in able if kind.missing() is None]
         hint = f"a {self.format} model is loaded by: {', '.join(kind.name for kind in able)}"
+        refused = {kind.name: why for kind in installed if (why := self._refused_by(kind))}
+        serving = [kind for kind in installed if kind.name not in refused]
         if wanted == "auto":
             if not installed:
                 raise InputError(
@@ -106,7 +116,9 @@ class Artifact:
                     wanted,
                     f"no engine here can load this artifact; {hint}, install {able[0].missing()}",
                 )
-            return installed[0]
+            if not serving:
+                raise InputError("ENGINE", wanted, f"none serves it: {'; '.join(refused.values())}")
+            return serving[0]
         kind = ENGINES[wanted]
         if kind not in able:
             raise InputError("ENGINE", wanted, f"cannot load this artifact; {hint}")
@@ -117,7 +129,14 @@ class Artifact:
                 f"is not installed here; install {missing}, or use one of:"
                 f" {', '.join(k.name for k in installed) or 'none is installed'}",
             )
+        if reason := refused.get(wanted):
+            others = ", ".join(other.name for other in serving)
+            instead = f"; use {others}" if others else ""
+            raise InputError("ENGINE", wanted, f"cannot serve this artifact: {reason}{instead}")
         return kind
+
+    def _refused_by(self, kind: EngineKind) -> str:
+        return kind.refuses(self.config, quantized_weight_bits(self.config), on_cpu=not HAS_GPU)
 
 
 def _format(model_id: str, folder: Path, config: dict[str, Any]) -> Format:

@@ -20,7 +20,7 @@ from greenlight.quantize.methods import capabilities, methods
 from greenlight.quantize.methods.base import Capability, Method
 from greenlight.quantize.suitability import check_method_takes
 from greenlight.serving.chat import try_template
-from greenlight.serving.engines.registry import ENGINES
+from greenlight.serving.engines.registry import ENGINES, HAS_GPU
 from greenlight.serving.engines.registry import TRANSFORMERS as BASELINE_ENGINE
 
 SCALE_BITS = 0.25
@@ -202,8 +202,9 @@ def say_takes(described: Description, recipes: Sequence[tuple[str, int]]) -> str
 
 def _check_recipe(described: Description, method: str, bits: int, engine: str, here: bool) -> None:
     check_method_takes(method, bits, described.config, described.tensors)
+    alone = methods()[method].weight_bits(bits)
     refused = {
-        name: ENGINES[name].refuses(described.config)
+        name: ENGINES[name].refuses(described.config, alone, on_cpu=here and not HAS_GPU)
         or (f"{name} is not installed here" if here and ENGINES[name].missing() else "")
         for name in methods()[method].engines
     }

@@ -14,6 +14,9 @@ from greenlight.models.context import text_config
 from greenlight.models.known_types import known_types
 from greenlight.serving.engines.precision import Precision
 
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+"""Settings of a mixture that give its number of experts."""
+
 
 @dataclass(frozen=True)
 class EngineKind:
@@ -36,9 +39,16 @@ class EngineKind:
         """The first module that is not installed."""
         return next((module for module in self.modules if find_spec(module) is None), None)
 
-    def refuses(self, config: Mapping[str, Any]) -> str:
+    def refuses(
+        self, config: Mapping[str, Any], weight_bits: int | None = None, on_cpu: bool = False
+    ) -> str:
         """Why it cannot serve models of this config.json, as the end of a sentence; empty where
         nothing speaks against it. Looks only into what is installed, and imports nothing.
+
+        Args:
+            weight_bits: bits of weights that were quantized alone, without the activations. None:
+                they were not.
+            on_cpu: it would run on a machine without a GPU.
         """
         model_type = str(config.get("model_type", ""))
         known = known_types() if self.name == "transformers" else None
@@ -50,7 +60,19 @@ class EngineKind:
             architecture = next(iter(config.get("architectures") or ()), "")
             if architecture and architecture not in names:
                 return f"the installed vLLM does not know {architecture}"
+        if self.name == "vllm" and on_cpu and weight_bits is not None:
+            if weight_bits != 4:
+                return "on a CPU vLLM computes weights of 4 bits, and of no others"
+            if any(text_config(config).get(name) for name in EXPERTS):
+                return "on a CPU vLLM does not compute quantized experts of a mixture"
         return ""
+
+
+def quantized_weight_bits(config: Mapping[str, Any]) -> int | None:
+    """`weight_bits` of a checkpoint of compressed-tensors, from its config.json."""
+    groups = config.get("quantization_config", {}).get("config_groups", {}).values()
+    alone = [group["weights"]["num_bits"] for group in groups if not group.get("input_activations")]
+    return max(alone, default=None)
 
 
 @lru_cache(1)

@@ -27,6 +27,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from greenlight.serving.engines.base import Engine, EngineConfig, Request, Update
+from greenlight.serving.engines.registry import quantized_weight_bits
 
 BLOCK_TOKENS = 32  # of the KV cache on CPU, where vLLM wants a multiple of it
 WAIT_SECONDS = 0.002  # for output; a new request waits as long before the worker sees it
@@ -120,12 +121,9 @@ def engine_args(config: EngineConfig) -> AsyncEngineArgs:
         disable_log_stats=True,
     )
     if current_platform.is_cpu():
-        quantization = json.loads((Path(config.folder) / "config.json").read_text()).get(
-            "quantization_config"
-        )
-        if quantization:
-            check_kernels(quantization)
-        args.dtype = "auto" if quantization else "float32"
+        model = json.loads((Path(config.folder) / "config.json").read_text())
+        check_kernels(model)
+        args.dtype = "auto" if model.get("quantization_config") else "float32"
         args.block_size = BLOCK_TOKENS
         # each request wastes part of one, vLLM keeps one
         args.num_gpu_blocks_override = -(-config.kv_tokens // BLOCK_TOKENS) + config.max_running + 1
@@ -136,19 +134,15 @@ def engine_args(config: EngineConfig) -> AsyncEngineArgs:
     return args
 
 
-def check_kernels(quantization: dict[str, Any]) -> None:
+def check_kernels(config: dict[str, Any]) -> None:
     """Whether vLLM can compute a compressed-tensors checkpoint on this CPU; by itself it says so
-    late, and not so clearly. Raises ValueError.
+    late, and not so clearly. What shows without torch was checked before
+    (`greenlight.serving.engines.registry`). Raises ValueError.
     """
-    weight_only = {
-        group["weights"]["num_bits"]
-        for group in quantization["config_groups"].values()
-        if not group.get("input_activations")
-    }
-    if weight_only - {4} or (weight_only and not torch.cpu._is_avx512_supported()):
+    if quantized_weight_bits(config) is not None and not torch.cpu._is_avx512_supported():
         raise ValueError(
-            "on CPU vLLM computes weights of 4 bits with AVX-512 and no others; serve this model"
-            " with ENGINE=transformers, or on a GPU"
+            "on CPU vLLM computes quantized weights with AVX-512 alone; serve this model with"
+            " ENGINE=transformers, or on a GPU"
         )
 
 

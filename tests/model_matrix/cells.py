@@ -218,11 +218,16 @@ def _tried_on_vllm(model: Path) -> tuple[str, int | None]:
 
 def _check_as_resolve_does(model: Path, method: str, bits: int, engine: str) -> None:
     from greenlight.models.open_source import check_source
+    from greenlight.quantize.methods import methods
     from greenlight.resolve.inspection import check_takes
+    from greenlight.serving.engines.registry import ENGINES, HAS_GPU
 
     described = check_source(str(model))
     assert described is not None  # only what is converted has no description yet
     check_takes(described, [(method, bits)], engine, here=False, first=False)
+    alone = methods()[method].weight_bits(bits)
+    if reason := ENGINES[engine].refuses(described.config, alone, on_cpu=not HAS_GPU):
+        raise InputError("engine", engine, reason)
 
 
 def _make_reference(model: Path, reference: Path, text: Path) -> None:

@@ -70,6 +70,7 @@ class Method(ABC):
         searches: whether it looks for what the gate's limits on quality allow.
         stored_bits: of one without a choice of bits, those of most of its weights. None: the
             baseline's.
+        quantizes_activations: besides the weights. Engines compute the two with different kernels.
         gpu: what it cannot be done without. None: it runs on a CPU, and on a GPU where there is
             one.
         tolerance: mean Kullback-Leibler divergence (nats) between the model in memory and the one
@@ -96,6 +97,7 @@ class Method(ABC):
     tolerance: ClassVar[float | None]
     calibrates: ClassVar[bool] = False
     searches: ClassVar[bool] = False
+    quantizes_activations: ClassVar[bool] = False
     stored_bits: ClassVar[int | None] = None
     gpu: ClassVar[Gpu | None] = None
     seconds: ClassVar[tuple[float, float] | None] = None
@@ -122,6 +124,11 @@ class Method(ABC):
             tensors: from the headers of its weights.
         """
         return ""
+
+    def weight_bits(self, bits: int) -> int | None:
+        """Bits of weights that it quantizes alone, as engines ask for them. None: it does not."""
+        alone = self.format == "compressed-tensors" and not self.quantizes_activations
+        return bits if alone else None
 
     def list_trials(self, job: Job) -> list[Trial]:
         """Trials of a method that searches, once `quantize` is done."""

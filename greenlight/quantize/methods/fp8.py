@@ -11,6 +11,7 @@ from greenlight.quantize.llm_compressor import Compressor, full_precision_layers
 class Fp8(Compressor):
     name = "fp8"
     bits = (8,)
+    quantizes_activations = True
     gpu = Gpu(
         8.9,
         "only these multiply numbers of 8-bit floating point, so only there is what is judged what"

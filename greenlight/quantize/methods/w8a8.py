@@ -19,6 +19,7 @@ class W8A8(Compressor):
     name = "w8a8"
     bits = (8,)
     calibrates = True
+    quantizes_activations = True
     seconds = 5, 350
     scaled = SCALED
     layouts = ("bloom", "cohere", "cohere2", "phi3")
