@@ -49,7 +49,7 @@ def main() -> int:
             started = time.monotonic()
             done = {cell.method for cell in results.cells if cell.architecture == name}
             wanted = set(options.methods) - (done if options.missing else set())
-            for cell in run_architecture(name, folder, wanted):
+            for cell in run_architecture(name, folder, wanted, vllm_once=options.sixth):
                 results.add(cell)
                 results.save(options.output)
                 failed += cell.outcome == "failed"

@@ -31,7 +31,8 @@ LONG = 200
 """Characters of a library's error that are kept."""
 VLLM_PYTHON = ROOT / ".venv-vllm/bin/python"
 ON_VLLM = ("gptq", 4)
-"""What is tried on vLLM, which takes long to start; where it does not take a model, `none`."""
+"""What is tried on vLLM, which takes long to start, where only one method is: else `none`."""
+ONCE = "one method per architecture is tried on vLLM"
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,15 @@ class Cell:
         return json.dumps(asdict(self))
 
 
-def run_architecture(name: str, folder: Path, wanted: Collection[str]) -> Iterator[Cell]:
+def run_architecture(
+    name: str, folder: Path, wanted: Collection[str], vllm_once: bool = False
+) -> Iterator[Cell]:
     """Every cell of an architecture, when it is done.
 
     Args:
         folder: an empty one.
         wanted: names of methods.
+        vllm_once: try only one method on vLLM.
     """
     model, reference = folder / "baseline", folder / "reference"
     rows = [row for row in capabilities() if row.method in wanted]
@@ -87,6 +91,11 @@ def run_architecture(name: str, folder: Path, wanted: Collection[str]) -> Iterat
         if reason:
             yield from (replace(cell, outcome=outcome, reason=reason) for cell in cells)
             continue
+        on_vllm = _tried_on_vllm(model) if vllm_once else (row.method, row.bits or BITS)
+        if on_vllm != (row.method, row.bits or BITS):
+            skipped = [cell for cell in cells if cell.engine == "vllm"]
+            yield from (replace(cell, reason=ONCE) for cell in skipped)
+            cells = [cell for cell in cells if cell not in skipped]
         yield from _run_method(row, cells, model, reference, folder)
 
 
@@ -132,18 +141,15 @@ def _run_method(
             kl=float(f"{kl:.4g}"),
             golden=len(evaluation.golden),
         )
-        served = _serve(measured, candidate, evaluation.golden, model)
+        served = _serve(measured, candidate, evaluation.golden)
         yield replace(served, seconds=round(time.monotonic() - started, 1))
         started = time.monotonic()
 
 
-def _serve(cell: Cell, candidate: Path, golden: list[Golden], model: Path) -> Cell:
+def _serve(cell: Cell, candidate: Path, golden: list[Golden]) -> Cell:
     ask = ask_server if cell.engine == "vllm" else ask_engine
-    if cell.engine == "vllm":
-        if not VLLM_PYTHON.exists():
-            return replace(cell, reason="vLLM is not installed here")
-        if (cell.method, cell.bits) != _tried_on_vllm(model):
-            return replace(cell, reason="one method per architecture is tried on vLLM")
+    if cell.engine == "vllm" and not VLLM_PYTHON.exists():
+        return replace(cell, reason="vLLM is not installed here")
     try:
         answers = in_child(ask, candidate, cell.engine, golden)
     except (GreenlightError, LateError) as error:
@@ -208,11 +214,11 @@ def ask_server(candidate: Path, engine: str, golden: list[Golden]) -> list[str]:
         server.stop()
 
 
-def _tried_on_vllm(model: Path) -> tuple[str, int | None]:
+def _tried_on_vllm(model: Path) -> tuple[str, int]:
     try:
         in_child(_check_as_resolve_does, model, *ON_VLLM, "vllm")
     except InputError:
-        return "none", None
+        return "none", BITS
     return ON_VLLM
 
 

@@ -36,9 +36,9 @@ HOW = """## How this was made
 
 `make test-models` runs the whole matrix and writes this page and `docs/models.json`, which has a
 line per cell: outcome, reason, share of the linear weights that was quantized, bytes, KL
-divergence, number of golden answers, seconds. `make test` runs {sixth}, and fails where a cell ends
-otherwise than it says here. Up to an eighth of the [golden answers](evaluation.md#golden-answers)
-may differ, as in a rollout.
+divergence, number of golden answers, seconds. `make test` runs {sixth}, one method each on vLLM,
+and fails where a cell ends otherwise than it says here. Up to an eighth of the
+[golden answers](evaluation.md#golden-answers) may differ, as in a rollout.
 
 The models have two layers and widths of 128 to 512: an architecture that is taken here can still be
 refused for a model whose widths a method does not take. Random weights say nothing about quality:
