@@ -25,7 +25,6 @@ from greenlight.benchmark.samples import (
     CollectedRequests,
     blocks_table,
     count_blocks,
-    file_digest,
 )
 from greenlight.benchmark.summary import (
     find_bottleneck,
@@ -41,6 +40,7 @@ from greenlight.benchmark.versions import (
 )
 from greenlight.benchmark.workload import Workload, users_needed, workers_used
 from greenlight.core.errors import InputError
+from greenlight.core.files import file_digest
 from greenlight.core.records import RECORD_FILE, BenchmarkResult, Deployment, Release
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 Parquet.
 """
 
-import hashlib
 import json
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -296,8 +295,3 @@ def write_parquet(path: Path, kind: type, rows: Sequence[Request] | Sequence[Cou
     import pyarrow.parquet as pq
 
     pq.write_table(table_of(kind, rows), path)
-
-
-def file_digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -22,6 +22,7 @@ import numpy as np
 
 from greenlight.core.child_process import own_peak_memory
 from greenlight.core.errors import IntegrityError
+from greenlight.core.files import file_digest
 from greenlight.core.records import RECORD_FILE, Reference
 from greenlight.evaluate.answers import write_answers
 from greenlight.evaluate.compare import DRAWN, TOP, Kept, keep, predict
@@ -88,11 +89,17 @@ class OpenReference:
         """Every scored token of every document, in order.
 
         Raises:
-            IntegrityError: the log-probabilities are none.
+            IntegrityError: the files are not those that were written.
         """
         import pyarrow.parquet as pq
         import torch
 
+        for name, digest in self.record.digests.items():
+            if file_digest(self.folder / name) != digest:
+                raise IntegrityError(
+                    f"{self.folder / name} is not the file that was written. Run the step reference"
+                    " again."
+                )
         kept = pq.read_table(self.folder / TOKENS_FILE)
         target, top1 = (
             torch.tensor(kept.column(name).to_numpy()) for name in ("target_logprob", "top1")
@@ -185,6 +192,10 @@ def make_reference(
         opening=reader.encode(""),
         start=reader.start,
         bytes=size,
+        digests={
+            name: file_digest(folder / name)
+            for name in (LOGPROBS_FILE, TOKENS_FILE, *[IDS_FILE] * in_part)
+        },
         kept=TOP if in_part else 0,
         drawn=DRAWN if in_part else 0,
         rest=float(columns.rest.mean()),

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from greenlight.benchmark.samples import BLOCKS, REQUESTS, file_digest
+from greenlight.benchmark.samples import BLOCKS, REQUESTS
 from greenlight.core.errors import GreenlightError
+from greenlight.core.files import file_digest
 from greenlight.core.records import RECORD_FILE, BenchmarkResult, Deployment, Evaluation
 from greenlight.evaluate.answers import ANSWERS_FILE
 from greenlight.stats.estimates import Floats, Ints

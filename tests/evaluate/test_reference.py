@@ -97,6 +97,10 @@ def test_another_file_of_the_same_size_is_refused(
 ) -> None:
     size = (made / LOGPROBS_FILE).stat().st_size // 2
     np.random.default_rng(1).normal(-8, 2, size).astype(np.float16).tofile(made / LOGPROBS_FILE)
+    with pytest.raises(IntegrityError, match=r"logprobs\.f16 is not the file that was written"):
+        evaluate_model(made, candidates.make("none", 16), tmp_path / "evaluation")
+    # an older record has no digests
+    Reference.load(made).model_copy(update={"digests": {}}).save(made)
     with pytest.raises(IntegrityError, match="no log-probabilities"):
         evaluate_model(made, candidates.make("none", 16), tmp_path / "evaluation")
 

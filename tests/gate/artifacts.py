@@ -16,9 +16,9 @@ from greenlight.benchmark.samples import (
     REQUESTS,
     CountedBlock,
     Request,
-    file_digest,
     write_parquet,
 )
+from greenlight.core.files import file_digest
 from greenlight.core.records import (
     BenchmarkResult,
     Color,

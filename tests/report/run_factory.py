@@ -12,10 +12,10 @@ from greenlight.benchmark.samples import (
     REQUESTS,
     CountedBlock,
     Request,
-    file_digest,
     write_parquet,
 )
 from greenlight.benchmark.workload import Slo, Workload
+from greenlight.core.files import file_digest
 from greenlight.core.records import (
     BenchmarkResult,
     Contender,

@@ -304,6 +304,9 @@ class Reference(Record):
     )
     start: int = Field(description="Id of the token that each window begins with.")
     bytes: int = Field(description="Size of the log-probabilities.")
+    digests: dict[str, str] = Field(
+        default_factory=dict, description="sha256 of the files of log-probabilities, by name."
+    )
     kept: int = Field(
         0, description="Likeliest entries of the vocabulary that are kept per token. 0: all."
     )
