@@ -10,7 +10,7 @@ import json
 import re
 import xml.etree.ElementTree
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ OPENVINO_BITS = {
     "f8e5m2": 8,
 }
 OPENVINO_FLOATS = {"f16": 16, "bf16": 16, "f32": 32}
+# Operations that make a quantized constant a matrix again.
+UNPACKING = ("Convert", "Subtract", "Multiply", "Reshape", "Transpose")
 NAMED = 3
 
 
@@ -63,6 +65,17 @@ class _Weight:
     name: str
     bits: int
     elements: int
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One of an OpenVINO graph: its operation, and for a constant the type and shape."""
+
+    name: str
+    kind: str
+    dtype: str
+    shape: tuple[int, ...]
+    users: list[str] = field(default_factory=list)
 
 
 def linear_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -149,16 +162,49 @@ def _packed_bits(artifact: Path) -> int:
 
 
 def _openvino(artifact: Path) -> Iterator[_Weight]:
-    """The linear weights of a graph. They keep the names of the modules that they come from."""
-    for _, layer in xml.etree.ElementTree.iterparse(artifact / "openvino_model.xml"):
-        if layer.tag != "layer":
-            continue
-        name, data = layer.get("name", ""), layer.find("data")
-        if layer.get("type") == "Const" and data is not None and IN_A_LAYER.search(name):
-            shape = [int(size) for size in data.get("shape", "").split(",") if size.strip()]
-            kind = data.get("element_type", "")
-            wide = sum(size > 1 for size in shape) > 1  # no vector
-            bits = OPENVINO_BITS.get(kind) or OPENVINO_FLOATS.get(kind)
-            if bits and wide and not name.endswith(SCALES):
-                yield _Weight(name, bits, prod(shape))
-        layer.clear()
+    """The linear weights of a graph. They keep the names of the modules that they come from, but
+    for those that were transposed once and for all (GPT-2): these go by what multiplies with them.
+    """
+    graph = _read_graph(artifact / "openvino_model.xml")
+    for layer in graph.values():
+        name = layer.name if IN_A_LAYER.search(layer.name) else _multiplied_by(layer, graph)
+        wide = sum(size > 1 for size in layer.shape) > 1  # no vector
+        bits = OPENVINO_BITS.get(layer.dtype) or OPENVINO_FLOATS.get(layer.dtype)
+        weight = layer.kind == "Const" and wide and not layer.name.endswith(SCALES)
+        if weight and bits and IN_A_LAYER.search(name):
+            yield _Weight(name, bits, prod(layer.shape))
+
+
+def _read_graph(path: Path) -> dict[str, _Layer]:
+    """The layers of OpenVINO's XML by id."""
+    graph: dict[str, _Layer] = {}
+    for _, element in xml.etree.ElementTree.iterparse(path):
+        if element.tag == "layer":
+            data = element.find("data")
+            found = data.attrib if data is not None else {}
+            shape = [
+                int(size) for size in found.get("shape", "").split(",") if size.strip().isdigit()
+            ]
+            graph[element.get("id", "")] = _Layer(
+                element.get("name", ""),
+                element.get("type", ""),
+                found.get("element_type", ""),
+                tuple(shape),
+            )
+            element.clear()
+        elif element.tag == "edge":
+            graph[element.get("from-layer", "")].users.append(element.get("to-layer", ""))
+    return graph
+
+
+def _multiplied_by(layer: _Layer, graph: Mapping[str, _Layer]) -> str:
+    """The name of the product that a constant goes into, unpacked on the way; empty where it goes
+    into something else.
+    """
+    while layer.users:
+        layer = graph[layer.users[0]]
+        if layer.kind == "MatMul":
+            return layer.name
+        if layer.kind not in UNPACKING:
+            return ""
+    return ""

@@ -81,15 +81,15 @@ def test_packed_weights_of_compressed_tensors(tmp_path: Path) -> None:
 
 
 GRAPH = """<net><layers>
-<layer name="self.model.embed_tokens.weight" type="Const">
+<layer id="0" name="self.model.embed_tokens.weight" type="Const">
   <data element_type="u8" shape="1000, 128"/></layer>
-<layer name="self.model.layers.0.mlp.up_proj.weight" type="Const">
+<layer id="1" name="self.model.layers.0.mlp.up_proj.weight" type="Const">
   <data element_type="{up}" shape="128, 2, 64"/></layer>
-<layer name="self.model.layers.0.mlp.up_proj.weight/zero_point" type="Const">
+<layer id="2" name="self.model.layers.0.mlp.up_proj.weight/zero_point" type="Const">
   <data element_type="u4" shape="128, 2, 1"/></layer>
-<layer name="self.model.layers.0.mlp.up_proj.weight/scale" type="Const">
+<layer id="3" name="self.model.layers.0.mlp.up_proj.weight/scale" type="Const">
   <data element_type="f16" shape="128, 2, 1"/></layer>
-<layer name="self.model.layers.0.norm.weight" type="Const">
+<layer id="4" name="self.model.layers.0.norm.weight" type="Const">
   <data element_type="f32" shape="1, 1, 128"/></layer>
 </layers></net>"""
 
@@ -103,6 +103,32 @@ def test_a_graph_of_openvino(tmp_path: Path, kind: str, share: float) -> None:
     assert [name for name, _ in coverage.left] == (
         [] if share else ["self.model.layers.0.mlp.up_proj.weight"]
     )
+
+
+TRANSPOSED = """<net><layers>
+<layer id="0" name="Transpose_9" type="Const">
+  <data element_type="{kind}" shape="128, 128"/></layer>
+<layer id="1" name="Transpose_9/fq_weights_1/convert" type="Convert"/>
+<layer id="2" name="Transpose_9/scale" type="Const">
+  <data element_type="f16" shape="128, 1"/></layer>
+<layer id="3" name="Transpose_9/fq_weights_1" type="Multiply"/>
+<layer id="4" name="__module.transformer.h.0.mlp.c_fc/aten::addmm/MatMul" type="MatMul"/>
+<layer id="5" name="Constant_7" type="Const"><data element_type="u8" shape="128, 128"/></layer>
+<layer id="6" name="__module.transformer.h.0.attn/aten::add/Add" type="Add"/>
+</layers><edges>
+<edge from-layer="0" to-layer="1"/><edge from-layer="1" to-layer="3"/>
+<edge from-layer="2" to-layer="3"/><edge from-layer="3" to-layer="4"/>
+<edge from-layer="5" to-layer="6"/>
+</edges></net>"""
+
+
+@pytest.mark.parametrize(("kind", "share"), [("i8", 1.0), ("f32", 0.0)])
+def test_a_constant_that_lost_its_name_goes_by_the_product_it_is_in(
+    tmp_path: Path, kind: str, share: float
+) -> None:
+    (tmp_path / "openvino_model.xml").write_text(TRANSPOSED.format(kind=kind))
+    source = tensors({"transformer.h.0.mlp.c_fc.weight": (128, 128)})
+    assert measure_coverage(source, tmp_path, "openvino", 8).share == share
 
 
 @pytest.mark.parametrize(
