@@ -24,7 +24,6 @@ UNSAID = ("bloom", "falcon", "falcon_mamba", "mamba", "mamba2", "mpt", "rwkv", "
 """Families that compute texts of any length (a recurrent state, or ALiBi), or whose published
 configs leave out the length. Any other without one has a table of positions of unknown size.
 """
-SCALED = ("yarn", "deepseek_yarn")
 
 
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -40,8 +39,8 @@ def context_length(config: Mapping[str, Any]) -> int | None:
     where it does not say, and the family has no known length either.
 
     Where several names are there, the smallest counts, except that `model_max_length` overrides
-    them (Command R), as in vLLM. Of scaled rotary positions only YaRN's factor counts, on the
-    length before it: with the other kinds, max_position_embeddings is the length after scaling.
+    them (Command R), as in vLLM. max_position_embeddings is the length after any scaling of rotary
+    positions, YaRN's too, as in transformers and vLLM.
     """
     found = text_config(config)
     if (length := _tokens(found.get("model_max_length"))) is not None:
@@ -49,26 +48,7 @@ def context_length(config: Mapping[str, Any]) -> int | None:
     lengths = [length for name in NAMES if (length := _tokens(found.get(name))) is not None]
     if not lengths:
         return UNSAID_CONTEXT if found.get("model_type") in UNSAID else None
-    return _yarn_length(found) or min(lengths)
-
-
-def _yarn_length(config: Mapping[str, Any]) -> int | None:
-    """Transformers 5 calls it rope_parameters, and may have one for each type of layer."""
-    for name in ("rope_parameters", "rope_scaling"):
-        rope = config.get(name)
-        if not isinstance(rope, dict):
-            continue
-        for each in (rope, *rope.values()):
-            if not isinstance(each, dict):
-                continue
-            original, factor = each.get("original_max_position_embeddings"), each.get("factor")
-            if (
-                each.get("rope_type", each.get("type")) in SCALED
-                and isinstance(original, int)
-                and isinstance(factor, int | float)
-            ):
-                return _tokens(int(original * factor))
-    return None
+    return min(lengths)
 
 
 def _tokens(value: Any) -> int | None:

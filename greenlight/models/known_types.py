@@ -35,10 +35,20 @@ class KnownTypes:
         """Whether the type's attention can be replaced by another, such as the paged one of
         continuous batching: its models say so in their source.
         """
+        source = self._modeling(model_type)
+        return all(f"_supports_{what} = True" in source for what in ("attention_backend", "sdpa"))
+
+    def keeps_state(self, model_type: str) -> bool:
+        """Whether a model of the type keeps a state from token to token, as Mamba does, and not
+        only the keys and values of each.
+        """
+        return "_is_stateful = True" in self._modeling(model_type)
+
+    def _modeling(self, model_type: str) -> str:
+        """The source of the type's classes; empty where there is none."""
         module = self.modules.get(model_type, model_type).replace("-", "_")
         path = _source(f"models/{module}/modeling_{module}.py")
-        source = path.read_text() if path.is_file() else ""
-        return all(f"_supports_{what} = True" in source for what in ("attention_backend", "sdpa"))
+        return path.read_text() if path.is_file() else ""
 
 
 @lru_cache(1)

@@ -26,6 +26,9 @@ from greenlight.serving.engines.registry import TRANSFORMERS as BASELINE_ENGINE
 SCALE_BITS = 0.25
 """Bits per weight that scales add: 16 bits for a group of 64 weights."""
 
+WHOLE_BITS = 16
+"""Handed to methods without a choice of bits."""
+
 LIBRARIES = 1.1e9
 """Bytes of memory that the quantization libraries take, mapped files included
 (docs/benchmarks.md).
@@ -137,16 +140,19 @@ def inspect_description(described: Description, commit: str = "") -> Inspection:
         chat_template=chat is not None,
         chat_refused=chat or "",
         licence=described.licence,
-        baseline_engines=able_engines(described, "none"),
+        baseline_engines=able_engines(described, "none", WHOLE_BITS),
         notes=list(described.notes),
         methods=[_fit(described, each) for each in capabilities()],
     )
 
 
-def able_engines(described: Description, method: str) -> list[str]:
+def able_engines(described: Description, method: str, bits: int) -> list[str]:
     """The engines that serve what a method makes of this model."""
+    alone = methods()[method].weight_bits(bits)
     return [
-        name for name in methods()[method].engines if not ENGINES[name].refuses(described.config)
+        name
+        for name in methods()[method].engines
+        if not ENGINES[name].refuses(described.config, alone)
     ]
 
 
@@ -226,12 +232,13 @@ def _check_recipe(described: Description, method: str, bits: int, engine: str, h
 
 def _fit(described: Description, row: Capability) -> MethodFit:
     method = methods()[row.method]
-    bits = row.bits or 16
+    bits = row.bits or WHOLE_BITS
     refused = method.refuses(bits, described.config, described.tensors)
-    engines = able_engines(described, row.method)
+    engines = able_engines(described, row.method, bits)
     if not refused and not engines:
-        refused = next(
-            reason for name in method.engines if (reason := ENGINES[name].refuses(described.config))
+        alone = method.weight_bits(bits)
+        refused = "; ".join(
+            ENGINES[name].refuses(described.config, alone) for name in method.engines
         )
     if refused:
         return MethodFit(method=row.method, bits=row.bits, refused=refused)

@@ -16,6 +16,12 @@ from greenlight.serving.engines.precision import Precision
 
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 """Settings of a mixture that give its number of experts."""
+PACKED_UNREAD = ("bloom", "gpt_neox")
+"""Families whose fused attention vLLM takes apart as it loads, and not where it is packed."""
+MISCOMPUTED = ("mpt",)
+"""Families that OpenVINO GenAI serves with other answers than the exported graph gives."""
+VLLM_ARCHITECTURES = Path(__file__).with_name("vllm_architectures.txt")
+"""What the vLLM of greenlight/pins/vllm.txt knows."""
 
 
 @dataclass(frozen=True)
@@ -50,22 +56,57 @@ class EngineKind:
                 they were not.
             on_cpu: it would run on a machine without a GPU.
         """
-        model_type = str(config.get("model_type", ""))
-        known = known_types() if self.name == "transformers" else None
-        if known and not known.has_attention_backends(model_type):
-            return f"transformers has no paged attention for {model_type}"
-        if known and text_config(config).get("kv_lora_rank"):
-            return f"transformers has no paged cache for the latent attention of {model_type}"
-        if self.name == "vllm" and (names := _vllm_architectures()):
-            architecture = next(iter(config.get("architectures") or ()), "")
-            if architecture and architecture not in names:
-                return f"the installed vLLM does not know {architecture}"
-        if self.name == "vllm" and on_cpu and weight_bits is not None:
-            if weight_bits != 4:
-                return "on a CPU vLLM computes weights of 4 bits, and of no others"
-            if any(text_config(config).get(name) for name in EXPERTS):
-                return "on a CPU vLLM does not compute quantized experts of a mixture"
+        return _REFUSALS[self.name](config, str(config.get("model_type", "")), weight_bits, on_cpu)
+
+
+def _transformers_refuses(
+    config: Mapping[str, Any], model_type: str, weight_bits: int | None, on_cpu: bool
+) -> str:
+    if not (known := known_types()):
         return ""
+    if not known.has_attention_backends(model_type):
+        return f"transformers has no paged attention for {model_type}"
+    if text_config(config).get("kv_lora_rank"):
+        return f"transformers has no paged cache for the latent attention of {model_type}"
+    if known.keeps_state(model_type):
+        return f"transformers has no paged cache for the state of {model_type}"
+    return ""
+
+
+def _openvino_refuses(
+    config: Mapping[str, Any], model_type: str, weight_bits: int | None, on_cpu: bool
+) -> str:
+    if model_type in MISCOMPUTED:
+        return f"OpenVINO's paged attention computes something else than {model_type}"
+    if (known := known_types()) and known.keeps_state(model_type):
+        return f"OpenVINO has no paged cache for the state of {model_type}"
+    return ""
+
+
+def _vllm_refuses(
+    config: Mapping[str, Any], model_type: str, weight_bits: int | None, on_cpu: bool
+) -> str:
+    architecture = next(iter(config.get("architectures") or ()), "")
+    if architecture and architecture not in _vllm_architectures():
+        return f"vLLM does not know {architecture}"
+    if weight_bits is not None and model_type in PACKED_UNREAD:
+        return f"vLLM does not load packed weights of {model_type}"
+    if not on_cpu:
+        return ""
+    if weight_bits not in (None, 4):
+        return "on a CPU vLLM computes weights of 4 bits, and of no others"
+    if weight_bits and any(text_config(config).get(name) for name in EXPERTS):
+        return "on a CPU vLLM does not compute quantized experts of a mixture"
+    if (known := known_types()) and known.keeps_state(model_type):
+        return f"on a CPU vLLM does not compute the state of {model_type} in 32 bits"
+    return ""
+
+
+_REFUSALS = {
+    "openvino": _openvino_refuses,
+    "transformers": _transformers_refuses,
+    "vllm": _vllm_refuses,
+}
 
 
 def quantized_weight_bits(config: Mapping[str, Any]) -> int | None:
@@ -77,12 +118,12 @@ def quantized_weight_bits(config: Mapping[str, Any]) -> int | None:
 
 @lru_cache(1)
 def _vllm_architectures() -> frozenset[str]:
-    """Classes that the installed vLLM knows, read from its source; none where it is not
-    installed.
+    """Classes that the installed vLLM knows, read from its source; where it is not installed, those
+    of the release that is pinned.
     """
     spec = find_spec("vllm")
     if spec is None or spec.origin is None:
-        return frozenset()
+        return frozenset(VLLM_ARCHITECTURES.read_text().split())
     registry = Path(spec.origin).parent / "model_executor" / "models" / "registry.py"
     return frozenset(re.findall(r'^    "(\w+)": \(', registry.read_text(), re.MULTILINE))
 

@@ -21,7 +21,7 @@ YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 
         ({"max_position_embeddings": 1024.0}, 1024),
         ({"text_config": {"max_position_embeddings": 64}, "max_position_embeddings": 9}, 64),
         ({"llm_config": {"max_position_embeddings": 64}}, 64),
-        ({"max_position_embeddings": 32768, "rope_scaling": YARN}, 131072),
+        ({"max_position_embeddings": 32768, "rope_scaling": YARN}, 32768),
         ({"max_position_embeddings": 131072, "rope_scaling": YARN}, 131072),
         (
             {"max_position_embeddings": 131072, "rope_parameters": {"full": YARN, "part": {}}},

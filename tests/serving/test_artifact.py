@@ -67,6 +67,30 @@ def test_where_no_engine_serves_it_all_reasons_are_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("engine", "family", "architecture", "bits", "says"),
+    [
+        ("openvino", "mamba", "MambaForCausalLM", None, "no paged cache for the state of mamba"),
+        ("openvino", "mpt", "MptForCausalLM", None, "something else than mpt"),
+        ("openvino", "bloom", "BloomForCausalLM", None, ""),
+        ("transformers", "mamba", "MambaForCausalLM", None, "no paged attention for mamba"),
+        ("transformers", "granitemoehybrid", "GraniteMoeHybridForCausalLM", None, "the state of"),
+        ("vllm", "mpt", "MptForCausalLM", None, "does not know MptForCausalLM"),
+        ("vllm", "gpt_neox", "GPTNeoXForCausalLM", 4, "packed weights of gpt_neox"),
+        ("vllm", "gpt_neox", "GPTNeoXForCausalLM", None, ""),
+        ("vllm", "mamba", "MambaForCausalLM", None, ""),
+    ],
+)
+def test_families_that_an_engine_does_not_serve(
+    engine: str, family: str, architecture: str, bits: int | None, says: str
+) -> None:
+    config = {"model_type": family, "architectures": [architecture]}
+    refused = ENGINES[engine].refuses(config, bits)
+    assert (says in refused) if says else refused == ""
+    if family == "mamba" and engine == "vllm":
+        assert "32 bits" in ENGINES[engine].refuses(config, bits, on_cpu=True)
+
+
+@pytest.mark.parametrize(
     ("config", "bits", "says"),
     [
         ({}, None, ""),

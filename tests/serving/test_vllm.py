@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from greenlight.serving.engines.registry import by_preference
+from greenlight.serving.engines.registry import VLLM_ARCHITECTURES, by_preference
 from tests.serving.library import LENGTH, PROMPTS, ask_library, greedy
 from tests.serving.server_process import LONG, ROOT, TINY, Server, alive, eventually
 
@@ -210,6 +210,20 @@ def test_clients_that_leave_free_their_places(server: Server) -> None:
 def test_nothing_but_json_lines_on_stderr(server: Server) -> None:
     server.post(SHORT)
     server.wait_for_log("request")  # reading a line that is not JSON fails
+
+
+def test_what_vllm_knows_is_kept_for_where_it_is_not_installed() -> None:
+    if not PYTHON.is_file():
+        pytest.skip(MISSING)
+    asked = "from greenlight.serving.engines.registry import _vllm_architectures as known"
+    printed = subprocess.run(
+        [PYTHON, "-c", f"{asked}; print(*sorted(known()), sep='\\n')"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert VLLM_ARCHITECTURES.read_text() == printed, "write it anew"
 
 
 def test_weights_that_vllm_cannot_compute_on_cpu(tmp_path: Path) -> None:
