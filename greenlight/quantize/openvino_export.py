@@ -1,16 +1,14 @@
-"""The export to OpenVINO, and what the model predicts before it is saved. Runs in the export
+"""The export to OpenVINO, and what the model holds before it is saved. Runs in the export
 environment, which has other versions of the libraries.
 """
 
 import functools
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from greenlight.evaluate.scorers import OpenVINOScorer
 from greenlight.models.model_class import load_checked
-from greenlight.quantize.reload_check import save_predictions
+from greenlight.quantize.openvino_graph import save_graph
 
 COMPRESSED = ["nncf", "weight_compression"]
 """NNCF leaves a note here in a model whose weights it has compressed."""
@@ -19,8 +17,8 @@ COMPRESSED = ["nncf", "weight_compression"]
 def work(scratch: str, *arguments: str) -> None:
     """Run optimum-cli with these arguments.
 
-    It exports the model, reads it again, compresses that in memory and saves it; nothing of its own
-    says what the compressed model predicts. So the saving is where it is asked.
+    It exports the model, reads it again, compresses that in memory and saves it. So the saving is
+    where what the compressed model holds is kept.
     """
     import openvino
 
@@ -29,9 +27,7 @@ def work(scratch: str, *arguments: str) -> None:
 
     def save_model(model: Any, *given: Any, **named: Any) -> None:
         if model.has_rt_info(COMPRESSED):
-            save_predictions(
-                OpenVINOScorer(model, len(os.sched_getaffinity(0))).logits, Path(scratch)
-            )
+            save_graph(model, Path(scratch))
         save(model, *given, **named)
 
     openvino.save_model = save_model

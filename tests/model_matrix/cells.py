@@ -198,8 +198,8 @@ def ask_engine(candidate: Path, engine_name: str, golden: list[Golden]) -> list[
 
 
 def ask_server(candidate: Path, engine: str, golden: list[Golden]) -> list[str]:
-    """Start the server in the environment of vLLM, and ask it the prompts one after another. Without
-    a C++ compiler torch does not compile the model, which would take longer than all else.
+    """Start the server in the environment of vLLM, and ask it the prompts one after another.
+    Without a C++ compiler torch does not compile the model, which would take longer than all else.
     """
     settings = {"engine": engine, "kv_cache_mb": 200, "max_running": 8, "cxx": "no-compiler"}
     server = Server(VLLM_PYTHON, model_id=candidate, **settings)

@@ -18,6 +18,7 @@ from greenlight.quantize import hardware
 from greenlight.quantize.candidate import quantize_model
 from greenlight.quantize.methods import methods
 from greenlight.quantize.methods.base import Job
+from greenlight.quantize.openvino_graph import save_graph
 from greenlight.quantize.reload_check import (
     PREDICTIONS_FILE,
     check_reload,
@@ -123,23 +124,66 @@ def test_truncated_shard_is_noticed(candidates: Candidates, gptq: Path, tmp_path
     assert "could not be loaded" in compare(artifact, gptq).problem
 
 
-def test_wrong_openvino_weights_are_noticed(
-    candidates: Candidates, kept: Callable[[str, int], Path], tmp_path: Path
-) -> None:
+@pytest.fixture
+def exported(candidates: Candidates, tmp_path: Path) -> Path:
+    """A copy of an OpenVINO artifact to be damaged; beside it what its graph held before."""
+    import openvino
+
     artifact = Path(shutil.copytree(candidates.make("optimum", 8), tmp_path / "artifact"))
-    scratch = kept("optimum", 8)
-    weights = artifact / "model/openvino_model.bin"
-    content = weights.read_bytes()
-    middle = len(content) // 2
-    weights.write_bytes(
-        content[:middle]
-        + content[middle + 4096 : middle + 8192]
-        + content[middle : middle + 4096]
-        + content[middle + 8192 :]
+    save_graph(openvino.Core().read_model(artifact / "model/openvino_model.xml"), tmp_path)
+    return artifact
+
+
+def test_the_graph_that_was_saved_is_the_one_in_memory(exported: Path) -> None:
+    difference = compare(exported, exported.parent)
+    assert (difference.kl_mean, difference.problem) == (0, "")
+
+
+def test_wrong_openvino_weights_are_noticed(exported: Path) -> None:
+    weights = exported / "model/openvino_model.bin"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    assert (
+        "the bytes of openvino_model.bin have changed" in compare(exported, exported.parent).problem
     )
-    rerecord(artifact)
-    difference = compare(artifact, scratch)
-    assert difference.problem or difference.kl_mean > (methods()["optimum"].tolerance or 0)
+    rerecord(exported)
+    assert "is not what was in memory" in compare(exported, exported.parent).problem
+
+
+def test_truncated_openvino_weights_are_noticed(exported: Path) -> None:
+    with open(exported / "model/openvino_model.bin", "r+b") as file:
+        file.truncate(2_000_000)
+    rerecord(exported)
+    assert "OpenVINO cannot read it" in compare(exported, exported.parent).problem
+
+
+def test_an_openvino_graph_that_is_joined_otherwise_is_noticed(exported: Path) -> None:
+    """Two layers of the same shapes, one in place of the other."""
+    graph = exported / "model/openvino_model.xml"
+    text = graph.read_text()
+    one, other = (f'name="__module.model.layers.{n}.mlp/aten::mul/Multiply"' for n in (0, 1))
+    assert one in text and other in text
+    swapped = text.replace(one, "name=between").replace(other, one).replace("name=between", other)
+    graph.write_text(swapped)
+    rerecord(exported)
+    assert "is not what was in memory" in compare(exported, exported.parent).problem
+
+
+def test_scales_that_are_not_finite_are_refused_before_they_are_saved(
+    exported: Path, tmp_path: Path
+) -> None:
+    import numpy as np
+    import openvino
+
+    model = openvino.Core().read_model(exported / "model/openvino_model.xml")
+    scale = next(each for each in model.get_ops() if each.get_friendly_name().endswith("/scale"))
+    poisoned = np.full(scale.data.shape, np.nan, scale.data.dtype)
+    constant = openvino.opset13.constant(poisoned)
+    constant.set_friendly_name("other/scale")
+    scale.output(0).replace(constant.output(0))
+    with pytest.raises(IntegrityError, match="scales other/scale are not finite"):
+        save_graph(model, tmp_path)
 
 
 def test_step_that_saved_something_else_fails_and_leaves_nothing(
