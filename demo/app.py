@@ -13,7 +13,9 @@ from greenlight.core.errors import GreenlightError
 from greenlight.core.records import Color
 
 MARK = {"blue": ":blue[●]", "green": ":green[●]"}
-EXAMPLE = "How do I read a file line by line in Python?"
+EXAMPLE = "What is the capital of France?"
+TINY_EXAMPLE = "How do I read a file line by line in Python?"
+"""For the built-in model, which has read Python's documentation and nothing else."""
 
 
 Place = tuple[DeltaGenerator, DeltaGenerator]
@@ -59,7 +61,8 @@ def _draw_header(colors: Colors) -> None:
 
 def _draw_side_by_side(colors: Colors, max_tokens: int) -> None:
     with st.form("prompt", border=False):
-        prompt = st.text_input("Prompt for both colors", EXAMPLE)
+        tiny = any("builtin:tiny" in slot.title for slot in colors.slots.values())
+        prompt = st.text_input("Prompt for both colors", TINY_EXAMPLE if tiny else EXAMPLE)
         asked = st.form_submit_button("Ask both")
     columns = dict(zip(COLORS, st.columns(2), strict=True))
     places: dict[Color, Place] = {}

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import orjson
 
 from greenlight.core.safe_path import safe_environment
 from greenlight.serving.engines.base import EngineConfig, Request
+from greenlight.serving.engines.registry import HAS_GPU
 from greenlight.serving.logs import log
 from greenlight.serving.settings import SECRETS
 
@@ -219,6 +221,11 @@ class EngineProcess(asyncio.Protocol):
         self.on_fault(reason)
 
 
+def cpp_compiler() -> str | None:
+    """The C++ compiler that torch would compile a model for CPUs with. None: there is none."""
+    return shutil.which(os.environ.get("CXX", "g++"))
+
+
 def _quiet(threads: int) -> dict[str, str]:
     """Environment of the engine's process: libraries that stay silent and offline, and thread pools
     that do not spin.
@@ -243,4 +250,6 @@ def _quiet(threads: int) -> dict[str, str]:
         "VLLM_LOGGING_STREAM": "ext://sys.stderr",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # engine_worker.py relies on it
+        # some models compile single functions, whatever the engine is told
+        **({} if HAS_GPU or cpp_compiler() else {"TORCHDYNAMO_DISABLE": "1"}),
     }

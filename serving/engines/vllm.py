@@ -9,8 +9,6 @@ engine_process.py.
 
 import asyncio
 import json
-import os
-import shutil
 import threading
 from concurrent.futures import Future
 from contextlib import suppress
@@ -26,6 +24,7 @@ from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
+from greenlight.serving.engine_process import cpp_compiler
 from greenlight.serving.engines.base import Engine, EngineConfig, Request, Update
 from greenlight.serving.engines.registry import quantized_weight_bits
 
@@ -130,7 +129,7 @@ def engine_args(config: EngineConfig) -> AsyncEngineArgs:
         # the blocks are counted above; without it vLLM insists on nearly all memory of the machine
         args.kv_cache_memory_bytes = 1
         # with one, torch compiles the model: half a minute, and half the time per token
-        args.enforce_eager = not shutil.which(os.environ.get("CXX", "g++"))
+        args.enforce_eager = cpp_compiler() is None
     return args
 
 
