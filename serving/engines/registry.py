@@ -97,6 +97,8 @@ def _vllm_refuses(
         return "on a CPU vLLM computes weights of 4 bits, and of no others"
     if weight_bits and any(text_config(config).get(name) for name in EXPERTS):
         return "on a CPU vLLM does not compute quantized experts of a mixture"
+    if text_config(config).get("kv_lora_rank"):
+        return f"on a CPU vLLM answers otherwise than the latent attention of {model_type}"
     if (known := known_types()) and known.keeps_state(model_type):
         return f"on a CPU vLLM does not compute the state of {model_type} in 32 bits"
     return ""

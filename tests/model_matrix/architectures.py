@@ -23,9 +23,10 @@ LATENT = {
     "n_group": 1,
     "topk_group": 1,
     "first_k_dense_replace": 1,
-    "kv_lora_rank": 32,
     "q_lora_rank": 64,
-    "qk_rope_head_dim": 16,
+    # as DeepSeek has them: vLLM has no kernels for others
+    "kv_lora_rank": 512,
+    "qk_rope_head_dim": 64,
     "qk_nope_head_dim": 32,
     "v_head_dim": 32,
 }

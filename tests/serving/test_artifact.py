@@ -98,6 +98,7 @@ def test_families_that_an_engine_does_not_serve(
         ({}, 8, "of 4 bits"),
         ({"num_local_experts": 8}, 4, "experts of a mixture"),
         ({"num_local_experts": 8}, None, ""),
+        ({"kv_lora_rank": 512}, None, "latent attention"),
         ({"text_config": {"n_routed_experts": 8}}, 4, "experts of a mixture"),
     ],
 )
