@@ -3,6 +3,7 @@ of its weights, before anything is downloaded.
 """
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from math import prod
 
 from pydantic import BaseModel, Field
@@ -19,7 +20,6 @@ from greenlight.quantize.coverage import linear_weights
 from greenlight.quantize.methods import capabilities, methods
 from greenlight.quantize.methods.base import Capability, Method
 from greenlight.quantize.suitability import check_method_takes
-from greenlight.serving.chat import try_template
 from greenlight.serving.engines.registry import ENGINES, HAS_GPU
 from greenlight.serving.engines.registry import TRANSFORMERS as BASELINE_ENGINE
 
@@ -124,7 +124,7 @@ def inspect_description(described: Description, commit: str = "") -> Inspection:
     config, tensors = described.config, described.tensors
     language = text_config(config)
     sizes = bytes_by_dtype(tensors.values())
-    chat = try_template(described.texts, named_tokens(described.source, described.texts))
+    chat = _try_template(described)
     return Inspection(
         source=described.source,
         commit=commit,
@@ -278,6 +278,18 @@ def _seconds(method: Method, described: Description) -> float | None:
     constant, slope = method.seconds
     weights = sum(prod(tensor.shape) for tensor in described.tensors.values())
     return round(constant + slope * weights / 1e9, 1)
+
+
+def _try_template(described: Description) -> str | None:
+    """As `greenlight.serving.chat.try_template`. Without the server's libraries, on a machine that
+    only hands runs in, a template is not tried.
+    """
+    if not all(find_spec(name) for name in ("jinja2", "orjson")):
+        there = b'"chat_template"' in described.texts.get("tokenizer_config.json", b"")
+        return "" if there or "chat_template.jinja" in described.texts else None
+    from greenlight.serving.chat import try_template
+
+    return try_template(described.texts, named_tokens(described.source, described.texts))
 
 
 def _tokenizer_file(files: dict[str, int]) -> str:

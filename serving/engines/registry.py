@@ -113,7 +113,7 @@ _REFUSALS = {
 
 def quantized_weight_bits(config: Mapping[str, Any]) -> int | None:
     """`weight_bits` of a checkpoint of compressed-tensors, from its config.json."""
-    groups = config.get("quantization_config", {}).get("config_groups", {}).values()
+    groups = ((config.get("quantization_config") or {}).get("config_groups") or {}).values()
     alone = [group["weights"]["num_bits"] for group in groups if not group.get("input_activations")]
     return max(alone, default=None)
 

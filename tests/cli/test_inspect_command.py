@@ -33,7 +33,7 @@ def test_json_for_scripts() -> None:
 def test_where_no_method_takes_it_the_command_fails_after_what_it_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(EngineKind, "refuses", lambda self, config: f"{self.name} is too old")
+    monkeypatch.setattr(EngineKind, "refuses", lambda self, *_, **__: f"{self.name} is too old")
     ran = CliRunner().invoke(app, ["inspect", "builtin:tiny", "--json"])
     assert all("is too old" in each["refused"] for each in json.loads(ran.stdout)["methods"])
     assert isinstance(ran.exception, InputError) and "no method takes it" in str(ran.exception)

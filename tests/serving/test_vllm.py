@@ -73,7 +73,7 @@ def descendants(pid: int) -> list[int]:
 def leave(server: Server, body: dict[str, Any]) -> None:
     """Read the beginning of a stream and hang up."""
     connection = server.connect()
-    server.open(body, connection=connection).read(100)
+    server.open(body, connection=connection).read(1)
     assert connection.sock
     connection.sock.shutdown(2)
     connection.close()
@@ -197,14 +197,19 @@ def test_clients_that_leave_free_their_places(server: Server) -> None:
     started = time.monotonic()
     server.post(LONG)
     whole = time.monotonic() - started
-    generated = server.metric("greenlight_output_tokens_total")
-    with ThreadPoolExecutor(PLACES) as pool:
-        list(pool.map(lambda n: leave(server, LONG | {"prompt": f"Statement {n}"}), range(PLACES)))
-    assert eventually(lambda: server.metric("greenlight_running_requests") == 0)
-    started = time.monotonic()
-    assert server.post(SHORT).status == 200
-    assert time.monotonic() - started < whole / 2, "vLLM went on with them"
-    assert server.metric("greenlight_output_tokens_total") < generated + PLACES * 850
+    # on a busy machine vLLM may be done before the clients have read that it began
+    for _ in range(3):
+        generated = server.metric("greenlight_output_tokens_total")
+        with ThreadPoolExecutor(PLACES) as pool:
+            bodies = [LONG | {"prompt": f"Statement {number}"} for number in range(PLACES)]
+            list(pool.map(lambda body: leave(server, body), bodies))
+        assert eventually(lambda: server.metric("greenlight_running_requests") == 0)
+        started = time.monotonic()
+        assert server.post(SHORT).status == 200
+        assert time.monotonic() - started < whole / 2, "vLLM went on with them"
+        if server.metric("greenlight_output_tokens_total") < generated + PLACES * 850:
+            return
+    pytest.fail("vLLM went on with them")
 
 
 def test_nothing_but_json_lines_on_stderr(server: Server) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth.credentials import CredentialsWithRegionalAccessBoundary
 
 from greenlight.core import storage
 from greenlight.pipelines.runners.settings import CloudOptions
@@ -48,6 +49,12 @@ def vertex(
         file = tmp_path / "key.json"
         file.write_text(json.dumps(key))
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+        # else a thread asks Google where the account may be used from, and logs long after the test
+        monkeypatch.setattr(
+            CredentialsWithRegionalAccessBoundary,
+            "_is_regional_access_boundary_lookup_required",
+            lambda self: False,
+        )
         yield fake
 
 
