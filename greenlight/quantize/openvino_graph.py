@@ -1,6 +1,7 @@
 """What an OpenVINO graph holds, so that the one that was saved can be compared with the one in
-memory: every operation, how they are joined, and every byte of their constants. That is exact, and
-needs neither a prediction nor the copy of the model that one is computed with.
+memory: every operation with its settings, how they are joined, and every byte of their constants.
+That is exact but for settings that are fractions, which the file rounds, and needs neither a
+prediction nor the copy of the model that one is computed with.
 """
 
 import hashlib
@@ -14,6 +15,8 @@ GRAPH_FILE = "graph.json"
 """In the scratch folder."""
 SCALE = "/scale"
 """At the end of the name of the constants that quantized weights are multiplied with."""
+PARAMETER = "self."
+"""At the beginning of the name of a constant that is a parameter of the model."""
 
 
 def save_graph(model: Any, scratch: Path) -> None:
@@ -23,15 +26,14 @@ def save_graph(model: Any, scratch: Path) -> None:
         model: an `openvino.Model`.
 
     Raises:
-        IntegrityError: a scale is not finite.
+        IntegrityError: a constant is not finite. Only what has no name of its own, such as a mask,
+            may hold minus infinity.
     """
-    import numpy as np
-
     for operation in model.get_ops():
-        if operation.get_friendly_name().endswith(SCALE) and not np.isfinite(operation.data).all():
+        if operation.get_type_name() == "Constant" and not _is_sound(operation):
             raise IntegrityError(
-                f"The scales {operation.get_friendly_name()} are not finite, before they were"
-                " saved. Use another method, more bits or other calibration data."
+                f"The constant {operation.get_friendly_name()} is not finite, before it was saved."
+                " Use another method, more bits or other calibration data."
             )
     (scratch / GRAPH_FILE).write_text(json.dumps(_rows(model)))
 
@@ -51,8 +53,19 @@ def compare_graph(graph: Path, scratch: Path) -> str:
     return "" if len(kept) == len(found) else f"it has {len(found)} operations of {len(kept)}"
 
 
+def _is_sound(constant: Any) -> bool:
+    import numpy as np
+
+    values, name = constant.data, constant.get_friendly_name()
+    if values.dtype.kind != "f":
+        return True
+    if name.startswith(PARAMETER) or name.endswith(SCALE):
+        return bool(np.isfinite(values).all())
+    return not (np.isnan(values) | np.isposinf(values)).any()
+
+
 def _rows(model: Any) -> list[list[str]]:
-    """Name, kind, outputs, inputs and the digest of the constant, of each operation."""
+    """Name, kind, settings, outputs, inputs and the digest of the constant, of each operation."""
     return sorted(_row(operation) for operation in model.get_ops())
 
 
@@ -63,4 +76,8 @@ def _row(operation: Any) -> list[str]:
     kind, digest = operation.get_type_name(), ""
     if kind == "Constant":
         digest = hashlib.sha256(memoryview(operation.data).cast("B")).hexdigest()
-    return [operation.get_friendly_name(), kind, *outputs, *inputs, digest]
+    settings = [
+        f"{name}={value:.5g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in sorted(operation.get_attributes().items())
+    ]
+    return [operation.get_friendly_name(), kind, *settings, *outputs, *inputs, digest]

@@ -170,19 +170,43 @@ def test_an_openvino_graph_that_is_joined_otherwise_is_noticed(exported: Path) -
     assert "is not what was in memory" in compare(exported, exported.parent).problem
 
 
-def test_scales_that_are_not_finite_are_refused_before_they_are_saved(
-    exported: Path, tmp_path: Path
+def test_an_operation_with_another_setting_is_noticed(exported: Path) -> None:
+    graph = exported / "model/openvino_model.xml"
+    text = graph.read_text()
+    assert 'transpose_b="true"' in text
+    graph.write_text(text.replace('transpose_b="true"', 'transpose_b="false"', 1))
+    rerecord(exported)
+    # OpenVINO refuses shapes that do not fit; square matrices fit
+    problem = compare(exported, exported.parent).problem
+    assert "is not what was in memory" in problem or "OpenVINO cannot read it" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sound"),
+    [
+        ("other/scale", float("nan"), False),
+        ("self.model.norm.weight", float("inf"), False),
+        ("self.model.norm.weight", float("-inf"), False),
+        ("Constant_7", float("nan"), False),
+        ("Constant_7", float("inf"), False),
+        ("Constant_7", float("-inf"), True),  # a mask
+    ],
+)
+def test_constants_that_are_not_finite_are_refused_before_they_are_saved(
+    exported: Path, tmp_path: Path, name: str, value: float, sound: bool
 ) -> None:
     import numpy as np
     import openvino
 
     model = openvino.Core().read_model(exported / "model/openvino_model.xml")
     scale = next(each for each in model.get_ops() if each.get_friendly_name().endswith("/scale"))
-    poisoned = np.full(scale.data.shape, np.nan, scale.data.dtype)
-    constant = openvino.opset13.constant(poisoned)
-    constant.set_friendly_name("other/scale")
+    constant = openvino.opset13.constant(np.full(scale.data.shape, value, scale.data.dtype))
+    constant.set_friendly_name(name)
     scale.output(0).replace(constant.output(0))
-    with pytest.raises(IntegrityError, match="scales other/scale are not finite"):
+    if sound:
+        save_graph(model, tmp_path)
+        return
+    with pytest.raises(IntegrityError, match=f"constant {name} is not finite"):
         save_graph(model, tmp_path)
 
 
